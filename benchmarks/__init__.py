@@ -1,0 +1,1 @@
+"""Figures that a machine measures: one command each, never an assertion."""

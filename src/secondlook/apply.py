@@ -1,0 +1,167 @@
+"""One attack, or one purifier, applied to a folder of a user's own images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secondlook import registry
+from secondlook.attacks.base import Attack
+from secondlook.data import images
+from secondlook.defenses.undefended import Undefended
+from secondlook.errors import InvalidInput
+from secondlook.goals.base import Aim, Goal
+from secondlook.goals.illusion import AlignTo
+from secondlook.goals.targeted import WinVotes
+from secondlook.models.base import Classifier, Embedder, Purifier, ZeroShot
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
+
+Tick = Callable[[int, int, str], None]
+BATCH = 16
+ANYTHING_ELSE = "something else"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """One adversarial that was written.
+
+    Attributes:
+        file: the PNG's name.
+        source: the image it was made of.
+        before: score of the target on the clean image: a cosine, or a classifier's score.
+        after: the same on the adversarial, as the PNG holds it.
+        reached: whether the target now ranks first among the candidates.
+    """
+
+    file: str
+    source: str
+    before: float
+    after: float
+    reached: bool
+
+
+def victim(model: Embedder | Classifier, target: str, others: Sequence[str]) -> Classifier:
+    """The model as a classifier among the target and what else the image might be.
+
+    Raises:
+        InvalidInput: a classifier that has no class of the target's name.
+    """
+    if isinstance(model, Embedder):
+        return ZeroShot(model, (target, *others) if others else (target, ANYTHING_ELSE))
+    if not isinstance(model, Classifier):
+        raise InvalidInput(f"{getattr(model, 'name', model)} neither embeds nor classifies images")
+    if target not in model.classes:
+        known = ", ".join(model.classes[:8])
+        raise InvalidInput(f"{model.name} has no class {target!r}; it has {known} …")
+    return model
+
+
+def named(files: Sequence[Path]) -> list[str]:
+    """A PNG's name for each file; files that differ by their ending alone keep it."""
+    stems = [path.stem for path in files]
+    return [f"{path.name if stems.count(path.stem) > 1 else path.stem}.png" for path in files]
+
+
+def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tuple[int, Tensor]]:
+    """Images in batches of one size each, with the position of the first."""
+    step = BATCH if size else 1
+    for start in range(0, len(files), step):
+        part = files[start : start + step]
+        yield start, torch.stack([images.read(path, size) for path in part])
+
+
+def attack_folder(
+    folder: Path, out: Path, *, model: Embedder | Classifier, attack: Attack, threat: Threat,
+    target: str, others: Sequence[str], seed: int, tick: Tick,
+) -> list[Written]:  # fmt: skip
+    """Writes an adversarial PNG of each image, and ``provenance.json`` beside them.
+
+    The attacked resolution is the model's own input, so that no resizing undoes the change.
+
+    Raises:
+        InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
+    """
+    files, judge = images.find(folder), victim(model, target, others)
+    place, names = judge.classes.index(target), named(files)
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Written] = []
+    for start, clean in _batches(files, judge.size):
+        tick(start, len(files), files[start].name)
+        keys = Keys.of(seed, names[start : start + len(clean)])
+        x = _attacked(judge, clean, place, attack, threat, keys)
+        written += _write(judge, clean, x, place, names[start:], files[start:], out)
+    tick(len(files), len(files), "done")
+    about = {"attack": registry.describe(attack), "threat": str(threat), "seed": seed}
+    _provenance(out, written, {**about, "model": model.name, "hash": model.hash, "target": target})
+    return written
+
+
+def _attacked(
+    judge: Classifier, clean: Tensor, place: int, attack: Attack, threat: Threat, keys: Keys
+) -> Tensor:
+    classes = torch.full((len(clean),), place)
+    vectors = judge.aim(classes)
+    goal: Goal = WinVotes(classes=classes)
+    if vectors is not None:
+        goal = AlignTo(vectors=vectors, classes=classes)
+    aim = Aim(goal=goal, victim=Undefended(model=judge))
+    return attack(aim, clean, threat, keys).x
+
+
+def _write(
+    judge: Classifier, clean: Tensor, x: Tensor, place: int,
+    names: Sequence[str], files: Sequence[Path], out: Path,
+) -> list[Written]:  # fmt: skip
+    with torch.no_grad():
+        before, after = judge(clean)[:, place], judge(x)
+    rows = []
+    for row, image in enumerate(x):
+        images.write_png(out / names[row], image)
+        reached = int(after[row].argmax()) == place
+        rows.append(
+            Written(
+                file=names[row], source=str(files[row]), before=round(float(before[row]), 4),
+                after=round(float(after[row, place]), 4), reached=reached,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def purify_folder(
+    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick
+) -> list[Path]:
+    """Writes ``samples`` reconstructions of each image, each at the image's own size.
+
+    Raises:
+        InvalidInput: no folder, no images in it, an image that cannot be read, no samples.
+    """
+    if samples < 1:
+        raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
+    files = images.find(folder)
+    names, written = named(files), []
+    out.mkdir(parents=True, exist_ok=True)
+    for start, clean in _batches(files, None):
+        tick(start, len(files), files[start].name)
+        keys = Keys.of(seed, names[start : start + 1]).repeat(samples)
+        with torch.no_grad():
+            made = purifier.purify(clean.repeat_interleave(samples, 0), keys)
+        for number, image in enumerate(made, start=1):
+            suffix = f"-{number}" if samples > 1 else ""
+            path = out / f"{Path(names[start]).stem}{suffix}.png"
+            images.write_png(path, image)
+            written.append(path)
+    tick(len(files), len(files), "done")
+    return written
+
+
+def _provenance(out: Path, written: Sequence[Written], about: dict[str, Any]) -> None:
+    content = {"version": version("secondlook"), **about, "images": [vars(w) for w in written]}
+    (out / "provenance.json").write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -1,0 +1,134 @@
+"""The frame of every attack: a final call around a search that a subclass writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self, final
+
+import torch
+from torch import Tensor, nn
+
+from secondlook.errors import InvalidInput
+from secondlook.models.base import check_pixels, evaluating
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
+
+
+class Judged(NamedTuple):
+    """What one forward tells of a batch.
+
+    Attributes:
+        loss: ``[B]``, higher is worse for the defender.
+        reached: ``[B]`` bool, whether the goal is reached by what this forward saw.
+    """
+
+    loss: Tensor
+    reached: Tensor
+
+
+class Objective(Protocol):
+    """What an attack climbs: a goal seen through a victim. It is all that an attack knows."""
+
+    @property
+    def parts(self) -> Sequence[Objective]:
+        """The members of an ensemble, or the objective itself alone."""
+        ...
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks inside."""
+        ...
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        """Judges a batch ``[B, ...]``; ``keys`` feed the victim's own randomness."""
+        ...
+
+    def take(self, rows: Tensor) -> Self:
+        """The same objective for some of the samples."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What an attack saw on its way, one value per sample; the health checks read it.
+
+    Attributes:
+        first_loss: the loss at the start.
+        middle_loss: the loss half-way.
+        last_loss: the loss of the last iterate that was judged.
+        zero_gradient: share of the steps whose gradient was zero everywhere.
+        bad_gradient: share of the steps whose gradient held NaN or infinity.
+        steps: steps taken.
+    """
+
+    first_loss: Tensor
+    middle_loss: Tensor
+    last_loss: Tensor
+    zero_gradient: Tensor
+    bad_gradient: Tensor
+    steps: Tensor
+
+
+class Attacked(NamedTuple):
+    """Adversarial inputs ``[B, ...]`` on the 8-bit grid, and the trace of their making."""
+
+    x: Tensor
+    trace: Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An optimiser. Subclasses write :meth:`search`; the call around it is final.
+
+    The call puts the networks into eval mode and restores them, leaves the parameters' ``.grad``
+    alone, projects the result, and then checks norm, range and shape independently, again after
+    rounding to 8 bits.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            raise TypeError(f"{cls.__name__}.__call__ is final; write search() instead")
+
+    @abstractmethod
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+        """Looks for a point of the ball around ``clean`` where the objective is high."""
+
+    @final
+    def __call__(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+        """Attacks the batch ``clean``, ``[B, 3, H, W]`` in [0, 1].
+
+        Args:
+            objective: what to climb.
+            clean: the inputs.
+            threat: norm and radius.
+            keys: one key per sample, for every random draw of the search.
+
+        Raises:
+            InvalidInput: the batch is no batch of pixels, or the keys are not one per sample.
+            BrokenThreat: the search left its threat model: a defect of the attack.
+        """
+        check_pixels(clean, type(self).__name__)
+        if len(keys) != len(clean):
+            raise InvalidInput(f"{len(keys)} keys for {len(clean)} samples; one key per sample")
+        clean = clean.detach()
+        with evaluating(objective.modules), torch.enable_grad():
+            found = self.search(objective, clean, threat, keys)
+        x = threat.project(found.x.detach(), clean)
+        threat.check(x, clean)
+        rounded = threat.quantise(x, clean)
+        threat.check(rounded, clean)
+        return Attacked(rounded, found.trace)
+
+
+def input_gradient(objective: Objective, x: Tensor, keys: Keys) -> tuple[Tensor, Judged]:
+    """The gradient of each sample's loss to its own input, and the judgement it came with."""
+    x = x.detach().requires_grad_()
+    judged = objective(x, keys)
+    if judged.loss.requires_grad:
+        (gradient,) = torch.autograd.grad(judged.loss.sum(), x, materialize_grads=True)
+    else:
+        gradient = torch.zeros_like(x)
+    return gradient, Judged(judged.loss.detach(), judged.reached.detach())

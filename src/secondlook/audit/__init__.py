@@ -1,0 +1,1 @@
+"""The matrix of tasks, defences, attacks and knowledge: planned, run, stored, reported."""

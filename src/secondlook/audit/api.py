@@ -1,0 +1,51 @@
+"""A whole audit in one call: what the command line does, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from secondlook.audit.finish import finish, merge
+from secondlook.audit.plan import plan
+from secondlook.audit.run import Shard, Tick, execute
+from secondlook.audit.schema import Audit
+from secondlook.audit.store import read_json
+from secondlook.audit.study import Study, parse, read
+
+
+def _silent(done: int, of: int, what: str) -> None:
+    """Shows no progress."""
+
+
+def run_study(
+    study: Study | str, out: Path | str, shard: Shard | None = None, tick: Tick = _silent
+) -> Audit:
+    """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
+
+    Args:
+        study: a study, its name in the package, or the path of a TOML file.
+        out: the run directory; afterwards it holds ``audit.json`` and ``report.html``.
+        shard: do only this part of the samples.
+        tick: told what is done, of how much, and on what.
+
+    Raises:
+        UnknownName, InvalidInput: the study names something that is not there, or does not fit.
+        BrokenRun: ``out`` belongs to another study or version, or cannot be written.
+    """
+    tick(0, 1, "loading models")
+    config = read(study) if isinstance(study, str) else study
+    made = plan(config)
+    run = execute(made, Path(out), shard or Shard(), tick)
+    tick(1, 1, "writing the report")
+    return finish(made, run)
+
+
+def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
+    """Puts the shards of one study together and reports on the whole.
+
+    Raises:
+        BrokenRun: the folders are not of one study and one version.
+    """
+    run = merge(folders, out)
+    head = out / "run.json"
+    return finish(plan(parse(read_json(head)["study"], str(head))), run)

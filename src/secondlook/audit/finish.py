@@ -1,0 +1,84 @@
+"""The end of a run: ``audit.json``, the gallery and the page, from what is on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from secondlook.audit.gallery import exhibits
+from secondlook.audit.plan import Plan
+from secondlook.audit.report.page import html
+from secondlook.audit.schema import Audit, Exhibit
+from secondlook.audit.store import Log, Run, read_json, write_atomic
+from secondlook.audit.summary import summarise
+from secondlook.errors import BrokenRun
+
+_GALLERY = TypeAdapter(list[Exhibit])
+
+
+def finish(plan: Plan, run: Run) -> Audit:
+    """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run."""
+    audit = summarise(plan, run)
+    write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
+    shown = exhibits(plan, run)
+    write_atomic(run.folder / "gallery.json", _GALLERY.dump_json(shown))
+    write_page(run.folder)
+    return audit
+
+
+def read_audit(folder: Path) -> Audit:
+    """The result in a run directory.
+
+    Raises:
+        BrokenRun: there is none, or one of another schema.
+    """
+    try:
+        return Audit.model_validate(read_json(folder / "audit.json"))
+    except ValidationError as error:
+        raise BrokenRun(
+            f"{folder / 'audit.json'} does not fit this version ({error.error_count()} fields); "
+            "run the audit again, or read it with the version that wrote it"
+        ) from None
+
+
+def write_page(folder: Path) -> Path:
+    """Makes ``report.html`` again from ``audit.json`` and ``gallery.json``."""
+    audit = read_audit(folder)
+    gallery = folder / "gallery.json"
+    shown = _GALLERY.validate_json(gallery.read_bytes()) if gallery.exists() else []
+    page = folder / "report.html"
+    write_atomic(page, html(audit, shown).encode())
+    return page
+
+
+def merge(folders: Sequence[Path], out: Path) -> Run:
+    """Puts the shards of one study together; the order of the folders does not matter.
+
+    Raises:
+        BrokenRun: the folders are not of one study and one version.
+    """
+    heads = [read_json(folder / "run.json") for folder in folders]
+    for folder, head in zip(folders, heads, strict=True):
+        if head["config_hash"] != heads[0]["config_hash"] or head["version"] != heads[0]["version"]:
+            raise BrokenRun(f"{folder} and {folders[0]} are of different studies or versions")
+    run = Run.open(out, heads[0])
+    known = {json.dumps(record, sort_keys=True) for record in run.records}
+    for folder in folders:
+        fresh = [r for r in Log(folder / "records.jsonl") if _new(r, known)]
+        run.records.append(fresh)
+        run.ledger.append(Log(folder / "ledger.jsonl"))
+        if (folder / "adversarial").exists():
+            shutil.copytree(folder / "adversarial", out / "adversarial", dirs_exist_ok=True)
+    return run
+
+
+def _new(record: dict[str, object], known: set[str]) -> bool:
+    key = json.dumps(record, sort_keys=True)
+    if key in known:
+        return False
+    known.add(key)
+    return True

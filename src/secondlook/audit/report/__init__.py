@@ -1,0 +1,1 @@
+"""The reading room: one typed result, shown on the console and as one offline page."""

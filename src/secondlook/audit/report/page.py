@@ -1,0 +1,88 @@
+"""The report as one offline page: a template, a style sheet, and what they are given."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from math import isfinite
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from secondlook.audit.report import curves, outcomes, votes, words
+from secondlook.audit.report.names import KNOWLEDGE
+from secondlook.audit.report.sweeps import panels
+from secondlook.audit.report.tables import SHOWN, blocks
+from secondlook.audit.report.verdict import EMBEDDED, embedded, verdicts
+from secondlook.audit.schema import Audit, Exhibit
+
+_SMALL = 96
+"""Pictures up to this many pixels wide are shown with their pixels."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
+
+
+def html(audit: Audit, exhibits: Sequence[Exhibit]) -> str:
+    """The whole page, which asks nothing of any other file or host."""
+    return _environment().get_template("page.html.jinja").render(
+        audit=audit, exhibits=exhibits, css=_css(), verdicts=verdicts(audit),
+        blocks=blocks(audit), panels=panels(audit.cells), shown=SHOWN, knowledge=KNOWLEDGE,
+        embedded=EMBEDDED if embedded(audit) else "", provenance=list(flat(audit.provenance)),
+    )  # fmt: skip
+
+
+def pixelated(picture: str) -> bool:
+    """Whether a base64 PNG is small enough to be shown pixel by pixel."""
+    try:
+        head = base64.b64decode(picture[:_HEADER], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    if len(head) < 24 or not head.startswith(_PNG):
+        return False
+    width, height = struct.unpack(">II", head[16:24])
+    return bool(max(width, height) <= _SMALL)
+
+
+def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested provenance as pairs of a name and a text.
+
+    Example:
+        >>> list(flat({"seed": 0, "versions": {"torch": "2.6"}, "models": ["a", "b"]}))
+        [('seed', '0'), ('versions · torch', '2.6'), ('models', 'a, b')]
+    """
+    for key, value in values.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from flat(value, f"{name} · ")
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(map(str, value)) or words.NOTHING
+        else:
+            yield name, str(value)
+
+
+def place(share: float) -> str:
+    """Where a share stands on a line from 0 to 100 %, as CSS."""
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}%" if isfinite(share) else "0%"
+
+
+def _css() -> Markup:
+    text = resources.files("secondlook.audit.report").joinpath("page.css").read_text("utf-8")
+    return Markup(text)
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("secondlook.audit.report", ""), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters.update(
+        percent=words.percent, ends=words.ends, share=words.share, measure=words.measure,
+        metric_title=words.title, budget=words.budget, times=words.times,
+        duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
+        chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,
+    )  # fmt: skip
+    return made

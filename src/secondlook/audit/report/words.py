@@ -1,0 +1,111 @@
+"""Figures as words: how a share, an interval, a budget and a cost are written, everywhere alike."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from secondlook.audit.schema import Metric, ThreatRow
+
+NOTHING = "–"
+SHARES = ("target_top", "original_top")
+"""How the names of metrics begin that are shares of the samples, 0 to 1."""
+
+_NORMS = {"linf": "L∞", "l2": "L2"}
+_LEVELS = 255
+_ROUNDING = 1e-9
+
+
+def percent(share: float, n: int) -> str:
+    """A share in percent: tenths where n carries them, and never a rounded-off 0 or 100.
+
+    Example:
+        >>> percent(0.63, 100), percent(0.0004, 1000), percent(float("nan"), 0)
+        ('63 %', '<0.1 %', '–')
+    """
+    if not isfinite(share):
+        return NOTHING
+    digits = 0 if n <= 100 else 1
+    if _ROUNDING < share < 1 - _ROUNDING and float(f"{100 * share:.{digits}f}") in (0, 100):
+        return f"{_near_an_end(share)} %"
+    return f"{abs(100 * share):.{digits}f} %"
+
+
+def _near_an_end(share: float) -> str:
+    if share < 0.0005:
+        return "<0.1"
+    return ">99.9" if share > 0.9995 else f"{100 * share:.1f}"
+
+
+def ends(metric: Metric, n: int) -> str:
+    """The interval of a share in percent, ``[53, 72]``; nothing where there is none."""
+    if not (isfinite(metric.low) and isfinite(metric.high)):
+        return ""
+    digits = 0 if n < 1000 else 1
+    low, high = (f"{abs(100 * end):.{digits}f}" for end in (metric.low, metric.high))
+    return f"[{low}, {high}]"
+
+
+def share(metric: Metric, n: int) -> str:
+    """A share with its interval, ``63 % [53, 72]``."""
+    return f"{percent(metric.value, n)} {ends(metric, n)}".strip()
+
+
+def measure(name: str, metric: Metric, n: int) -> str:
+    """Any metric with what it carries: shares in percent, means with deviation and interval."""
+    if name.startswith(SHARES):
+        return share(metric, n)
+    if not isfinite(metric.value):
+        return NOTHING
+    spread = "" if metric.sd is None else f" ± {number(metric.sd)}"
+    bounded = isfinite(metric.low) and isfinite(metric.high)
+    interval = f" [{number(metric.low)}, {number(metric.high)}]" if bounded else ""
+    return f"{number(metric.value)}{spread}{interval}"
+
+
+def number(value: float) -> str:
+    """A plain number: three decimals below ten, else four digits."""
+    if not isfinite(value):
+        return NOTHING
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def title(metric: str) -> str:
+    """A metric's name for the eye, ``target top-1``."""
+    return metric.replace("_top", " top-").replace("_", " ")
+
+
+def budget(threat: ThreatRow) -> str:
+    """The ball of the attacker, ``L∞ 8/255``; L2 stays in pixel units."""
+    norm = _NORMS.get(threat.norm, threat.norm)
+    if threat.eps == 0:
+        return "no change"
+    return f"{norm} {level(threat)}" + ("/255" if threat.norm == "linf" else "")
+
+
+def level(threat: ThreatRow) -> str:
+    """The radius alone: in 255ths for L∞, in pixel units else."""
+    return f"{threat.eps * (_LEVELS if threat.norm == 'linf' else 1):.4g}"
+
+
+def times(factor: float) -> str:
+    """An overhead, ``12×``."""
+    if not isfinite(factor):
+        return NOTHING
+    return f"{factor:.0f}×" if factor >= 10 else f"{factor:.1f}×"
+
+
+def duration(seconds: float) -> str:
+    """Wall time, ``0.42 s`` or ``3 min 05 s``."""
+    if not isfinite(seconds):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def memory(size: int) -> str:
+    """Bytes in MiB or GiB; nothing where it was not measured."""
+    if size <= 0:
+        return NOTHING
+    mebibytes = size / 2**20
+    return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"

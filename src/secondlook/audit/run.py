@@ -1,0 +1,146 @@
+"""Running a plan: chunk by chunk, cell by cell, so that any kill loses one chunk at most."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from secondlook import registry
+from secondlook.audit.craft import craft, crafted
+from secondlook.audit.decide import Bare, bare_look, decide
+from secondlook.audit.plan import CellPlan, Forge, Plan
+from secondlook.audit.store import Record, Run
+from secondlook.audit.study import Study
+from secondlook.errors import InvalidInput
+from secondlook.tasks.zeroshot import Batch
+
+Tick = Callable[[int, int, str], None]
+PROBED = 8
+"""Samples on which an attack has to show that it succeeds when nothing holds it back."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: every count-th chunk of the samples.
+
+    Raises:
+        InvalidInput: an index outside 1 to ``count``.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise InvalidInput(f"shard {self.index}/{self.count}; write 1/4 to 4/4 for four parts")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Reads ``2/4``.
+
+        Raises:
+            InvalidInput: it is not of that form.
+        """
+        index, _, count = text.partition("/")
+        if not (index.isdigit() and count.isdigit()):
+            raise InvalidInput(f"shard {text!r}; write i/n, as in 2/4")
+        return cls(int(index), int(count))
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk belongs to this part."""
+        return chunk % self.count == self.index - 1
+
+
+def identity(study: Study) -> Record:
+    """What a run directory has to agree with to be continued."""
+    config = study.model_dump()
+    return {
+        "schema": 1, "version": version("secondlook"), "study": config,
+        "config_hash": registry.digest(config), "seed": study.seed,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A fixed part of the samples, attacked and decided on together."""
+
+    number: int
+    rows: tuple[int, ...]
+
+
+def chunks(plan: Plan, shard: Shard) -> list[Chunk]:
+    """The chunks of a shard; they are the same however often a run is killed."""
+    size, rows = plan.study.batch, plan.task.rows
+    starts = range(0, len(rows), size)
+    every = [Chunk(number, rows[start : start + size]) for number, start in enumerate(starts)]
+    return [chunk for chunk in every if shard.holds(chunk.number)]
+
+
+class _Desk:
+    """One chunk of one model on the table: read once, looked at bare once."""
+
+    def __init__(self, plan: Plan, cell: CellPlan, chunk: Chunk) -> None:
+        self.plan, self.cell, self.chunk = plan, cell, chunk
+
+    @cached_property
+    def batch(self) -> Batch:
+        return self.plan.task.batch(self.chunk.rows, self.cell.defence.model)
+
+    @cached_property
+    def bare(self) -> Bare:
+        bare_look(self.cell, self.batch)
+        return bare_look(self.cell, self.batch)
+
+
+def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick) -> Run:
+    """Does what of a plan is not done yet.
+
+    Raises:
+        BrokenRun: the directory belongs to something else, or cannot be written to.
+    """
+    run = Run.open(folder, identity(plan.study))
+    done = {(record["cell"], record["sample"]) for record in run.records}
+    parts = chunks(plan, shard)
+    total = len(parts) * len(plan.cells)
+    for position, chunk in enumerate(parts):
+        desks: dict[int, _Desk] = {}
+        ids = [plan.task.source.ids[row] for row in chunk.rows]
+        for number, cell in enumerate(plan.cells):
+            tick(position * len(plan.cells) + number, total, f"{cell.label}, {cell.knowledge}")
+            missing = {sample for sample in ids if (cell.id, sample) not in done}
+            desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
+            if missing:
+                _do(plan, run, cell, desk, missing)
+    for forge, probe in plan.probes.items():
+        tick(total, total, "attacking without a bound, as a check")
+        _probe(plan, run, forge, probe)
+    tick(total, total, "done")
+    return run
+
+
+def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) -> None:
+    """Computes a whole chunk, so that it is what it would have been, and adds what is missing."""
+    number = desk.chunk.number
+    made = crafted(plan, run, cell.forge, desk.batch, number) if cell.forge else None
+    decided = decide(cell, desk.batch, made, desk.bare, plan.study.rescore)
+    about = {"cell": cell.id, "chunk": number, "decide": decided.cost}
+    run.ledger.append([{**about, "attack": made.cost if made else {}}])
+    run.records.append([r for r in decided.records if r["sample"] in missing])
+
+
+def _probe(plan: Plan, run: Run, forge: str, probe: Forge) -> None:
+    if any(record.get("probe") == forge for record in run.ledger):
+        return
+    victim = probe.victims[0]
+    batch = plan.task.batch(plan.task.rows[:PROBED], victim.model)
+    made = craft(probe, batch, plan.task)
+    decision = victim.decide(made.images, batch.keys.fold("p"))
+    reached = decision.in_top(1, batch.target).float().mean().item()
+    run.ledger.append([{"probe": forge, "n": len(batch.ids), "reached": reached}])

@@ -1,0 +1,165 @@
+"""The typed result of an audit: what ``audit.json`` holds, field by field."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+Status = Literal["pass", "warn", "fail"]
+
+
+class Plain(BaseModel):
+    """A record that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(Plain):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    sd: float | None = None
+    """Standard deviation over the samples, for means."""
+
+
+class ThreatRow(Plain):
+    """The attacker's budget; ``eps`` is in pixel units, 0 for clean rows."""
+
+    norm: str
+    eps: float
+
+
+class Outcomes(Plain):
+    """Counts of samples, by the first fresh decision; they sum to ``n``."""
+
+    correct: int
+    wrong: int
+    rejected: int
+
+
+class Cost(Plain):
+    """What deciding on the samples of a cell cost, and what its attack cost."""
+
+    forwards: int
+    """Samples sent forward through any network while deciding."""
+    backwards: int
+    seconds: float
+    overhead: float
+    """Seconds of a decision over those of the bare model on the same samples."""
+    peak_memory: int = 0
+    attack_forwards: int = 0
+    attack_backwards: int = 0
+    attack_seconds: float = 0.0
+
+
+class Check(Plain):
+    """One health check of one cell."""
+
+    check: str
+    status: Status
+    detail: str
+
+
+class Vote(Plain):
+    """How the votes on one input fell, against the bound of independent votes."""
+
+    votes: int
+    """N, the reconstructions asked for."""
+    eta: float
+    """Mean over the inputs of the share of votes that the attacker captured."""
+    captured: float
+    """Share of the inputs whose vote the attacker won."""
+    bound: float
+    """Mean over the inputs of P(Bin(N, eta) > N / 2), the paper's bound."""
+    pooled_bound: float
+    """The bound at the mean eta, as the paper uses it."""
+    histogram: list[int] = Field(default_factory=list)
+    """Inputs by eta, in ten equal bins from 0 to 1."""
+
+
+class Cell(Plain):
+    """One row of the matrix."""
+
+    id: str
+    task: str
+    model: str
+    defence: str
+    """The label of the row: a defence with its settings, ``consensus scenes:vae``."""
+    attack: str
+    knowledge: str
+    threat: ThreatRow
+    n: int
+    metrics: dict[str, Metric]
+    outcomes: Outcomes
+    ledger: Cost
+    health: list[Check]
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """``defence`` and ``attack``: every setting, for curves over one of them."""
+    surrogates: list[str] = Field(default_factory=list)
+    """The models that the attack was crafted on, where they are not the victim."""
+    resolution: list[int] = Field(default_factory=list)
+    """Height and width that were attacked."""
+    vote: Vote | None = None
+
+
+class Headline(Plain):
+    """The worst that any attacker of the audit did to one defence, sample by sample."""
+
+    task: str
+    model: str
+    defence: str
+    threat: ThreatRow
+    n: int
+    clean_original_top1: Metric
+    worst_target_top1: Metric
+    """Share of samples on which at least one attack row reached its target."""
+    worst_original_top1: Metric
+    """Share of samples that every attack row left correct."""
+    rows: list[str]
+    """Ids of the attack cells that were taken together."""
+    status: Literal["shown", "withheld"]
+    reasons: list[str]
+    """Why the headline is withheld."""
+
+
+class Audit(Plain):
+    """A whole result."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    study: str
+    title: str
+    provenance: dict[str, Any]
+    cells: list[Cell]
+    headline: list[Headline]
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Ballot(Plain):
+    """Votes that one class got."""
+
+    label: str
+    votes: int
+
+
+class Exhibit(Plain):
+    """One sample of the gallery; pictures are base64 of PNG files."""
+
+    sample: str
+    defence: str
+    knowledge: str
+    truth: str
+    target: str
+    clean: str
+    perturbation: str
+    """The change, centred at grey and magnified to full contrast."""
+    adversarial: str
+    reconstructions: list[str]
+    undefended_answer: str
+    answer: str
+    outcome: str
+    votes: list[Ballot]

@@ -1,0 +1,167 @@
+"""The run directory: append-only records, stored adversarials, and what a kill leaves intact."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from secondlook.errors import BrokenRun
+
+Record = dict[str, Any]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file in one move: a kill or a full disk leaves the old one or the new one.
+
+    Raises:
+        BrokenRun: the file cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(draft, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise BrokenRun(_unwritable(path, error)) from None
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return (
+        f"cannot write {path}: {error.strerror}; finished records are safe, "
+        "make room and run the same command again"
+    )
+
+
+class Log:
+    """A JSONL file that only grows; a torn last line is cut off when it is opened again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists():
+            self._mend()
+
+    def _mend(self) -> None:
+        """Cuts off what a kill in the middle of a write has left behind the last whole line."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path, whole)
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Adds all records in one write, and waits until they are on disk.
+
+        Raises:
+            BrokenRun: the disk is full, say; what half was written is cut off again.
+        """
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                rest = memoryview(lines.encode())
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+        except OSError as error:
+            if self.path.exists():
+                os.truncate(self.path, size)
+            raise BrokenRun(_unwritable(self.path, error)) from None
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records, in the order they were written.
+
+        Raises:
+            BrokenRun: a line is no record.
+        """
+        if not self.path.exists():
+            return
+        with open(self.path, encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    raise BrokenRun(
+                        f"{self.path}, line {number}, is no record; delete the line, "
+                        "and the same command computes it again"
+                    ) from None
+
+
+class Run:
+    """One run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records = Log(folder / "records.jsonl")
+        self.ledger = Log(folder / "ledger.jsonl")
+
+    @classmethod
+    def open(cls, folder: Path, identity: Record) -> Run:
+        """Starts a run, or goes on with the one that is there.
+
+        Raises:
+            BrokenRun: another version or another study wrote what is there.
+        """
+        head = folder / "run.json"
+        if not head.exists():
+            if folder.exists() and any(folder.glob("*.jsonl")):
+                raise BrokenRun(f"{folder} holds records but no run.json; choose another --out")
+            write_atomic(head, json.dumps(identity, indent=2, default=str).encode())
+            return cls(folder)
+        before = read_json(head)
+        for key in ("version", "config_hash"):
+            if before.get(key) != identity[key]:
+                raise BrokenRun(
+                    f"{folder} was written with {key} {before.get(key)}, this is {identity[key]}; "
+                    "choose another --out, or delete that folder"
+                )
+        return cls(folder)
+
+    def adversarial(self, forge: str, chunk: int) -> Path:
+        """Where the adversarials of a forge for one chunk of the samples lie."""
+        return self.folder / "adversarial" / forge / f"{chunk:05d}.safetensors"
+
+
+def read_json(path: Path) -> Record:
+    """A JSON file of a run.
+
+    Raises:
+        BrokenRun: it is missing or half-written.
+    """
+    try:
+        content: Record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BrokenRun(f"{path} is missing; run `secondlook audit` to the end first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise BrokenRun(f"{path} is no JSON; delete it and run the same command again") from None
+    return content
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: Record) -> None:
+    """Stores tensors with their provenance, in one move."""
+    metadata = {key: json.dumps(value, default=str) for key, value in about.items()}
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_atomic(path, save(plain, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], Record] | None:
+    """What :func:`save_tensors` stored; None where there is nothing, or nothing whole."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+    except (SafetensorError, json.JSONDecodeError):
+        return None
+    return tensors, about

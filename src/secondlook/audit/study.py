@@ -1,0 +1,134 @@
+"""A study: the config file that says what is audited, checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.threat import Knowledge, Norm, fraction
+
+Table = dict[str, Any]
+Eps = Annotated[float, BeforeValidator(fraction)]
+
+
+class Budget(BaseModel):
+    """The threat: a norm, and one radius or several (``"8/255"``, in pixel units)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    norm: Norm = "linf"
+    eps: list[Eps] = Field(default_factory=lambda: [8 / 255], min_length=1)
+
+
+class Study(BaseModel):
+    """What is audited.
+
+    In the tables ``attack``, ``adaptive`` and ``defences`` a list stands for a sweep: one row of
+    the matrix for each of its values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str = ""
+    about: str = ""
+    """What the study reproduces, and the figures of the paper to compare with."""
+    seed: int = 0
+    batch: int = Field(50, ge=1)
+    """Samples that are attacked together; it changes speed and memory, not results."""
+    rescore: int = Field(3, ge=1)
+    """Fresh decisions of a randomised defence on each adversarial."""
+    exhibits: int = Field(8, ge=0)
+    """Samples in the report's gallery."""
+    plugins: list[str] = []
+    """Modules to import first: they may register attacks, defences, models, data and tasks."""
+    task: Table = Field(default_factory=lambda: {"name": "zeroshot"})
+    models: list[str] = Field(default_factory=lambda: ["scenes:clip"], min_length=1)
+    surrogates: list[str] = []
+    """What a ``transfer`` attack is crafted on."""
+    threat: Budget = Budget()
+    attack: Table = Field(default_factory=lambda: {"name": "illusion"})
+    adaptive: Table = {}
+    """What an adaptive attack does otherwise: settings of ``attack``, and ``draws`` (fresh looks
+    in each step), ``gradient`` (``full`` or ``bpda``) and ``objective`` (``cosine`` or ``votes``).
+    """
+    defences: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
+    knowledge: list[Knowledge] = ["clean", "oblivious", "adaptive"]
+
+    @field_validator("knowledge")
+    @classmethod
+    def _clean_first(cls, value: list[Knowledge]) -> list[Knowledge]:
+        """The clean row is always there: without it no other can be read."""
+        order: tuple[Knowledge, ...] = get_args(Knowledge)
+        return [known for known in order if known in value or known == "clean"]
+
+
+def sweep(table: Table) -> Iterator[Table]:
+    """One table for each combination of the values that are lists."""
+    options = [value if isinstance(value, list) else [value] for value in table.values()]
+    for values in itertools.product(*options):
+        yield dict(zip(table, values, strict=True))
+
+
+def shipped() -> dict[str, Path]:
+    """The studies in the package, by name."""
+    folder = Path(str(resources.files("secondlook.studies")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read(name: str) -> Study:
+    """A study by its file's path, or by name from the package.
+
+    Raises:
+        UnknownName: there is no such file or study, or a key is unknown.
+        InvalidInput: the file is no TOML, or a value does not fit.
+    """
+    path = Path(name) if name.endswith(".toml") else shipped().get(name)
+    if path is None or not path.exists():
+        raise UnknownName("study", name, shipped())
+    try:
+        table = tomllib.loads(_expanded(path.read_text(encoding="utf-8"), path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is no TOML: {error}") from None
+    return parse({"name": path.stem, **table}, str(path))
+
+
+def _expanded(text: str, path: Path) -> str:
+    """Fills in environment variables, ``${NAME}``: a study can name data without saying where."""
+    filled = os.path.expandvars(text)
+    if missing := re.search(r"\$\{(\w+)\}", filled):
+        raise InvalidInput(f"{path} reads the variable {missing[1]}; set it to a folder")
+    return filled
+
+
+def parse(table: Table, where: str) -> Study:
+    """Checks a study's table.
+
+    Raises:
+        InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
+    """
+    try:
+        return Study.model_validate(table)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {_explained(error)}") from None
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key} = {first['input']!r}: {first['msg']}"
+    known = Budget.model_fields if key.startswith("threat.") else Study.model_fields
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"

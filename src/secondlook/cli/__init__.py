@@ -1,0 +1,44 @@
+"""The command line: one verb a function; nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from secondlook.cli.audit import audit, merge, report
+from secondlook.cli.catalogue import attacks, defenses, models, studies
+from secondlook.cli.images import attack, purify
+from secondlook.cli.train import train
+
+app = typer.Typer(
+    help="Attack, defend and measure multimodal models: "
+    "no defence number without the attack that knows the defence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _verb in (audit, report, merge, attack, purify, models, attacks, defenses, studies, train):
+    app.command()(_verb)
+
+
+def main() -> None:
+    """Runs the command line; an error of the input is one line, and exit status 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on where this one stopped")
+        sys.exit(130)
+    except Exception as error:
+        from secondlook.errors import SecondlookError
+
+        if not isinstance(error, SecondlookError):
+            raise
+        _say(f"error: {error}")
+        sys.exit(2)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)

@@ -1,0 +1,124 @@
+"""``secondlook audit``, ``merge`` and ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secondlook.cli.progress import progress
+
+if TYPE_CHECKING:
+    from secondlook.audit.run import Shard
+    from secondlook.audit.schema import Audit
+    from secondlook.audit.study import Study
+
+Name = Annotated[str, typer.Argument(help="A study by name (see `studies`), or a TOML file.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/STUDY.")]
+ShardOption = Annotated[str, typer.Option(help="Do part i of n only, as 2/4; see `merge`.")]
+Model = Annotated[list[str] | None, typer.Option(help="Audit this model instead; repeatable.")]
+Data = Annotated[str | None, typer.Option(help="Take the images from here: folder:PATH, say.")]
+Samples = Annotated[int | None, typer.Option(help="Number of images.")]
+Eps = Annotated[list[str] | None, typer.Option(help="Radius in pixel units, 8/255; repeatable.")]
+Steps = Annotated[int | None, typer.Option(help="Steps of the oblivious attack.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of samples, targets and draws.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any key: adaptive.draws=4")]
+
+
+def audit(
+    study: Name = "default",
+    out: Out = None,
+    shard: ShardOption = "1/1",
+    model: Model = None,
+    data: Data = None,
+    samples: Samples = None,
+    eps: Eps = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    set_: Set = None,
+) -> None:
+    """Attack, defend, attack the defence knowing it, and report. Continues a killed run."""
+    from secondlook.audit.api import run_study
+    from secondlook.audit.run import Shard
+    from secondlook.audit.study import parse, read
+
+    given = {
+        "models": model, "task.data": data, "task.samples": samples, "threat.eps": eps,
+        "attack.steps": steps, "seed": seed,
+    }  # fmt: skip
+    changes = {key: value for key, value in given.items() if value is not None}
+    changes |= dict(assignment(text) for text in set_ or [])
+    config = read(study)
+    if changes:
+        table = config.model_dump(exclude_unset=True)
+        for key, value in changes.items():
+            _assign(table, key, value)
+        config = parse(table, "the options")
+    part = Shard.parse(shard)
+    folder = out or _folder(config, bool(changes), part)
+    with progress(config.name) as tick:
+        result = run_study(config, folder, part, tick)
+    _show(result, folder)
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="The run directories of all shards.")],
+    out: Annotated[Path, typer.Option(help="Where the whole run goes.")],
+) -> None:
+    """Put the shards of one audit together and report on the whole."""
+    from secondlook.audit.api import merge_runs
+
+    _show(merge_runs(folders, out), out)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run directory.")] = Path("runs/default"),
+) -> None:
+    """Show the table of a finished run again and write its page anew."""
+    from secondlook.audit.finish import read_audit, write_page
+
+    result = read_audit(folder)
+    write_page(folder)
+    _show(result, folder)
+
+
+def _show(result: Audit, folder: Path) -> None:
+    from rich.console import Console
+
+    from secondlook.audit.report.console import render
+
+    console = Console()
+    render(result, console)
+    console.print(f"\n{folder / 'report.html'}  {folder / 'audit.json'}", style="dim")
+
+
+def _folder(config: Study, changed: bool, shard: Shard) -> Path:
+    from secondlook.registry import digest
+
+    name = f"{config.name}-{digest(config.model_dump())[:6]}" if changed else config.name
+    folder = Path("runs") / name
+    return folder / f"shard-{shard.index}-of-{shard.count}" if shard.count > 1 else folder
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Reads ``adaptive.draws=4``: the value as TOML has it, else as a string."""
+    import tomllib
+
+    from secondlook.errors import InvalidInput
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--set {text!r} has no value; write KEY=VALUE, as adaptive.draws=4")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _assign(table: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    here: Any = table
+    for part in path:
+        here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+    here[int(last) if isinstance(here, list) else last] = value

@@ -1,0 +1,55 @@
+"""``secondlook models``, ``attacks``, ``defenses`` and ``studies``: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def models() -> None:
+    """List the models that need no download, and the families that load any other."""
+    from secondlook import registry
+    from secondlook.models import listed
+
+    rows = []
+    for family in registry.names("model"):
+        rows.append((f"{family}:…", registry.summary("model", family)))
+        rows += [(f"{family}:{name}", line) for name, line in listed(family).items()]
+    _table("model", rows)
+
+
+def attacks() -> None:
+    """List the attacks, with their settings and defaults."""
+    _registered("attack")
+
+
+def defenses() -> None:
+    """List the defences, with their settings and defaults."""
+    _registered("defence")
+
+
+def studies() -> None:
+    """List the studies in the package; `secondlook audit NAME` runs one."""
+    from secondlook.audit.study import read, shipped
+
+    _table("study", [(name, read(name).title) for name in shipped()])
+
+
+def _registered(kind: str) -> None:
+    from secondlook import registry
+
+    rows = []
+    for name in registry.names(kind):  # type: ignore[arg-type]
+        fields = registry.settings(registry.find(kind, name))  # type: ignore[arg-type]
+        defaults = "  ".join(f"{key}={field.default}" for key, field in fields.items())
+        rows.append((name, f"{registry.summary(kind, name)}\n[dim]{defaults}[/dim]"))  # type: ignore[arg-type]
+    _table(kind, rows)
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title, "what it is", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,75 @@
+"""``secondlook attack`` and ``secondlook purify``: a folder of images in, PNG files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secondlook.cli.progress import progress
+
+Folder = Annotated[Path, typer.Argument(help="A folder of images.")]
+Out = Annotated[Path, typer.Option(help="Where the PNG files go.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, steps=100; repeatable.")]
+Labels = Annotated[list[str] | None, typer.Option("--other", help="What else it might be.")]
+
+
+def attack(
+    folder: Folder,
+    target: Annotated[str, typer.Option(help="What the model shall see.")],
+    out: Out = Path("adversarial"),
+    model: Annotated[str, typer.Option(help="The model to fool.")] = "scenes:clip",
+    attack_: Annotated[str, typer.Option("--attack", help="See `attacks`.")] = "illusion",
+    eps: Annotated[str, typer.Option(help="Radius in pixel units.")] = "8/255",
+    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    other: Labels = None,
+    seed: int = 0,
+    set_: Set = None,
+) -> None:
+    """Make images that a model takes for something else; writes PNGs and provenance.json."""
+    from rich.console import Console
+
+    from secondlook import registry
+    from secondlook.apply import attack_folder
+    from secondlook.cli.audit import assignment
+    from secondlook.models import load
+    from secondlook.threat import Threat, fraction
+
+    threat = Threat(norm=norm, eps=fraction(eps))  # type: ignore[arg-type]
+    config = dict(assignment(text) for text in set_ or [])
+    with progress("attack") as tick:
+        written = attack_folder(
+            folder, out, model=load(model), attack=registry.build("attack", attack_, config),
+            threat=threat, target=target, others=other or (), seed=seed, tick=tick,
+        )  # fmt: skip
+    console = Console(highlight=False)
+    for each in written:
+        mark = "reached" if each.reached else "not reached"
+        console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
+    console.print(f"{len(written)} images in {out}, each within {threat} of its source")
+
+
+def purify(
+    folder: Folder,
+    out: Out = Path("purified"),
+    purifier: Annotated[str, typer.Option(help="scenes:vae, diffusers:PATH …")] = "scenes:vae",
+    noise: Annotated[float, typer.Option(help="Its strength; negative keeps its own.")] = -1.0,
+    samples: Annotated[int, typer.Option(help="Reconstructions of each image.")] = 1,
+    seed: int = 0,
+) -> None:
+    """Just purify these images: each is reconstructed, at its own size."""
+    from rich.console import Console
+
+    from secondlook.apply import purify_folder
+    from secondlook.errors import InvalidInput
+    from secondlook.models import load
+    from secondlook.models.base import Purifier
+
+    made = load(purifier)
+    if not isinstance(made, Purifier):
+        raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
+    with progress("purify") as tick:
+        tuned = made if noise < 0 else made.tuned(noise)
+        written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick)
+    Console(highlight=False).print(f"{len(written)} images in {out}")

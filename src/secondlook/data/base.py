@@ -1,0 +1,57 @@
+"""What every source of images answers, whatever its layout on disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from secondlook.registry import digest
+
+
+class Samples(NamedTuple):
+    """A batch that a source has read.
+
+    Attributes:
+        images: ``[B, 3, H, W]`` in [0, 1], all of one size: the attacked resolution.
+        truth: ``[B]``, index into the source's ``classes``.
+    """
+
+    images: Tensor
+    truth: Tensor
+
+
+class Source(ABC):
+    """Images with a truth, read lazily; nothing is held in memory but names.
+
+    Attributes:
+        ids: one stable, unique name per image; it keys the image's randomness.
+        classes: the candidate texts: class names, or one caption per image.
+        prompt: the template that makes a text of a class name; ``{}`` for captions.
+        indices: the published index of each class, where a benchmark has such; else None.
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    prompt: str = "{}"
+    indices: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """Reads the images ``rows`` at ``size`` (height, width).
+
+        ``None`` keeps the source's own size, where all its images have one.
+
+        Raises:
+            InvalidInput: a file is unreadable, truncated, or of a kind that is no image.
+        """
+
+    @property
+    def hash(self) -> str:
+        """Identifies what was read, for the provenance of a result."""
+        return digest([self.ids, self.classes, self.prompt])
+
+    def __len__(self) -> int:
+        return len(self.ids)

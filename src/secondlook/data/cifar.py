@@ -1,0 +1,145 @@
+"""CIFAR-10 and its like: all images of a split in one NumPy archive."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from secondlook.data import decoding, images
+from secondlook.data.base import Samples, Source
+from secondlook.data.family import Family
+from secondlook.errors import InvalidInput
+from secondlook.registry import digest, register
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Archive(Source):
+    """Images of an archive, decoded when their rows are read; it is held as it lies on disk.
+
+    Attributes:
+        name: what errors call the archive.
+        ids: ``STEM-ROW`` of each image.
+        classes: names, in the order of the labels.
+        truth: the label of each image, ``[n]``.
+        prompt: the template around a class name.
+        pixels: ``[n, H, W, 3]`` uint8, or the bytes of image files in one row.
+        offset: where each file's bytes begin, and the last end, ``[n + 1]``; None for pixels.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    truth: Array
+    prompt: str
+    pixels: Array
+    offset: Array | None
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """The images ``rows`` with their labels."""
+        batch = images.stack([self._image(row, size) for row in rows], [self.ids[r] for r in rows])
+        return Samples(batch, torch.tensor([int(self.truth[row]) for row in rows]))
+
+    @property
+    def hash(self) -> str:
+        """Names, classes and labels."""
+        return digest([super().hash, self.truth.tolist()])
+
+    def _image(self, row: int, size: tuple[int, int] | None) -> Tensor:
+        if self.offset is None:
+            return decoding.fit(Image.fromarray(self.pixels[row]), size)
+        file = io.BytesIO(self.pixels[self.offset[row] : self.offset[row + 1]].tobytes())
+        return decoding.decode(file, f"{self.name} image {row}", size)
+
+
+@register("data", "cifar10")
+@dataclass(frozen=True, kw_only=True)
+class Cifar(Family):
+    """Small labelled images in one archive: ``cifar10:PATH.npz``.
+
+    The archive holds ``label`` [n], ``classes``, and the images: either ``image``
+    [n, H, W, 3] of 8-bit pixels, or image files end to end in ``blob`` with ``offset`` [n + 1],
+    so that image i is ``blob[offset[i]:offset[i + 1]]``.
+
+    Attributes:
+        prompt: makes a text of a class name.
+    """
+
+    prompt: str = "a photo of a {}"
+
+    def load(self) -> Archive:
+        """Reads the archive.
+
+        Raises:
+            InvalidInput: there is none, or it is not in the layout.
+        """
+        arrays = _arrays(self.path)
+        label, classes = arrays["label"], arrays["classes"]
+        _check_labels(self.path, label, classes)
+        offset = arrays.get("offset")
+        pixels = arrays["image"] if offset is None else arrays["blob"]
+        _check_images(self.path, len(label), pixels, offset)
+        return Archive(
+            name=str(self.path),
+            ids=tuple(f"{self.path.stem}-{row}" for row in range(len(label))),
+            classes=tuple(str(name) for name in classes),
+            truth=label,
+            prompt=self.prompt,
+            pixels=pixels,
+            offset=offset,
+        )
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of one of the two layouts."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            where = ("blob", "offset") if "blob" in archive else ("image",)
+            return {key: archive[key] for key in ("label", "classes", *where)}
+    except KeyError as error:
+        raise InvalidInput(
+            f"{path}: {error.args[0]}; add it: label, classes, and image or blob and offset"
+        ) from error
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be opened ({decoding.reason(error)}); name a file made by numpy.savez"
+        ) from error
+    # NumPy's own words for a file of another kind advise to load it unsafely.
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidInput(
+            f"{path} is broken or no archive of plain arrays; name a file made by numpy.savez"
+        ) from error
+
+
+def _check_labels(path: Path, label: Array, classes: Array) -> None:
+    whole = label.ndim == classes.ndim == 1 and label.size > 0 and label.dtype.kind in "iu"
+    if not whole or label.min() < 0 or label.max() >= len(classes):
+        raise InvalidInput(
+            f"{path}: label ({label.dtype}, {list(label.shape)}) must hold for each image the "
+            f"number of its class, from 0 to {classes.size - 1}"
+        )
+
+
+def _check_images(path: Path, n: int, pixels: Array, offset: Array | None) -> None:
+    if offset is None:
+        fits = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[::3] == (n, 3)
+        wanted = f"image must be uint8 [{n}, H, W, 3]"
+    else:
+        fits = offset.shape == (n + 1,) and offset.dtype.kind in "iu" and pixels.dtype == np.uint8
+        fits = fits and bool((offset[1:] > offset[:-1]).all())
+        fits = fits and offset[0] >= 0 and offset[-1] <= len(pixels)
+        wanted = f"offset must be {n + 1} rising positions in blob, which is uint8"
+    if not fits:
+        raise InvalidInput(f"{path}: {wanted}, to go with its {n} labels; write it anew")

@@ -1,0 +1,121 @@
+"""The bytes of an image file of any kind become upright RGB pixels in [0, 1]."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Final
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from secondlook.errors import InvalidInput
+
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded, by content and not by name; Pillow's others may start outside programs."""
+
+MAX_PIXELS: Final = 50_000_000
+"""A larger image is refused from its header, before it takes memory."""
+
+_SHRINK: Final = f"shrink it to {MAX_PIXELS / 1e6:g} megapixels or fewer"
+# Some releases of Pillow open these formats' 16-bit files in the 32-bit mode.
+_GREY_16: Final = ("PNG", "PPM")
+
+Size = tuple[int, int]
+"""Height and width."""
+
+
+def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> Tensor:
+    """Decodes an open image file that errors call ``name``.
+
+    Upright by its EXIF orientation; transparency is laid on white, 16-bit grey is scaled to 8
+    bits, and of an animation the first frame is taken.
+
+    Args:
+        file: open at its beginning, seekable.
+        name: what errors call it.
+        size: height and width of the result; None keeps the picture whole, at its own size.
+        keep: see ``fit``.
+
+    Returns:
+        Pixels ``[3, H, W]`` in [0, 1].
+
+    Raises:
+        InvalidInput: the file is empty, truncated, too large, or no image.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            _check_extent(picture, name)
+            upright = _rgb(ImageOps.exif_transpose(picture), picture.format)
+    except InvalidInput:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InvalidInput(f"{name} is too large: {error}; {_SHRINK}") from error
+    # Decoders meet broken bytes with almost any error: SyntaxError, struct.error, IndexError.
+    except Exception as error:
+        raise InvalidInput(
+            f"{name} cannot be read as an image ({reason(error)}); replace the file or remove it"
+        ) from error
+    return fit(upright, size, keep)
+
+
+def fit(picture: Image.Image, size: Size | None, keep: float = 1.0) -> Tensor:
+    """Crops an RGB picture about its centre and resizes it (bicubic).
+
+    Args:
+        picture: 8-bit RGB.
+        size: height and width of the result; None keeps the picture as it is.
+        keep: how much of the largest centred box of the result's aspect ratio is kept, in (0, 1]:
+            for a square result, the share of the short side.
+
+    Returns:
+        Pixels ``[3, H, W]`` in [0, 1].
+
+    Raises:
+        InvalidInput: ``size`` or ``keep`` is out of range.
+    """
+    if not 0 < keep <= 1:
+        raise InvalidInput(f"keep={keep:g} is outside (0, 1]; write 1 for the whole short side")
+    if size is not None:
+        if min(size) < 1:
+            raise InvalidInput(f"size={size} must be 1 or more each way; write (height, width)")
+        height, width = size
+        box = _centre(picture, width / height, keep)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
+
+
+def reason(error: Exception) -> str:
+    """What an error says, short and without the path that the message around it names."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty or no image of a known kind"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _check_extent(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        megapixels = width * height / 1e6
+        raise InvalidInput(f"{name} is {width}x{height}, {megapixels:.1f} megapixels; {_SHRINK}")
+
+
+def _rgb(picture: Image.Image, kind: str | None) -> Image.Image:
+    """8-bit RGB of any mode; Pillow alone would clip 16-bit grey at 255 instead of scaling it."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in _GREY_16):
+        grey = np.asarray(picture).astype(np.float64) / 65535
+        picture = Image.fromarray((grey * 255).round().astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels are 32-bit numbers without a known range")
+    if picture.has_transparency_data:
+        front = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", front.size, "white"), front)
+    return picture.convert("RGB")
+
+
+def _centre(picture: Image.Image, aspect: float, keep: float) -> tuple[float, float, float, float]:
+    """The centred box of an aspect ratio (width over height): left, top, right, bottom."""
+    height = keep * min(picture.height, picture.width / aspect)
+    width = min(height * aspect, picture.width)
+    left, top = (picture.width - width) / 2, (picture.height - height) / 2
+    # The far edges by symmetry: rounding cannot put them outside the picture.
+    return left, top, picture.width - left, picture.height - top

@@ -1,0 +1,103 @@
+"""What the layouts of image files share: a source over paths, and a table beside its pictures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from secondlook.data import images
+from secondlook.data.base import Samples, Source
+from secondlook.data.decoding import reason
+from secondlook.errors import InvalidInput
+from secondlook.registry import digest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Files(Source):
+    """Images that are a file each; a file is opened when its row is read.
+
+    Attributes:
+        ids: one name per image.
+        classes: candidate texts.
+        paths: the file of each image.
+        truth: the index of each image's class.
+        prompt: the template around a class name.
+        keep: centre crop, see ``secondlook.data.images.read``.
+        indices: the published index of each class, where a benchmark has such.
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    truth: tuple[int, ...]
+    prompt: str = "{}"
+    keep: float = 1.0
+    indices: tuple[int, ...] | None = None
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """The images ``rows``, cropped to ``keep`` and resized, with their truth."""
+        pictures = [images.read(self.paths[row], size, self.keep) for row in rows]
+        batch = images.stack(pictures, [str(self.paths[row]) for row in rows])
+        return Samples(batch, torch.tensor([self.truth[row] for row in rows]))
+
+    @property
+    def hash(self) -> str:
+        """Names, classes, truth and crop; where the files lie is left out."""
+        return digest([super().hash, self.truth, self.keep])
+
+
+class Line(NamedTuple):
+    """One row of a table, and where it stands for an error: ``captions.txt line 7``."""
+
+    where: str
+    values: dict[str, str]
+
+
+def table(path: Path, columns: Collection[str]) -> list[Line]:
+    """The rows of a CSV file with a header, stripped of blanks around each value.
+
+    Raises:
+        InvalidInput: the file cannot be read or holds no row, a column is missing, or a row does
+            not fit.
+    """
+    header = ",".join(columns)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InvalidInput(f"{path} has no column {missing[0]!r}; begin it with {header}")
+            lines = [_line(f"{path} line {reader.line_num}", row, columns) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(
+            f"{path} cannot be read as a table ({reason(error)}); it must be CSV with {header}"
+        ) from error
+    if not lines:
+        raise InvalidInput(f"{path} has a header and no rows; add one per line")
+    return lines
+
+
+def _line(where: str, row: dict[str, str], columns: Collection[str]) -> Line:
+    # Values beyond the last column stand under the key None: commas that were not quoted.
+    if None in row:
+        raise InvalidInput(f"{where} has too many values; put those with commas in quotes")
+    values = {name: (row[name] or "").strip() for name in columns}
+    empty = [name for name, value in values.items() if not value]
+    if empty:
+        raise InvalidInput(f"{where} has no {empty[0]}; fill it in or take the line away")
+    return Line(where, values)
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """The image files by name: those of ``images/`` (or ``Images/``), or those of the folder.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    inner = [path for path in images.entries(folder) if path.name in ("images", "Images")]
+    return {path.name: path for path in images.find(inner[0] if inner else folder)}

@@ -1,0 +1,50 @@
+"""A folder of images with a sub-folder for each class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secondlook.data import images
+from secondlook.data.family import Family
+from secondlook.data.files import Files
+from secondlook.errors import InvalidInput
+from secondlook.registry import register
+
+
+@register("data", "folder")
+@dataclass(frozen=True, kw_only=True)
+class Folder(Family):
+    """Any images, one sub-folder per class: ``folder:PATH``.
+
+    A class is called as its sub-folder, with blanks for underscores.
+
+    Attributes:
+        prompt: makes a text of a class name.
+        keep: centre crop, as a share of the short side.
+    """
+
+    prompt: str = "a photo of a {}"
+    keep: float = 1.0
+
+    def load(self) -> Files:
+        """Lists the files.
+
+        Raises:
+            InvalidInput: fewer than two classes, two of one name, or one without images.
+        """
+        folders = [path for path in images.entries(self.path) if path.is_dir()]
+        classes = tuple(path.name.replace("_", " ") for path in folders)
+        if len(set(classes)) < max(2, len(classes)):
+            raise InvalidInput(
+                f"{self.path} has {len(classes)} sub-folders with {len(set(classes))} names; "
+                "make two or more, one per class: cat/1.png, dog/1.png"
+            )
+        found = [(row, path) for row, inner in enumerate(folders) for path in images.find(inner)]
+        return Files(
+            ids=tuple(path.relative_to(self.path).as_posix() for _, path in found),
+            classes=classes,
+            paths=tuple(path for _, path in found),
+            truth=tuple(row for row, _ in found),
+            prompt=self.prompt,
+            keep=self.keep,
+        )

@@ -1,0 +1,1 @@
+"""Wrappers around models that take a second look before they trust the first."""

@@ -1,0 +1,1 @@
+"""What an attacker wants: objectives to climb and tests of success."""

@@ -1,0 +1,104 @@
+"""The count of what was spent: forwards, backwards, seconds and peak memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Ledger:
+    """Passes are counted per *sample*, by the model and never by the attack.
+
+    Attributes:
+        forwards: samples that went forward through a model.
+        backwards: samples whose gradient came back to a model's input.
+        seconds: wall clock inside :meth:`timed`.
+        peak_memory: bytes; on CUDA the allocator's peak, else the peak of the process.
+    """
+
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
+    by_model: dict[str, list[int]] = field(default_factory=dict)
+
+    def forward(self, name: str, samples: int) -> None:
+        """Counts ``samples`` forwards of the model ``name``."""
+        self.forwards += samples
+        self.by_model.setdefault(name, [0, 0])[0] += samples
+
+    def backward(self, name: str, samples: int) -> None:
+        """Counts ``samples`` backwards of the model ``name``."""
+        self.backwards += samples
+        self.by_model.setdefault(name, [0, 0])[1] += samples
+
+    @contextmanager
+    def timed(self) -> Iterator[Ledger]:
+        """Adds the wall clock of the block and notes the peak of memory."""
+        start = time.perf_counter()
+        try:
+            yield self
+        finally:
+            self.seconds += time.perf_counter() - start
+            self.peak_memory = max(self.peak_memory, peak_memory())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+_open: list[Ledger] = []
+
+
+@contextmanager
+def counting() -> Iterator[Ledger]:
+    """Opens a ledger for the passes of the block; ledgers nest, and each one counts."""
+    ledger = Ledger()
+    _open.append(ledger)
+    try:
+        with ledger.timed():
+            yield ledger
+    finally:
+        _open.remove(ledger)
+
+
+def peak_memory() -> int:
+    """Peak memory in bytes so far."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+class _Tally(torch.autograd.Function):
+    """The identity; its backward counts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        ctx.name = name
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        for ledger in _open:
+            ledger.backward(ctx.name, len(grads[0]))
+        return grads[0], None
+
+
+def tally(name: str, x: Tensor) -> Tensor:
+    """Counts a forward of ``x`` through the model ``name`` now, and its backward when it comes."""
+    for ledger in _open:
+        ledger.forward(name, len(x))
+    if not (_open and x.requires_grad and torch.is_grad_enabled()):
+        return x
+    counted: Tensor = _Tally.apply(x, name)  # type: ignore[no-untyped-call]
+    return counted

@@ -1,0 +1,121 @@
+"""The family ``scenes``: the models that are shipped with the package, read and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors.torch import load as read_weights
+from torch import nn
+
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.models.base import Model
+from secondlook.registry import register
+from secondlook.scenes.embedder import SceneEmbedder
+from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.clip import ClipNetwork
+from secondlook.scenes.networks.denoiser import DenoiserNetwork
+from secondlook.scenes.purifiers import SceneAutoencoder, SceneDiffusion
+
+
+class Kind(NamedTuple):
+    """A network of the embedded world and what makes a model of it."""
+
+    network: Callable[..., nn.Module]
+    model: Callable[[str, Any], Model]
+
+
+KINDS: Final = MappingProxyType[str, Kind]({
+    "ClipNetwork": Kind(ClipNetwork, SceneEmbedder),
+    "AutoencoderNetwork": Kind(AutoencoderNetwork, SceneAutoencoder),
+    "DenoiserNetwork": Kind(DenoiserNetwork, SceneDiffusion),
+})  # fmt: skip
+"""By the name that a card gives to its network."""
+
+
+@register("model", "scenes")
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """The small models of the embedded world, shipped with the package.
+
+    Attributes:
+        name: ``clip``, ``vae``, …
+        weights: a folder of other weights, as ``secondlook train`` writes them.
+    """
+
+    name: str
+    weights: Path | None = None
+
+    @staticmethod
+    def listed(weights: Path | None = None) -> dict[str, str]:
+        """What there is, with its role, size and clean figures."""
+        shelf = _shelf(weights)
+        names = sorted(f.name[:-5] for f in shelf.iterdir() if f.name.endswith(".json"))
+        return {name: _line(_card(shelf, name)) for name in names}
+
+    def load(self) -> Model:
+        """The model, in fp32 and eval mode, its parameters frozen.
+
+        Raises:
+            UnknownName: there is none of this name; the nearest names are offered.
+            InvalidInput: its weights are missing, damaged or of another version.
+        """
+        shelf, full = _shelf(self.weights), f"scenes:{self.name}"
+        known = self.listed(self.weights)
+        if self.name not in known:
+            raise UnknownName("model", full, [f"scenes:{name}" for name in known])
+        card = _card(shelf, self.name)
+        architecture = dict(card["architecture"])
+        kind = KINDS.get(architecture.pop("network"))
+        if kind is None:
+            raise InvalidInput(f"{full} was written by another version; train it again")
+        network = kind.network(**architecture)
+        _fill(network, _verified(shelf, self.name, card["sha256"]), full)
+        return kind.model(full, network)
+
+
+def _shelf(weights: Path | None) -> Traversable:
+    return weights or files("secondlook.scenes").joinpath("weights")
+
+
+def _card(shelf: Traversable, name: str) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(shelf.joinpath(f"{name}.json").read_text(encoding="utf-8"))
+    return card
+
+
+def _line(card: dict[str, Any]) -> str:
+    measured = ", ".join(f"{key} {value:g}" for key, value in card["measured"].items())
+    return f"{card['role']}, {card['parameters'] / 1e6:.1f} M parameters; {measured}"
+
+
+def _verified(shelf: Traversable, name: str, wanted: str) -> bytes:
+    """The bytes of the weights that the card vouches for."""
+    file = shelf.joinpath(f"{name}.safetensors")
+    if not file.is_file():
+        raise InvalidInput(f"{file} is missing; run: secondlook train scenes:{name}")
+    held = file.read_bytes()
+    found = hashlib.sha256(held).hexdigest()
+    if found != wanted:
+        raise InvalidInput(
+            f"{file} has SHA-256 {found}, its card says {wanted}; install the package again, "
+            f"or run: secondlook train scenes:{name}"
+        )
+    return held
+
+
+def _fill(network: nn.Module, held: bytes, full: str) -> None:
+    """Copies half-precision weights into the fp32 network and makes it ready to be asked."""
+    try:
+        network.load_state_dict(read_weights(held))
+    except RuntimeError as error:
+        raise InvalidInput(f"{full} does not fit its network; train it again: {error}") from error
+    # Channels last is the faster layout for small convolutions on a CPU, forwards and backwards.
+    network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]

@@ -1,0 +1,1 @@
+"""The architectures of the embedded world's models, from plain layers, one family a file."""

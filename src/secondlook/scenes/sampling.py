@@ -1,0 +1,180 @@
+"""Draws the scene that belongs to a seed, a split and an index."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.scenes.shapes import SHAPES, Shape
+from secondlook.scenes.world import (
+    COLOUR_RGB,
+    COLOURS,
+    GROUND_RGB,
+    GROUNDS,
+    PATTERNS,
+    PLACES,
+    RADII,
+    RGB,
+    TEXTURES,
+    Background,
+    Colour,
+    Ground,
+    Light,
+    Pattern,
+    Place,
+    Scene,
+    Size,
+    Texture,
+    Thing,
+)
+
+Split = Literal["train", "val", "test"]
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+
+_SHARES: Final = 10
+_FIRST_HELD_OUT: Final = 8
+_COUNTS: Final = (1, 2, 2, 2, 3, 3)
+_JITTER: Final = 1.8
+_MAIN_GRID: Final = (19.0, 32.0, 45.0)
+_SMALL_GRID: Final = (10.0, 32.0, 54.0)
+_TILT: Final = np.deg2rad(22.0)
+_CLEARANCE: Final = 6.0
+_COLOUR_JITTER: Final = 0.05
+_GROUND_JITTER: Final = 0.02
+_T = TypeVar("_T")
+
+
+class Words(NamedTuple):
+    """What can be said of one thing; the discrete half of a ``Thing``."""
+
+    colour: Colour
+    shape: Shape
+    size: Size
+    texture: Texture
+    place: Place
+
+
+class Plan(NamedTuple):
+    """What can be said of a scene, the main thing first; the splits are split on it."""
+
+    things: tuple[Words, ...]
+    ground: Ground
+    pattern: Pattern
+
+
+def split_of(plan: Plan) -> Split:
+    """The one split in which a plan may appear: eight tenths train, one val, one test."""
+    share = zlib.crc32(repr([tuple(plan.things), *plan[1:]]).encode()) % _SHARES
+    return SPLITS[max(0, share - _FIRST_HELD_OUT + 1)]
+
+
+def sample(seed: int, split: Split, index: int) -> Scene:
+    """Draw one scene; the same three arguments always give the same scene.
+
+    Plans are drawn until one falls in the split, so no two splits ever share a plan.
+
+    Args:
+        seed: Names the world, at least 0.
+        split: Which part of the world.
+        index: Which scene of the part, at least 0.
+
+    Returns:
+        The scene, with its label uniform over the 64 classes.
+
+    Raises:
+        UnknownName: There is no such split.
+        InvalidInput: A number is negative.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    if min(seed, index) < 0:
+        raise InvalidInput(f"seed={seed}, index={index} must both be 0 or more; count from 0")
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    return _realise(rng, next(plan for plan in _plans(rng) if split_of(plan) == split))
+
+
+def plan_of(scene: Scene) -> Plan:
+    """The words of a scene, as they were before it was given positions and numbers."""
+    things = (scene.main, *scene.others)
+    words = tuple(Words(t.colour, t.shape, t.size, t.texture, t.place) for t in things)
+    return Plan(words, scene.background.colour, scene.background.pattern)
+
+
+def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
+    return options[int(rng.integers(len(options)))]
+
+
+def _plans(rng: np.random.Generator) -> Iterator[Plan]:
+    while True:
+        size: Size = _pick(rng, ("medium", "large"))
+        words = [Words(_pick(rng, COLOURS), _pick(rng, SHAPES), size,
+                       _pick(rng, TEXTURES), _pick(rng, PLACES))]  # fmt: skip
+        for _ in range(_pick(rng, _COUNTS) - 1):
+            words.append(_companion(rng, words))
+        yield Plan(tuple(words), _pick(rng, GROUNDS), _pick(rng, PATTERNS))
+
+
+def _companion(rng: np.random.Generator, words: Sequence[Words]) -> Words:
+    main, *rest = words
+    used = {word.colour for word in words}
+    taken = {word.place for word in rest}
+    colour = _pick(rng, [colour for colour in COLOURS if colour not in used])
+    place = _pick(rng, [place for place in _ROOM[main.size, main.place] if place not in taken])
+    return Words(colour, _pick(rng, SHAPES), "small", _pick(rng, TEXTURES), place)
+
+
+def _middle(size: Size, place: Place) -> tuple[float, float]:
+    row, column = divmod(PLACES.index(place), 3)
+    grid = _SMALL_GRID if size == "small" else _MAIN_GRID
+    return grid[column], grid[row]
+
+
+def _room(size: Size, place: Place) -> tuple[Place, ...]:
+    """The places where a small thing fits beside a main thing of this size and place."""
+    x, y = _middle(size, place)
+    reach = RADII[size].high + _CLEARANCE
+    return tuple(
+        other
+        for other in PLACES
+        if np.hypot(_middle("small", other)[0] - x, _middle("small", other)[1] - y) >= reach
+    )
+
+
+_MAIN_SIZES: Final[tuple[Size, ...]] = ("medium", "large")
+_ROOM: Final = {(size, place): _room(size, place) for size in _MAIN_SIZES for place in PLACES}
+
+
+def _jittered(rng: np.random.Generator, rgb: RGB, jitter: float) -> RGB:
+    return RGB(*np.clip(np.array(rgb) + rng.uniform(-jitter, jitter, 3), 0.0, 1.0).tolist())
+
+
+def _realise(rng: np.random.Generator, plan: Plan) -> Scene:
+    background = Background(
+        colour=plan.ground,
+        pattern=plan.pattern,
+        rgb=_jittered(rng, GROUND_RGB[plan.ground], _GROUND_JITTER),
+        angle=rng.uniform(0.0, 2 * np.pi),
+        period=rng.uniform(7.0, 12.0),
+    )
+    light = Light(
+        level=rng.uniform(0.82, 1.06),
+        slope=rng.uniform(0.0, 0.16),
+        angle=rng.uniform(0.0, 2 * np.pi),
+    )
+    things = tuple(_thing(rng, words) for words in plan.things)
+    return Scene(things=things, background=background, light=light, key=int(rng.integers(2**62)))
+
+
+def _thing(rng: np.random.Generator, words: Words) -> Thing:
+    x, y = _middle(words.size, words.place)
+    tilt = np.pi if words.shape == "crescent" else _TILT
+    return Thing(
+        **words._asdict(),
+        cx=x + rng.uniform(-_JITTER, _JITTER),
+        cy=y + rng.uniform(-_JITTER, _JITTER),
+        radius=rng.uniform(*RADII[words.size]),
+        angle=rng.uniform(-tilt, tilt),
+        rgb=_jittered(rng, COLOUR_RGB[words.colour], _COLOUR_JITTER),
+    )

@@ -1,0 +1,81 @@
+"""The embedded world as data: ``scenes:test`` and its other splits, rendered when read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from secondlook.data import decoding, images
+from secondlook.data.base import Samples, Source
+from secondlook.data.family import Family
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.registry import digest, register
+from secondlook.scenes.captions import PROMPT, class_names
+from secondlook.scenes.dataset import batch
+from secondlook.scenes.sampling import SPLITS, Split
+
+
+class SceneSource(Source):
+    """The first ``n`` scenes of a split under a seed; 64×64 pixels of their own."""
+
+    prompt = PROMPT
+
+    def __init__(self, split: Split, n: int, seed: int) -> None:
+        self.split, self.seed = split, seed
+        self.ids = tuple(f"{split}-{row}" for row in range(n))
+        self.classes = class_names()
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """Renders the scenes ``rows``; their truth is the class of the main object."""
+        indices = [range(len(self))[row] for row in rows]
+        rendered = batch(self.seed, self.split, indices)
+        pictures = [decoding.fit(Image.fromarray(pixels), size) for pixels in rendered.images]
+        stacked = images.stack(pictures, [self.ids[row] for row in indices])
+        return Samples(stacked, torch.from_numpy(rendered.labels))
+
+    @property
+    def hash(self) -> str:
+        """Names, classes and the world's seed."""
+        return digest([super().hash, self.seed])
+
+
+@register("data", "scenes")
+@dataclass(frozen=True, kw_only=True)
+class Scenes(Family):
+    """The embedded world, rendered as it is read: ``scenes:test``.
+
+    Attributes:
+        n: how many scenes.
+        seed: names the world; the shipped models were trained in world 0.
+    """
+
+    n: int = 1000
+    seed: int = 0
+
+    def load(self) -> SceneSource:
+        """Opens the split ``name``.
+
+        Raises:
+            UnknownName: no such split.
+            InvalidInput: fewer than one scene, or a negative seed.
+        """
+        if self.name not in SPLITS:
+            raise UnknownName("split of scenes", self.name, SPLITS)
+        if self.n < 1 or self.seed < 0:
+            raise InvalidInput(f"n={self.n}, seed={self.seed}: n must be 1 or more, seed 0 or more")
+        return SceneSource(self.name, self.n, self.seed)
+
+    @staticmethod
+    def listed() -> dict[str, str]:
+        """The splits."""
+        return {split: _LINES[split] for split in reversed(SPLITS)}
+
+
+_LINES: dict[Split, str] = {
+    "train": "scenes that the shipped models were trained on",
+    "val": "scenes held out to choose and calibrate by",
+    "test": "scenes held out to report on",
+}

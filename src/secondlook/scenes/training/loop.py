@@ -1,0 +1,122 @@
+"""The training loop that all recipes share: keyed batches, warm-up and cosine, resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secondlook.scenes.training.images import Tick
+
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how fast a model is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: scenes in a step.
+        rate: peak learning rate of AdamW.
+        decay: weight decay.
+        images: distinct scenes in the training set.
+        seed: keys the scenes, the initial weights and the batches.
+        average: decay of the moving average of the weights; 0 keeps the last weights.
+    """
+
+    steps: int
+    batch: int = 256
+    rate: float = 2e-3
+    decay: float = 0.02
+    images: int = 30_000
+    seed: int = 0
+    average: float = 0.0
+
+    def rate_at(self, step: int) -> float:
+        """Linear warm-up over 4 % of the steps, then a cosine to nothing."""
+        warm = max(1, self.steps // 25)
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (self.steps - warm)))
+
+
+@dataclass
+class Training:
+    """A network on its way: what a checkpoint holds, so that a killed run goes on."""
+
+    network: nn.Module
+    recipe: Recipe
+    checkpoint: Path
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
+        )
+        self.mean = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        if self.checkpoint.exists():
+            self._load(torch.load(self.checkpoint, weights_only=True))
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.mean = state["mean"]
+
+    def save(self) -> None:
+        """Writes the checkpoint in one move, so that a kill leaves the old or the new one."""
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "mean": self.mean,
+        }
+        draft = self.checkpoint.with_suffix(".part")
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, draft)
+        draft.replace(self.checkpoint)
+
+    def run(self, loss: Loss, scenes: int, tick: Tick, every: int = 250) -> None:
+        """Trains to the last step; ``loss(rows, generator)`` is the loss of a batch of scenes."""
+        self.network.train()
+        while self.step < self.recipe.steps:
+            value = self._take_step(loss, scenes)
+            self.step += 1
+            if self.step % 10 == 0:
+                tick(self.step, self.recipe.steps, f"loss {value:.4f}")
+            if self.step % every == 0:
+                self.save()
+        self.save()
+        if self.recipe.average:
+            self.network.load_state_dict(self.mean)
+        self.network.eval()
+
+    def _take_step(self, loss: Loss, scenes: int) -> float:
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        rows = torch.randint(scenes, (self.recipe.batch,), generator=generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate_at(self.step)
+        value = loss(rows, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._average()
+        return float(value.detach())
+
+    def _average(self) -> None:
+        keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        if not self.recipe.average:
+            return
+        for name, value in self.network.state_dict().items():
+            mean = self.mean[name]
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - keep)
+            else:
+                mean.copy_(value)

@@ -1,0 +1,85 @@
+"""Clean figures of the embedded world's models, measured on scenes that no training saw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.clip import ClipNetwork
+from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
+from secondlook.scenes.training.images import SceneSet
+
+Figures = dict[str, float]
+
+
+def hit_rate(similarity: Tensor, owner: Tensor) -> float:
+    """R@1: share of queries ``[Q, G]`` whose first gallery item is their own.
+
+    ``owner[q, g]`` is True where item ``g`` belongs to query ``q``.
+    """
+    first = similarity.argmax(1, keepdim=True)
+    return float(owner.gather(1, first).float().mean())
+
+
+@torch.no_grad()
+def embed(network: ClipNetwork, scenes: SceneSet) -> tuple[Tensor, Tensor]:
+    """Image vectors ``[n, D]`` and caption vectors ``[5 n, D]``."""
+    rows = torch.arange(len(scenes)).split(250)
+    images = torch.cat([network.embed_image(scenes.images(part)) for part in rows])
+    texts = torch.cat([network.embed_text(scenes.captions[part].flatten(0, 1)) for part in rows])
+    return images, texts
+
+
+@torch.no_grad()
+def of_clip(network: ClipNetwork, scenes: SceneSet, prompts: Tensor) -> Figures:
+    """Zero-shot top-1 over the 64 classes, and R@1 both ways over the scenes and their captions."""
+    images, texts = embed(network, scenes)
+    answer = (images @ network.embed_text(prompts).T).argmax(1)
+    home = torch.arange(len(scenes)).repeat_interleave(5)
+    owner = home[None, :] == torch.arange(len(scenes))[:, None]
+    similarity = images @ texts.T
+    return {
+        "zero_shot_top1": float((answer == scenes.labels).float().mean()),
+        "image_to_text_r1": hit_rate(similarity, owner),
+        "text_to_image_r1": hit_rate(similarity.T, owner.T),
+    }
+
+
+@torch.no_grad()
+def of_autoencoder(network: AutoencoderNetwork, scenes: SceneSet) -> Figures:
+    """Peak signal-to-noise ratio of the reconstruction from the posterior's mean, in dB."""
+    x = scenes.images(torch.arange(len(scenes)))
+    made = torch.cat([network.decode(network.encode(part).mean) for part in x.split(250)])
+    return {"psnr_db": psnr(made, x)}
+
+
+@torch.no_grad()
+def of_denoiser(network: DenoiserNetwork, scenes: SceneSet, t: int = 100) -> Figures:
+    """Peak signal-to-noise ratio of one-step denoising from step 100, in dB."""
+    x = scenes.images(torch.arange(len(scenes))) * 2 - 1
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    schedule, steps = Schedule(), torch.full((len(x),), t)
+    kept = schedule.kept[t]
+    noised = schedule.noised(x, steps, noise)
+    parts = zip(noised.split(250), steps.split(250), strict=True)
+    guess = torch.cat([network(part, step) for part, step in parts])
+    made = (noised - (1 - kept).sqrt() * guess) / kept.sqrt()
+    return {"psnr_db": psnr((made.clamp(-1, 1) + 1) / 2, (x + 1) / 2)}
+
+
+def psnr(made: Tensor, wanted: Tensor) -> float:
+    """Mean over images of the peak signal-to-noise ratio, in dB."""
+    error = (made - wanted).square().flatten(1).mean(1).clamp_min(1e-12)
+    return float((-10 * error.log10()).mean())
+
+
+def figures(network: nn.Module, scenes: SceneSet, prompts: Tensor) -> Figures:
+    """The clean figures that fit the kind of ``network``."""
+    if isinstance(network, ClipNetwork):
+        return of_clip(network, scenes, prompts)
+    if isinstance(network, AutoencoderNetwork):
+        return of_autoencoder(network, scenes)
+    if isinstance(network, DenoiserNetwork):
+        return of_denoiser(network, scenes)
+    raise TypeError(f"no clean figure is defined for {type(network).__name__}")

@@ -1,0 +1,93 @@
+"""The losses of the recipes: contrastive, reconstruction, evidence bound, denoising."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.clip import ClipNetwork
+from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
+from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.loop import Loss
+
+
+def fast(device: str) -> torch.autocast:
+    """bf16 for the layers; every loss below is computed in fp32."""
+    return torch.autocast(device, torch.bfloat16)
+
+
+def pick(captions: Tensor, titles: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """One caption of each scene; for a ``share`` of them the title of its main thing instead."""
+    which = torch.randint(captions.shape[1], (len(captions),), generator=generator)
+    long = captions[torch.arange(len(captions)), which]
+    short = torch.rand(len(captions), generator=generator) < share
+    ids = torch.where(short[:, None], titles, long)
+    return ids[:, : int((ids != 0).sum(1).max())]
+
+
+def contrastive(
+    network: ClipNetwork, scenes: SceneSet, titles: Tensor, device: str, share: float = 0.2
+) -> Loss:
+    """InfoNCE in both directions over the batch (CLIP, Radford et al. 2021).
+
+    ``titles`` are the token ids of the class prompts, ``[64, L]``.
+    """
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        ids = pick(scenes.captions[rows], titles[scenes.labels[rows]], share, generator)
+        with fast(device):
+            image = network.embed_image(scenes.images(rows).to(device))
+            text = network.embed_text(ids.to(device))
+        logits = network.log_scale.exp().clamp(max=100) * image @ text.T
+        truth = torch.arange(len(rows), device=device)
+        return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+    return loss
+
+
+def _edges(x: Tensor) -> Tensor:
+    return torch.cat([(x[..., 1:, :] - x[..., :-1, :]).flatten(1),
+                      (x[..., 1:] - x[..., :-1]).flatten(1)], dim=1)  # fmt: skip
+
+
+def likeness(made: Tensor, wanted: Tensor) -> Tensor:
+    """How far a picture is off: absolute error of its pixels and of its edges."""
+    return (made - wanted).abs().mean() + (_edges(made) - _edges(wanted)).abs().mean()
+
+
+def autoencoding(
+    network: AutoencoderNetwork, scenes: SceneSet, device: str, divergence: float
+) -> Loss:
+    """Reconstruction, and for a VAE the divergence of the posterior from the prior."""
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        x = scenes.images(rows).to(device)
+        with fast(device):
+            mean, log_variance = network.encode(x)
+        mean, log_variance = mean.float(), log_variance.float()
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        with fast(device):
+            made = network.decode(mean + (0.5 * log_variance).exp() * noise)
+        if not network.variational:
+            return likeness(made, x)
+        surplus = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return likeness(made, x) + divergence * surplus
+
+    return loss
+
+
+def denoising(network: DenoiserNetwork, scenes: SceneSet, device: str) -> Loss:
+    """The simple loss of DDPM; small steps are seen more often, since purifiers use those."""
+    schedule = Schedule()
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        x = scenes.images(rows) * 2 - 1
+        t = (torch.rand(len(rows), generator=generator).square() * schedule.steps).long()
+        noise = torch.randn(x.shape, generator=generator)
+        with fast(device):
+            guess = network(schedule.noised(x, t, noise).to(device), t.to(device))
+        return F.mse_loss(guess, noise.to(device))
+
+    return loss

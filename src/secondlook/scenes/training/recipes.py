@@ -1,0 +1,101 @@
+"""One recipe for each model of the embedded world: network, objective, length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from secondlook.errors import UnknownName
+from secondlook.scenes.captions import PROMPT, class_names
+from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.clip import ClipNetwork
+from secondlook.scenes.networks.denoiser import DenoiserNetwork
+from secondlook.scenes.tokenizer import Tokenizer
+from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.loop import Loss, Recipe
+from secondlook.scenes.training.objectives import autoencoding, contrastive, denoising
+
+Role = Literal["embedder", "purifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What to build and how to train it; ``architecture`` goes into the card."""
+
+    role: Role
+    build: Callable[..., Any]
+    architecture: dict[str, Any]
+    objective: Callable[[Any, SceneSet, str], Loss]
+    recipe: Recipe
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> nn.Module:
+        """A fresh network under the recipe's seed; the global generator is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)  # noqa: TID251 - forked, and put back
+            network: nn.Module = self.build(**self.architecture)
+        return network
+
+
+def class_prompts() -> Tensor:
+    """Token ids of the 64 class prompts, ``[64, L]``."""
+    names = [PROMPT.format(name) for name in class_names()]
+    return torch.from_numpy(Tokenizer().encode(names))
+
+
+def _contrastive(network: ClipNetwork, scenes: SceneSet, device: str) -> Loss:
+    return contrastive(network, scenes, class_prompts(), device)
+
+
+def _autoencoding(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
+    return autoencoding(network, scenes, device, divergence=2e-3)
+
+
+def _clip(tower: str, recipe: Recipe) -> Model:
+    architecture = {"tower": tower, "vocabulary": Tokenizer().size, "dim": 256}
+    return Model(
+        role="embedder", build=ClipNetwork, architecture=architecture,
+        objective=_contrastive, recipe=recipe,
+    )  # fmt: skip
+
+
+def _autoencoder(variational: bool, recipe: Recipe) -> Model:
+    return Model(
+        role="purifier", build=AutoencoderNetwork, architecture={"variational": variational},
+        objective=_autoencoding, recipe=recipe,
+    )  # fmt: skip
+
+
+def _denoiser(recipe: Recipe) -> Model:
+    return Model(
+        role="purifier", build=DenoiserNetwork, architecture={},
+        objective=denoising, recipe=recipe,
+    )  # fmt: skip
+
+
+def models() -> dict[str, Model]:
+    """All recipes by the name after ``scenes:``."""
+    return {
+        "clip": _clip("conv", Recipe(steps=1100, seed=1)),
+        "clip-vit": _clip("vit", Recipe(steps=1000, rate=1e-3, seed=2)),
+        "ae": _autoencoder(False, Recipe(steps=1000, batch=128, seed=3, average=0.995)),
+        "vae": _autoencoder(True, Recipe(steps=1400, batch=128, seed=4, average=0.995)),
+        "diffusion": _denoiser(Recipe(steps=2500, batch=96, rate=1e-3, seed=5, average=0.998)),
+    }
+
+
+def recipe_of(name: str) -> Model:
+    """The recipe under ``name``, with or without the prefix ``scenes:``.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    known = models()
+    short = name.removeprefix("scenes:")
+    if short not in known:
+        raise UnknownName("recipe", name, [f"scenes:{known_name}" for known_name in known])
+    return known[short]

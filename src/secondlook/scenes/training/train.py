@@ -1,0 +1,79 @@
+"""From a recipe to a shipped model: train, measure, write weights and card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from secondlook.scenes.training.images import Tick, load
+from secondlook.scenes.training.loop import Training
+from secondlook.scenes.training.measure import figures
+from secondlook.scenes.training.recipes import Model, class_prompts, recipe_of
+
+MEASURED_ON = 1000
+
+
+def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dict[str, Any]:
+    """Trains ``scenes:NAME`` into ``out/NAME.safetensors`` and ``out/NAME.json``.
+
+    A killed training goes on from ``out/NAME.checkpoint``, which is removed at the end.
+
+    Returns:
+        The model card.
+
+    Raises:
+        UnknownName: there is no such recipe.
+    """
+    short, model = name.removeprefix("scenes:"), recipe_of(name)
+    scenes = load(model.recipe.seed, "train", model.recipe.images, workers, tick)
+    network = model.network().to(device)
+    training = Training(network, model.recipe, out / f"{short}.checkpoint")
+    training.run(model.objective(network, scenes, device), len(scenes), tick)
+    weights = save(_halved(network))
+    measured = figures(_reloaded(network), load(0, "test", MEASURED_ON, 1, tick), class_prompts())
+    card = _card(short, model, network, weights, measured)
+    (out / f"{short}.safetensors").write_bytes(weights)
+    (out / f"{short}.json").write_text(json.dumps(card, indent=2) + "\n")
+    training.checkpoint.unlink()
+    return card
+
+
+def _halved(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights as they ship: half precision, half the size."""
+    return {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+
+
+def _reloaded(network: nn.Module) -> nn.Module:
+    """The network as a user gets it, so that the card's figures are the shipped model's."""
+    network.load_state_dict(_halved(network))
+    return network.cpu().eval()
+
+
+def _card(
+    short: str, model: Model, network: nn.Module, weights: bytes, measured: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "name": f"scenes:{short}",
+        "role": model.role,
+        "architecture": {"network": type(network).__name__, **model.architecture},
+        "data": f"the first {model.recipe.images} scenes of the train split, "
+        f"seed {model.recipe.seed}",
+        "command": f"secondlook train scenes:{short}",
+        "recipe": asdict(model.recipe),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "measured": {key: round(value, 4) for key, value in measured.items()},
+        "measured_on": f"the first {MEASURED_ON} scenes of the test split, seed 0",
+        "licence": "Apache-2.0",
+        "torch": torch.__version__,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }

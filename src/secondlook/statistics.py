@@ -1,0 +1,77 @@
+"""Intervals: no number goes out without n and a low and a high end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a share; honest at 0 and at n, where others are empty.
+
+    ``successes`` may be fractional: the mean over fresh draws of a randomised defence.
+
+    Example:
+        >>> wilson(0, 1000).high < 0.0039
+        True
+    """
+    if n == 0:
+        return Interval(float("nan"), 0.0, 1.0)
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of per-sample values with Student's interval."""
+    n = len(values)
+    if n == 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    centre = float(np.mean(values))
+    if n == 1:
+        return Interval(centre, float("-inf"), float("inf"))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(values))
+    return Interval(centre, centre - half, centre + half)
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval:
+    """Mean of ``first - second`` over the same samples, with a percentile bootstrap interval."""
+    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    if difference.size < 2 or np.ptp(difference) == 0:
+        value = float(difference.mean()) if difference.size else float("nan")
+        return Interval(value, value, value)
+    result = stats.bootstrap(
+        (difference,), np.mean, confidence_level=confidence, method="percentile",
+        n_resamples=2000, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    ends = result.confidence_interval
+    return Interval(float(difference.mean()), float(ends.low), float(ends.high))
+
+
+def majority_bound(eta: float, votes: int) -> float:
+    """P(Bin(votes, eta) > votes / 2): the paper's bound, were the votes independent.
+
+    Source: arXiv 2511.21893. Reconstructions of one input are correlated, so it is no guarantee.
+
+    Example:
+        >>> round(majority_bound(0.3, 10), 3)
+        0.047
+    """
+    return float(stats.binom.sf(votes // 2, votes, eta))

@@ -1,0 +1,1 @@
+"""Config files that reproduce one published table, figure or open question each."""

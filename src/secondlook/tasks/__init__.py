@@ -1,0 +1,1 @@
+"""Data with a truth, a target and a metric."""

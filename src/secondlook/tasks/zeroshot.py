@@ -1,0 +1,173 @@
+"""Naming what is on an image among given texts, and being made to name another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secondlook.data import load
+from secondlook.data.base import Source
+from secondlook.errors import InvalidInput
+from secondlook.goals.base import Goal
+from secondlook.goals.illusion import AlignTo
+from secondlook.goals.targeted import WinVotes
+from secondlook.models.base import Classifier, Embedder, ZeroShot
+from secondlook.randomness import Keys
+from secondlook.registry import register
+
+COSINE_TEMPERATURE = 0.05
+"""Temperature of soft votes over cosines: the order of a trained CLIP's own."""
+
+
+class Batch(NamedTuple):
+    """Some samples of a task.
+
+    Attributes:
+        ids: stable names.
+        rows: their positions in the source.
+        images: ``[B, 3, H, W]`` in [0, 1].
+        truth: the class of each, ``[B]``.
+        target: the class that an attacker wants, ``[B]``; never the truth.
+        keys: one key per sample.
+    """
+
+    ids: tuple[str, ...]
+    rows: tuple[int, ...]
+    images: Tensor
+    truth: Tensor
+    target: Tensor
+    keys: Keys
+
+
+@register("task", "zeroshot")
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotTask:
+    """Zero-shot classification, or captions to choose from, with a target for each image.
+
+    Attributes:
+        data: a source by name, ``scenes:test`` or ``folder:PATH``.
+        samples: how many of its images; 0 takes all.
+        prompt: template of a class name; empty takes the source's own.
+        target: align to the ``text`` of another class, or to another ``image`` of the source.
+        seed: chooses the images and the targets.
+
+    Raises:
+        InvalidInput: a negative number of samples.
+    """
+
+    data: str = "scenes:test"
+    samples: int = 100
+    prompt: str = ""
+    target: Literal["text", "image"] = "text"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
+
+    def open(self) -> OpenTask:
+        """The task with its source found on disk."""
+        return OpenTask(self, load(self.data))
+
+
+class OpenTask:
+    """A task whose images can be read."""
+
+    def __init__(self, task: ZeroShotTask, source: Source) -> None:
+        self.task, self.source = task, source
+        order = np.argsort(Keys.of(task.seed, source.ids).fold("choose").words, kind="stable")
+        chosen = order[: task.samples or len(order)]
+        self.rows = tuple(int(row) for row in chosen)
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return f"zeroshot {self.task.data}"
+
+    def classifier(self, model: Embedder | Classifier) -> Classifier:
+        """The model as a classifier over the classes of this task.
+
+        Raises:
+            InvalidInput: the model cannot name the classes of the data.
+        """
+        if isinstance(model, Embedder):
+            return ZeroShot(model, self.source.classes, self.task.prompt or self.source.prompt)
+        if not isinstance(model, Classifier):
+            raise InvalidInput(f"{model!r} neither embeds nor classifies images")
+        return model
+
+    def batch(self, rows: tuple[int, ...], model: Classifier) -> Batch:
+        """Reads the images of ``rows`` at the resolution of ``model`` and chooses their targets."""
+        ids = tuple(self.source.ids[row] for row in rows)
+        images, truth = self.source.read(rows, model.size)
+        truth = self._translated(truth, model)
+        keys = Keys.of(self.task.seed, ids)
+        target = other_than(truth, keys.fold("target"), model.classes)
+        return Batch(ids, rows, images, truth, target, keys)
+
+    def aim(self, batch: Batch, model: Classifier, objective: str) -> Goal:
+        """What an attacker wants of ``model``: an embedding (``cosine``) or the ``votes``."""
+        vectors = self._vectors(batch, model)
+        if vectors is None or objective == "votes":
+            temperature = COSINE_TEMPERATURE if model.cosine else 1.0
+            return WinVotes(classes=batch.target, temperature=temperature)
+        return AlignTo(vectors=vectors, classes=batch.target)
+
+    def _vectors(self, batch: Batch, model: Classifier) -> Tensor | None:
+        if self.task.target == "text" or not model.cosine:
+            return model.aim(batch.target)
+        with torch.no_grad():
+            return model.features(self._images_of(batch, model))
+
+    def _images_of(self, batch: Batch, model: Classifier) -> Tensor:
+        """Another image of the source for each sample, of its target's class."""
+        return torch.cat(
+            [
+                self._find(int(target), key, model)
+                for target, key in zip(batch.target, batch.keys.fold("image").words, strict=True)
+            ]
+        )
+
+    def _find(self, target: int, key: np.uint64, model: Classifier) -> Tensor:
+        order = np.random.default_rng(int(key)).permutation(len(self.source))
+        for row in order:
+            images, truth = self.source.read([int(row)], model.size)
+            if int(self._translated(truth, model)[0]) == target:
+                return images
+        raise InvalidInput(f"no image of class {model.classes[target]!r} to aim at; target='text'")
+
+    def _translated(self, truth: Tensor, model: Classifier) -> Tensor:
+        """The source's classes as the model's: by published index, else by name."""
+        if model.classes == self.source.classes:
+            return truth
+        known = self.source.indices
+        if known is not None and len(model.classes) - 1000 in (0, 1):
+            return torch.tensor([known[int(index)] for index in truth]) + len(model.classes) - 1000
+        theirs = {plain(name): index for index, name in enumerate(model.classes)}
+        ours = [plain(name) for name in self.source.classes]
+        lost = [name for name in ours if name not in theirs]
+        if lost:
+            raise InvalidInput(
+                f"{model.name} has no class {lost[0]!r} ({len(lost)} of {len(ours)} are unknown); "
+                "its labels and those of the data must have the same names"
+            )
+        return torch.tensor([theirs[ours[int(index)]] for index in truth])
+
+
+def plain(name: str) -> str:
+    """A class name without case, underscores and synonyms."""
+    return name.split(",")[0].lower().replace("_", " ").strip()
+
+
+def other_than(truth: Tensor, keys: Keys, classes: tuple[str, ...]) -> Tensor:
+    """A class for each sample that is neither its own nor called the same, ``[B]``."""
+    count, away = len(classes), keys.integers(len(classes) - 1)
+    target = [(int(own) + 1 + step) % count for own, step in zip(truth, away, strict=True)]
+    for sample, own in enumerate(truth.tolist()):
+        while plain(classes[target[sample]]) == plain(classes[own]):
+            target[sample] = (target[sample] + 1) % count
+    return torch.tensor(target)

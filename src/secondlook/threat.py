@@ -1,0 +1,140 @@
+"""What the attacker may do: the norm ball in pixel space, and the independent check of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from secondlook.errors import BrokenThreat, InvalidInput
+
+Norm = Literal["linf", "l2"]
+Knowledge = Literal["clean", "oblivious", "transfer", "adaptive"]
+
+LEVELS = 255
+_SLACK = 1e-5
+
+
+def fraction(text: str | float) -> float:
+    """Reads ``8/255``, ``0.03`` or a number.
+
+    Raises:
+        InvalidInput: it is none of these.
+
+    Example:
+        >>> fraction("51/255")
+        0.2
+    """
+    try:
+        above, _, below = str(text).partition("/")
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidInput(f"{text!r} is not a number; write 8/255 or 0.0314") from None
+
+
+def per_sample(values: Tensor) -> Tensor:
+    """Shapes one value per sample ``[B]`` so that it broadcasts over ``[B, C, H, W]``."""
+    return values.view(-1, 1, 1, 1)
+
+
+def _same_shape(x: Tensor, clean: Tensor) -> None:
+    if x.shape != clean.shape:
+        raise BrokenThreat(f"shape {tuple(x.shape)} became of {tuple(clean.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threat:
+    """A norm ball of radius ``eps`` around each image, within the pixel range [0, 1].
+
+    Attributes:
+        norm: ``linf`` (largest change of a channel) or ``l2`` (Euclidean length of the change).
+        eps: radius in pixel units, where 1 is white; ``8/255`` for the usual L∞ budget.
+
+    Raises:
+        InvalidInput: an unknown norm, or an ``eps`` that is not in pixel units.
+    """
+
+    norm: Norm = "linf"
+    eps: float = 8 / 255
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise InvalidInput(f"norm={self.norm!r} is unknown; write 'linf' or 'l2'")
+        if not self.eps > 0:
+            raise InvalidInput(f"eps={self.eps:g} is not positive; write 8/255, say")
+        if self.norm == "linf" and self.eps > 1:
+            raise InvalidInput(
+                f"eps={self.eps:g} is outside [0, 1]; eps is in pixel units, write {self.eps:g}/255"
+            )
+
+    def __str__(self) -> str:
+        if self.norm == "linf":
+            return f"L∞ {self.eps * LEVELS:.4g}/255"
+        return f"L2 {self.eps:.4g}"
+
+    def size(self, delta: Tensor) -> Tensor:
+        """The norm of each change, ``[B, C, H, W] -> [B]``."""
+        flat = delta.flatten(1)
+        return flat.abs().amax(1) if self.norm == "linf" else flat.norm(dim=1)
+
+    def project(self, x: Tensor, clean: Tensor) -> Tensor:
+        """The point of the ball (and of the pixel range) that stands for ``x``.
+
+        Raises:
+            BrokenThreat: ``x`` has another shape, and would be broadcast.
+        """
+        _same_shape(x, clean)
+        delta = x - clean
+        if self.norm == "linf":
+            return (clean + delta.clamp(-self.eps, self.eps)).clamp(0, 1)
+        shrink = (self.eps / self.size(delta).clamp_min(1e-12)).clamp_max(1)
+        return (clean + delta * per_sample(shrink)).clamp(0, 1)
+
+    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+        """The steepest ascent step of length ``step`` for the norm, ``[B, C, H, W]``."""
+        if self.norm == "linf":
+            return step * gradient.sign()
+        length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
+        return step * gradient / per_sample(length)
+
+    def check(self, x: Tensor, clean: Tensor) -> None:
+        """Verifies shape, range and norm, and believes nobody.
+
+        Raises:
+            BrokenThreat: ``x`` is not a legal adversarial of ``clean``.
+        """
+        _same_shape(x, clean)
+        if not len(x):
+            return
+        if not bool(torch.isfinite(x).all()):
+            raise BrokenThreat("the adversarial has NaN or infinite pixels")
+        if float(x.min()) < 0 or float(x.max()) > 1:
+            raise BrokenThreat(f"pixels in [{float(x.min()):g}, {float(x.max()):g}], not [0, 1]")
+        worst = float(self.size(x - clean).max())
+        if worst > self.eps * (1 + _SLACK) + 1e-6:
+            raise BrokenThreat(f"{self.norm} distance {worst:g} is above eps={self.eps:g}")
+
+    def quantise(self, x: Tensor, clean: Tensor) -> Tensor:
+        """Rounds to 8-bit pixels without leaving the ball; what a PNG of ``x`` can hold.
+
+        Where ``clean`` is not on the 8-bit grid itself, and the ball holds no grid point (a pixel
+        of it in L∞, the whole image in L2), ``x`` stays as it is.
+        """
+        grid, origin = x * LEVELS, clean * LEVELS
+        if self.norm == "linf":
+            reach = self.eps * LEVELS + 1e-4
+            low, high = (origin - reach).ceil().clamp_min(0), (origin + reach).floor()
+            rounded = torch.where(low > high, grid, grid.round().clamp(low, high))
+        else:
+            rounded = self._quantise_l2(grid, origin)
+        return rounded.clamp(0, LEVELS) / LEVELS
+
+    def _quantise_l2(self, grid: Tensor, origin: Tensor) -> Tensor:
+        """Rounds to nearest; towards the clean image, or not at all, where that leaves the ball."""
+        found = grid.round()
+        for other in (origin.round() + (grid - origin).trunc(), grid):
+            outside = self.size(found - origin) > self.eps * LEVELS
+            found = torch.where(per_sample(outside), other, found)
+        return found

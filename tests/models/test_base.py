@@ -1,0 +1,156 @@
+"""What every model shares: pixel checks, zero-shot scores, modes, counts and sizes."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secondlook.errors import InvalidInput
+from secondlook.ledger import counting
+from secondlook.models.base import Embedder, ZeroShot, check_pixels, evaluating, resized
+from secondlook.models.noise import NoisePurifier
+from secondlook.randomness import Keys
+
+AXES = {"red": (2.0, 0.0, 0.0), "green": (0.0, 3.0, 0.0), "yellow": (1.0, 1.0, 0.0)}
+
+
+class MeanColour(Embedder):
+    """The mean colour of an image, in one space with three words for colours."""
+
+    name = "mean colour"
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([AXES[text.split()[-1]] for text in texts])
+
+
+def one_colour(*rgb: float) -> Tensor:
+    return torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.zeros(3, 4, 4), r"shape \(3, 4, 4\)"),
+        (torch.zeros(1, 1, 4, 4), r"\[B, 3, H, W\]"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "torch.uint8; divide"),
+        (torch.full((1, 3, 4, 4), float("nan")), "NaN"),
+        (torch.linspace(0, 255, 48).view(1, 3, 4, 4), "up to 255; divide by 255"),
+        (torch.linspace(-2, 2, 48).view(1, 3, 4, 4), r"\[-2, 2\], not \[0, 1\]"),
+        (torch.full((1, 3, 4, 4), 1.01), r"not \[0, 1\]"),
+        (torch.full((1, 3, 4, 4), float("-inf")), r"\[-inf, -inf\]"),
+    ],
+)
+def test_what_is_no_pixel_is_refused_with_a_mend(x: Tensor, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        check_pixels(x, "the model")
+
+
+@pytest.mark.parametrize(
+    "x", [torch.rand(2, 3, 4, 5), torch.ones(1, 3, 1, 1), torch.rand(0, 3, 4, 4)]
+)
+def test_pixels_pass(x: Tensor) -> None:
+    check_pixels(x, "the model")
+
+
+def test_one_nan_among_many_pixels_is_found() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    x[1, 2, 7, 7] = float("nan")
+    with pytest.raises(InvalidInput, match="NaN"):
+        MeanColour().embed(x)
+
+
+def test_zero_shot_scores_are_the_cosines_computed_by_hand() -> None:
+    model = ZeroShot(MeanColour(), ["red", "green", "yellow"], "a picture of something {}")
+    scores = model(one_colour(0.6, 0.8, 0.0))
+    expected = torch.tensor([[0.6, 0.8, 1.4 / 2**0.5]])
+    assert torch.allclose(scores, expected, atol=1e-6)
+    assert torch.allclose(model.aim(torch.tensor([1, 0])), torch.eye(3)[[1, 0]])
+
+
+def test_zero_shot_scores_take_any_leading_shape() -> None:
+    model = ZeroShot(MeanColour(), ["red", "green"])
+    features = F.normalize(torch.rand(2, 5, 3), dim=-1)
+    assert torch.equal(model.scores(features)[1], model.scores(features[1]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "prompt", "said"),
+    [(["red"], "{}", "needs two"), (["red", "green"], "a thing", "no place for the class")],
+)
+def test_a_choice_that_is_none_is_refused(classes: list[str], prompt: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        ZeroShot(MeanColour(), classes, prompt)
+
+
+@pytest.mark.parametrize("texts", [[], ["red", "  "]])
+def test_texts_without_words_are_refused(texts: list[str]) -> None:
+    with pytest.raises(InvalidInput, match="none of them empty"):
+        MeanColour().embed_text(texts)
+
+
+def test_texts_are_embedded_alike_in_any_batch() -> None:
+    texts = ["red", "green", "yellow", "green", "red"]
+    assert torch.equal(MeanColour().embed_text(texts, batch=2), MeanColour().embed_text(texts))
+
+
+def test_passes_are_counted_per_sample_where_they_happen() -> None:
+    model, x = MeanColour(), torch.rand(5, 3, 4, 4, requires_grad=True)
+    with counting() as outer:
+        model.embed(x[:2].detach())
+        with counting() as inner:
+            scores = model.embed(x)[:, 0].sum()
+            assert (inner.forwards, inner.backwards) == (5, 0)
+            torch.autograd.grad(scores, x)
+            with torch.no_grad():
+                model.embed(x)
+    assert (inner.forwards, inner.backwards) == (10, 5)
+    assert (outer.forwards, outer.backwards) == (12, 5)
+    assert outer.by_model == {"mean colour": [12, 5]}
+
+
+def test_a_purified_look_counts_both_models_forwards_and_backwards() -> None:
+    x, keys = torch.rand(3, 3, 4, 4, requires_grad=True), Keys.of(0, range(3))
+    purifier, model = NoisePurifier(0.1), MeanColour()
+    with counting() as ledger:
+        torch.autograd.grad(model.embed(purifier.purify(x, keys)).sum(), x)
+    assert ledger.by_model == {"noise:0.1": [3, 3], "mean colour": [3, 3]}
+
+
+def mixed_modes() -> nn.Sequential:
+    network = nn.Sequential(nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), nn.Dropout())
+    network.train()
+    network[0][0].eval()
+    return network
+
+
+def test_every_part_has_its_own_mode_back_even_after_an_error() -> None:
+    network = mixed_modes()
+    before = [part.training for part in network.modules()]
+    with pytest.raises(ZeroDivisionError), evaluating([network]):
+        assert not any(part.training for part in network.modules())
+        raise ZeroDivisionError
+    assert [part.training for part in network.modules()] == before
+    assert True in before
+    assert False in before
+
+
+def test_the_hash_knows_one_changed_weight() -> None:
+    model, network = MeanColour(), nn.Linear(3, 2)
+    model.modules = (network,)
+    before = model.hash
+    assert model.hash == before
+    with torch.no_grad():
+        network.bias[1] += 1e-3
+    assert model.hash != before
+
+
+def test_resizing_leaves_a_fitting_size_alone_and_means_equal_areas() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    assert resized(x, 8, 8) is x
+    flat = resized(one_colour(0.2, 0.5, 0.7), 9, 3)
+    assert torch.allclose(flat, flat[..., :1, :1].expand_as(flat), atol=1e-6)

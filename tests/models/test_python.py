@@ -1,0 +1,139 @@
+"""Models from the user's own functions, and what goes wrong with them."""
+
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.models import listed, load
+from secondlook.models.base import Classifier
+
+_fresh = itertools.count()
+
+BRIGHTNESS = """
+import torch
+from secondlook.models.base import Embedder, Classifier
+class Net(torch.nn.Module):
+    classes = ["dark", "bright"]
+    size = (4, 4)
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(2.0))
+        self.drop = torch.nn.Dropout(0.5)
+    def forward(self, x):
+        assert x.shape[-2:] == (4, 4)
+        mean = self.drop(self.scale * x.mean(dim=(1, 2, 3)))
+        return torch.stack([1 - mean, mean], 1)
+class Eye(Embedder):
+    def encode_image(self, x): return x.mean(dim=(2, 3))
+    def encode_text(self, texts): return torch.ones(len(texts), 3)
+def function():
+    answer = lambda x: x.mean(dim=(2, 3))
+    answer.classes = ("r", "g", "b")
+    return answer
+def short():
+    answer = lambda x: x.mean(dim=(2, 3))
+    answer.classes = ("r", "g")
+    return answer
+def unnamed(): return lambda x: x
+def lonely():
+    net = Net()
+    net.classes = ["one"]
+    return net
+def broken(): raise OSError("no weights here")
+def number(): return 3
+def kind(): return Eye
+def needs(argument): return argument
+THING = 4
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module into the working directory and names it."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str) -> str:
+        name = f"users_own_{next(_fresh)}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
+
+
+def test_a_network_with_classes_becomes_a_classifier(module: Callable[[str], str]) -> None:
+    path = list(sys.path)
+    model = load(f"python:{module(BRIGHTNESS)}:Net")
+    assert isinstance(model, Classifier)
+    assert model.classes == ("dark", "bright")
+    assert model.size == (4, 4)
+    scores = model(torch.full((2, 3, 9, 7), 0.4))
+    assert torch.allclose(scores, torch.tensor([[0.2, 0.8], [0.2, 0.8]]), atol=1e-6)
+    assert not any(p.requires_grad for part in model.modules for p in part.parameters())
+    assert sys.path == path
+
+
+def test_a_plain_function_with_classes_becomes_a_classifier(module: Callable[[str], str]) -> None:
+    model = load(f"python:{module(BRIGHTNESS)}:function")
+    x = torch.rand(2, 3, 5, 5, requires_grad=True)
+    (grad,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    assert torch.allclose(grad[:, 1], torch.full((2, 5, 5), 1 / 25))
+    assert not grad[:, 0].any()
+
+
+def test_a_model_of_ours_is_taken_as_it_is_and_named(module: Callable[[str], str]) -> None:
+    name = f"python:{module(BRIGHTNESS)}:Eye"
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("unnamed", "without an attribute `classes`"),
+        ("lonely", "two or more names"),
+        ("broken", "raised OSError: no weights here"),
+        ("needs", "raised TypeError: .*it is called without arguments"),
+        ("number", "returned 3; return an Embedder"),
+        ("kind", "returned <class .*Eye'>; return an Embedder"),
+        ("THING", "is int, no factory"),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_told(
+    module: Callable[[str], str], factory: str, said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        load(f"python:{module(BRIGHTNESS)}:{factory}")
+
+
+def test_the_wrong_number_of_logits_is_told(module: Callable[[str], str]) -> None:
+    model = load(f"python:{module(BRIGHTNESS)}:short")
+    with pytest.raises(InvalidInput, match=r"\(2, 3\) where logits \(2, 2\) were due"):
+        model(torch.rand(2, 3, 4, 4))
+
+
+def test_the_nearest_factory_is_offered(module: Callable[[str], str]) -> None:
+    with pytest.raises(UnknownName, match="did you mean function"):
+        load(f"python:{module(BRIGHTNESS)}:functoin")
+
+
+def test_a_missing_module_is_told_from_one_that_fails(module: Callable[[str], str]) -> None:
+    with pytest.raises(InvalidInput, match="no module 'users_missing' in .*run from the folder"):
+        load("python:users_missing:make")
+    with pytest.raises(InvalidInput, match="importing .* raised ModuleNotFoundError.*nowhere_else"):
+        load(f"python:{module('import nowhere_else')}:make")
+    with pytest.raises(InvalidInput, match="importing .* raised SyntaxError"):
+        load(f"python:{module('def (')}:make")
+
+
+@pytest.mark.parametrize("name", ["python:module", "python:module:", "python::make"])
+def test_a_name_without_both_parts_is_told(name: str) -> None:
+    with pytest.raises(InvalidInput, match="write python:MODULE:FACTORY"):
+        load(name)
+
+
+def test_nothing_is_listed() -> None:
+    assert listed("python") == {}

@@ -1,0 +1,70 @@
+"""Passes are counted where they happen, per sample, once, and in every open ledger."""
+
+import time
+
+import pytest
+import torch
+
+from secondlook.ledger import Ledger, counting, peak_memory, tally
+
+
+def test_forwards_and_backwards_are_counted_per_sample() -> None:
+    x = torch.zeros(5, 3, requires_grad=True)
+    with counting() as ledger:
+        loss = tally("eye", x).sum() + tally("ear", x[:2]).sum()
+        assert (ledger.forwards, ledger.backwards) == (7, 0)
+        torch.autograd.grad(loss, x)
+    assert (ledger.forwards, ledger.backwards) == (7, 7)
+    assert ledger.by_model == {"eye": [5, 5], "ear": [2, 2]}
+
+
+def test_a_tally_changes_neither_value_nor_gradient() -> None:
+    x = torch.arange(6.0).view(2, 3).requires_grad_()
+    with counting():
+        seen = tally("eye", x)
+        (gradient,) = torch.autograd.grad((seen**2).sum(), x)
+    assert torch.equal(seen, x)
+    assert torch.equal(gradient, 2 * x)
+
+
+@pytest.mark.parametrize("needs_gradient", [True, False])
+def test_without_a_gradient_there_is_no_backward(needs_gradient: bool) -> None:
+    x = torch.zeros(4, 3, requires_grad=needs_gradient)
+    with counting() as ledger, torch.set_grad_enabled(not needs_gradient):
+        assert tally("eye", x) is x
+    assert (ledger.forwards, ledger.backwards) == (4, 0)
+
+
+def test_ledgers_nest_and_close() -> None:
+    x = torch.zeros(1, 2)
+    with counting() as outer:
+        tally("eye", x)
+        with counting() as inner:
+            tally("eye", x.expand(3, 2))
+        tally("eye", x)
+    tally("eye", x)
+    assert (outer.forwards, inner.forwards) == (5, 3)
+
+
+def test_a_ledger_closes_when_its_block_fails() -> None:
+    with pytest.raises(RuntimeError), counting() as ledger:
+        raise RuntimeError
+    tally("eye", torch.zeros(1))
+    assert ledger.forwards == 0
+    assert ledger.seconds > 0
+
+
+def test_time_adds_up_over_blocks() -> None:
+    ledger = Ledger()
+    for _ in range(2):
+        with ledger.timed():
+            time.sleep(0.005)
+    assert ledger.seconds >= 0.01
+    assert ledger.as_dict() == {
+        "forwards": 0, "backwards": 0, "by_model": {},
+        "seconds": ledger.seconds, "peak_memory": ledger.peak_memory,
+    }  # fmt: skip
+
+
+def test_memory_is_in_bytes() -> None:
+    assert 50 * 2**20 < peak_memory() < 2**44

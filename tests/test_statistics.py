@@ -1,0 +1,87 @@
+"""Intervals against closed forms, scipy and published tails."""
+
+import math
+
+import pytest
+from scipy.stats import binomtest
+
+from secondlook.statistics import majority_bound, mean, paired_difference, wilson
+
+# Strict-majority tails P(Bin(N, eta) > N / 2), worked out apart from this code.
+SIZES = (1, 3, 5, 10, 15, 20)
+TAILS = {
+    0.3: (0.30, 0.216, 0.163, 0.047, 0.050, 0.017),
+    0.45: (0.45, 0.425, 0.407, 0.262, 0.347, 0.249),
+}
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 1000), (1000, 1000), (3, 7), (95, 100)])
+def test_wilson_is_that_of_scipy(k: int, n: int, confidence: float) -> None:
+    expected = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    found = wilson(k, n, confidence)
+    assert found.value == k / n
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_is_honest_at_the_ends() -> None:
+    none, all_of_them = wilson(0, 1000), wilson(1000, 1000)
+    assert (none.value, none.low) == pytest.approx((0, 0), abs=1e-15)
+    assert round(100 * none.high, 2) == 0.38
+    assert all_of_them.low == pytest.approx(1 - none.high)
+    assert all_of_them.high == 1
+
+
+def test_wilson_takes_mean_votes_and_no_votes() -> None:
+    low, middle, high = wilson(3, 10), wilson(3.5, 10), wilson(4, 10)
+    assert low.low < middle.low < high.low
+    assert low.high < middle.high < high.high
+    nothing = wilson(0, 0)
+    assert math.isnan(nothing.value)
+    assert nothing[1:] == (0, 1)
+
+
+def test_mean_has_students_interval() -> None:
+    found = mean([1.0, 2.0, 3.0, 4.0])
+    # t(0.975, 3) = 3.18245, standard error = sqrt(5 / 3) / 2
+    half = 3.182446 * math.sqrt(5 / 3) / 2
+    assert found == pytest.approx((2.5, 2.5 - half, 2.5 + half), abs=1e-5)
+
+
+def test_mean_of_one_and_of_none() -> None:
+    assert mean([0.5]) == (0.5, -math.inf, math.inf)
+    assert all(math.isnan(end) for end in mean([]))
+
+
+def test_paired_difference() -> None:
+    first = [float(i % 3) for i in range(60)]
+    second = [0.5] * 60
+    found = paired_difference(first, second)
+    assert found.value == pytest.approx(0.5)
+    # The bootstrap of a mean agrees with the normal interval: 1.96 * sd / sqrt(n).
+    half = 1.96 * math.sqrt(2 / 3 / 60)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.03)
+    assert paired_difference(first, second) == found
+    backwards = paired_difference(second, first)
+    assert backwards.value == pytest.approx(-0.5)
+    assert backwards.high < 0
+
+
+def test_pairs_are_what_counts() -> None:
+    hard = [0.0, 1.0] * 30
+    better = [value + 0.1 for value in hard]
+    assert paired_difference(better, hard) == pytest.approx((0.1, 0.1, 0.1))
+    assert math.isnan(paired_difference([], []).value)
+
+
+@pytest.mark.parametrize(("eta", "tails"), TAILS.items())
+def test_majority_bound(eta: float, tails: tuple[float, ...]) -> None:
+    found = [majority_bound(eta, votes) for votes in SIZES]
+    assert found == pytest.approx(tails, abs=6e-4)
+
+
+def test_voting_helps_the_attacker_above_one_half() -> None:
+    tails = [majority_bound(0.6, votes) for votes in (1, 10, 20)]
+    assert tails == pytest.approx([0.60, 0.63, 0.76], abs=5.01e-3)
+    assert tails == sorted(tails)
+    assert (majority_bound(0, 10), majority_bound(1, 10)) == (0, 1)
