@@ -100,6 +100,38 @@ class LinearClassifier(Classifier):
         return (features[..., None, :] * self.weights.flatten(1)).sum(-1)
 
 
+class Moody(nn.Module):
+    """A network that answers otherwise in training mode, and whose submodules differ in mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(0.5))
+        self.head = nn.Linear(48, 3)
+        with torch.no_grad():
+            self.head.weight.copy_(directions(3).flatten(1))
+            self.head.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x))
+        return out
+
+
+class MoodyClassifier(Classifier):
+    name = "moody"
+    classes = ("a", "b", "c")
+
+    def __init__(self) -> None:
+        self.network = Moody()
+        self.modules = (self.network,)
+
+    def features(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(self.see(x))
+        return out
+
+    def scores(self, features: Tensor) -> Tensor:
+        return features
+
+
 class ColourEmbedder(Embedder):
     """A linear embedder: an image is the means of its channels, a colour word is their axis.
 

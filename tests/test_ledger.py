@@ -36,14 +36,15 @@ def test_without_a_gradient_there_is_no_backward(needs_gradient: bool) -> None:
 
 
 def test_ledgers_nest_and_close() -> None:
-    x = torch.zeros(1, 2)
+    x = torch.zeros(1, 2, requires_grad=True)
     with counting() as outer:
         tally("eye", x)
         with counting() as inner:
-            tally("eye", x.expand(3, 2))
-        tally("eye", x)
+            torch.autograd.grad(tally("eye", x.expand(3, 2)).sum(), x)
+        torch.autograd.grad(tally("eye", x).sum(), x)
     tally("eye", x)
-    assert (outer.forwards, inner.forwards) == (5, 3)
+    assert (outer.forwards, outer.backwards) == (5, 4)
+    assert (inner.forwards, inner.backwards) == (3, 3)
 
 
 def test_a_ledger_closes_when_its_block_fails() -> None:

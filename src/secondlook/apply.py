@@ -14,6 +14,7 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.attacks.base import Attack
+from secondlook.audit.store import write_atomic
 from secondlook.data import images
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
@@ -65,9 +66,19 @@ def victim(model: Embedder | Classifier, target: str, others: Sequence[str]) -> 
 
 
 def named(files: Sequence[Path]) -> list[str]:
-    """A PNG's name for each file; files that differ by their ending alone keep it."""
-    stems = [path.stem for path in files]
-    return [f"{path.name if stems.count(path.stem) > 1 else path.stem}.png" for path in files]
+    """A PNG's name for each file; where some differ by their ending alone, all keep theirs."""
+    clear = len({path.stem for path in files}) == len(files)
+    return [f"{path.stem if clear else path.name}.png" for path in files]
+
+
+def _ready(out: Path, folder: Path) -> None:
+    """Makes the folder that is written to; it is not the one that is read."""
+    if out.resolve() == folder.resolve():
+        raise InvalidInput(f"{out} holds the images themselves; write to a folder of its own")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{out} cannot be made: {error.strerror}; name another one") from None
 
 
 def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tuple[int, Tensor]]:
@@ -91,7 +102,7 @@ def attack_folder(
     """
     files, judge = images.find(folder), victim(model, target, others)
     place, names = judge.classes.index(target), named(files)
-    out.mkdir(parents=True, exist_ok=True)
+    _ready(out, folder)
     written: list[Written] = []
     for start, clean in _batches(files, judge.size):
         tick(start, len(files), files[start].name)
@@ -147,7 +158,7 @@ def purify_folder(
         raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
     files = images.find(folder)
     names, written = named(files), []
-    out.mkdir(parents=True, exist_ok=True)
+    _ready(out, folder)
     for start, clean in _batches(files, None):
         tick(start, len(files), files[start].name)
         keys = Keys.of(seed, names[start : start + 1]).repeat(samples)
@@ -164,4 +175,6 @@ def purify_folder(
 
 def _provenance(out: Path, written: Sequence[Written], about: dict[str, Any]) -> None:
     content = {"version": version("secondlook"), **about, "images": [vars(w) for w in written]}
-    (out / "provenance.json").write_text(json.dumps(content, indent=2, default=str) + "\n")
+    write_atomic(
+        out / "provenance.json", f"{json.dumps(content, indent=2, default=str)}\n".encode()
+    )

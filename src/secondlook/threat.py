@@ -69,6 +69,19 @@ class Threat:
                 f"eps={self.eps:g} is outside [0, 1]; eps is in pixel units, write {self.eps:g}/255"
             )
 
+    @classmethod
+    def parse(cls, norm: str, eps: str | float) -> Threat:
+        """Reads what a user writes: ``8/255``.
+
+        Raises:
+            InvalidInput: as the class does; or an L∞ radius of 1, which bounds nothing and is
+                most often a slip for 1/255.
+        """
+        threat = cls(norm=norm, eps=fraction(eps))  # type: ignore[arg-type]
+        if norm == "linf" and threat.eps == 1:
+            raise InvalidInput("eps=1 bounds nothing; eps is in pixel units, write 1/255")
+        return threat
+
     def __str__(self) -> str:
         if self.norm == "linf":
             return f"L∞ {self.eps * LEVELS:.4g}/255"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from secondlook import registry
 from secondlook.attacks.base import Attack, Attacked, Objective, Trace, input_gradient
@@ -20,7 +20,15 @@ from secondlook.models.base import Classifier
 from secondlook.models.noise import NoisePurifier
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
-from tests.analytic import SHAPE, LinearClassifier, Slope, directions, global_generators, images
+from tests.analytic import (
+    SHAPE,
+    LinearClassifier,
+    MoodyClassifier,
+    Slope,
+    directions,
+    global_generators,
+    images,
+)
 
 THREATS = (Threat(eps=8 / 255), Threat(norm="l2", eps=0.5))
 KEYS = Keys.of(0, range(8))
@@ -32,38 +40,6 @@ def made(name: str) -> Attack:
     short = {"steps": 4} if "steps" in registry.settings(registry.find("attack", name)) else {}
     attack: Attack = registry.build("attack", name, short)
     return attack
-
-
-class Moody(nn.Module):
-    """A network that answers otherwise in training mode, and whose submodules differ in mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(0.5))
-        self.head = nn.Linear(48, 3)
-        with torch.no_grad():
-            self.head.weight.copy_(directions(3).flatten(1))
-            self.head.bias.zero_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.body(x))
-        return out
-
-
-class MoodyClassifier(Classifier):
-    name = "moody"
-    classes = ("a", "b", "c")
-
-    def __init__(self) -> None:
-        self.network = Moody()
-        self.modules = (self.network,)
-
-    def features(self, x: Tensor) -> Tensor:
-        out: Tensor = self.network(self.see(x))
-        return out
-
-    def scores(self, features: Tensor) -> Tensor:
-        return features
 
 
 def aim_at(model: Classifier) -> Aim:

@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from secondlook.attacks.base import Judged
 from secondlook.attacks.pgd import PGD
+from secondlook.defenses.consensus import Consensus
 from secondlook.errors import InvalidInput
+from secondlook.goals.base import Aim
+from secondlook.goals.targeted import WinVotes
 from secondlook.ledger import counting
+from secondlook.models.noise import NoisePurifier
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat, per_sample
-from tests.analytic import Bowl, Slope, directions, images
+from tests.analytic import Bowl, LinearClassifier, Slope, directions, images
 
 KEYS = Keys.of(0, range(6))
 LINF = Threat(eps=8 / 255)
@@ -31,7 +35,7 @@ class Rehearsed:
     """Has the gradient ``gradients[s]`` at the s-th question, wherever it is asked."""
 
     gradients: Tensor
-    asked: list[Tensor] = field(default_factory=list)
+    fed: list[Keys] = field(default_factory=list)
     modules: tuple[nn.Module, ...] = ()
 
     @property
@@ -39,8 +43,8 @@ class Rehearsed:
         return (self,)
 
     def __call__(self, x: Tensor, keys: Keys) -> Judged:
-        loss = (x * self.gradients[len(self.asked)]).flatten(1).sum(1)
-        self.asked.append(x.detach())
+        loss = (x * self.gradients[len(self.fed)]).flatten(1).sum(1)
+        self.fed.append(keys)
         return Judged(loss, torch.zeros(len(x), dtype=torch.bool))
 
     def take(self, rows: Tensor) -> Rehearsed:
@@ -199,6 +203,21 @@ def test_a_batch_that_is_done_at_once_costs_one_look() -> None:
     assert torch.equal(found.x, images(6))
 
 
+def test_who_leaves_early_does_not_change_the_draws_of_who_stays() -> None:
+    linear = LinearClassifier(directions(3))
+    victim = Consensus(model=linear, purifier=NoisePurifier(0.1))
+    goal = WinVotes(classes=torch.tensor([0, 1, 2, 0, 1, 2]), temperature=0.5)
+    aim, clean, threat = Aim(goal=goal, victim=victim, draws=2), images(6), Threat(eps=40 / 255)
+    attack = PGD(steps=12, early_exit=True)
+    whole = attack(aim, clean, threat, KEYS)
+    assert len(set(whole.trace.steps.tolist())) > 2, "some leave early, some late"
+    for row in range(6):
+        index = torch.tensor([row])
+        alone = attack(aim.take(index), clean[index], threat, KEYS[index])
+        assert torch.equal(alone.x, whole.x[index])
+        assert torch.equal(alone.trace.last_loss, whole.trace.last_loss[index])
+
+
 # --- sick gradients ----------------------------------------------------------------------------
 
 
@@ -238,6 +257,13 @@ def test_a_loss_of_nan_is_never_the_best() -> None:
 
 
 # --- the ledger, the trace, the settings -------------------------------------------------------
+
+
+def test_each_look_has_draws_of_its_own() -> None:
+    looks = Rehearsed(gradients=directions(1).expand(8, -1, -1, -1, -1))
+    PGD(steps=7)(looks, images(6), LINF, KEYS)
+    words = [word for keys in looks.fed for word in keys.words.tolist()]
+    assert len(set(words)) == len(words) == 6 * 8
 
 
 @pytest.mark.parametrize(("keep_best", "forwards"), [(True, 6 * 8), (False, 6 * 7)])

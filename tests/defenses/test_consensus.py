@@ -154,6 +154,8 @@ def test_stopping_early_changes_nothing_but_the_cost(scores: Tensor, rule: Rule)
         assert cost.by_model["scripted"][0] == draws
         assert cost.by_model["readout"][0] == draws + len(scores)
         assert torch.equal(seen.votes.sum(1), seen.draws)
+        for mean, script_, drawn in zip(seen.features, scores, seen.draws.tolist(), strict=True):
+            assert torch.allclose(mean, script_[:drawn].mean(0))
     assert early_cost.forwards <= full_cost.forwards
 
 

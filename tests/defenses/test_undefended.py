@@ -7,7 +7,7 @@ from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.randomness import Keys
-from tests.analytic import LinearClassifier, directions, images
+from tests.analytic import LinearClassifier, MoodyClassifier, directions, images
 
 KEYS = Keys.of(0, range(5))
 MODEL = LinearClassifier(directions(3))
@@ -35,6 +35,15 @@ def test_a_glimpse_is_one_look_with_the_models_own_gradient() -> None:
     assert seen.scores.shape == (5, 1, 3)
     assert torch.allclose(gradient, MODEL.weights[1].expand(5, -1, -1, -1))
     assert ledger.by_model == {"linear": [5, 5]}
+
+
+def test_a_decision_is_taken_in_eval_mode() -> None:
+    defence = Undefended(model=MoodyClassifier())
+    network = defence.model.modules[0].eval()
+    calm = defence.decide(images(5), KEYS)
+    network.train()
+    assert torch.equal(defence.decide(images(5), KEYS).scores, calm.scores)
+    assert all(part.training for part in network.modules())
 
 
 def test_a_decision_has_no_gradient_and_needs_a_key_for_each_sample() -> None:

@@ -96,6 +96,10 @@ class Attack(ABC):
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
         """Looks for a point of the ball around ``clean`` where the objective is high."""
 
+    def unbounded(self) -> Attack:
+        """The same attack as it would be without a bound, eps 1: a health check runs it."""
+        return self
+
     @final
     def __call__(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
         """Attacks the batch ``clean``, ``[B, 3, H, W]`` in [0, 1].

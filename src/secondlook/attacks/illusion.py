@@ -10,6 +10,7 @@ from torch import Tensor
 from secondlook.attacks.pgd import PGD
 from secondlook.models.jpeg import compress
 from secondlook.registry import register
+from secondlook.threat import Threat
 
 PUBLISHED_STEP = 0.02 * 0.2686
 """The published step is 0.02 in CLIP-normalised space: 1.37/255 of a pixel (mean channel)."""
@@ -37,6 +38,12 @@ class Illusion(PGD):
     keep_best: bool = False
     jpeg: int = 0
     ensemble: Literal["sequential", "mean"] = "sequential"
+
+    def full_step(self, threat: Threat) -> float:
+        """The published step is one of L∞; in L2 it is 2.5 eps / steps unless another is given."""
+        if threat.norm == "l2" and self.step == PUBLISHED_STEP:
+            return 2.5 * threat.eps / self.steps
+        return super().full_step(threat)
 
     def view(self, x: Tensor) -> Tensor:
         """The iterate, or its JPEG; the gradient at the JPEG is taken for the iterate's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,14 +60,21 @@ class PGD(Attack):
                 break
         return self._finish(climb)
 
+    def unbounded(self) -> PGD:
+        """The same search with steps that are long enough to cross the pixel range."""
+        return replace(self, step=0.0)
+
     def view(self, x: Tensor) -> Tensor:
         """What the objective is shown of an iterate; a seam for subclasses."""
         return x
 
+    def full_step(self, threat: Threat) -> float:
+        """The length of a step before it fades, in pixel units; a seam for subclasses."""
+        return self.step or 2.5 * threat.eps / self.steps
+
     def length(self, step: int, threat: Threat) -> float:
         """The length of step number ``step``, in pixel units."""
-        full = self.step or 2.5 * threat.eps / self.steps
-        return full * self.decay ** (step // self.decay_every)
+        return self.full_step(threat) * self.decay ** (step // self.decay_every)
 
     def _climb(self, climb: Climb, threat: Threat, step: int, part: int) -> None:
         member, keys = climb.objective.parts[part], climb.keys.fold("step", step, part)

@@ -18,7 +18,11 @@ def _silent(done: int, of: int, what: str) -> None:
 
 
 def run_study(
-    study: Study | str, out: Path | str, shard: Shard | None = None, tick: Tick = _silent
+    study: Study | str,
+    out: Path | str,
+    shard: Shard | None = None,
+    tick: Tick = _silent,
+    command: str = "secondlook.run_study",
 ) -> Audit:
     """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
 
@@ -27,6 +31,7 @@ def run_study(
         out: the run directory; afterwards it holds ``audit.json`` and ``report.html``.
         shard: do only this part of the samples.
         tick: told what is done, of how much, and on what.
+        command: how the run was called, for its provenance.
 
     Raises:
         UnknownName, InvalidInput: the study names something that is not there, or does not fit.
@@ -35,7 +40,7 @@ def run_study(
     tick(0, 1, "loading models")
     config = read(study) if isinstance(study, str) else study
     made = plan(config)
-    run = execute(made, Path(out), shard or Shard(), tick)
+    run = execute(made, Path(out), shard or Shard(), tick, command)
     tick(1, 1, "writing the report")
     return finish(made, run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Bare) -> dict
     share = decision.votes / decision.draws[:, None]
     columns = {
         "eta": share.gather(1, batch.target[:, None].to(at))[:, 0],
-        "captured": (decision.answer == batch.target.to(at)).float(),
+        "captured": (decision.accepted & (decision.answer == batch.target.to(at))).float(),
         "draws": decision.draws, "answer": decision.answer, "suspicion": decision.suspicion,
     }  # fmt: skip
     if cell.defence.model.cosine:
@@ -109,5 +110,5 @@ def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Bare) -> dict
 
 
 def _plain(values: Tensor) -> list[float | int | None]:
-    """JSON has no NaN: it becomes null."""
-    return [None if value != value else value for value in values.cpu().tolist()]
+    """JSON has neither NaN nor infinity: they become null."""
+    return [value if isfinite(value) else None for value in values.cpu().tolist()]

@@ -49,7 +49,10 @@ def write_page(folder: Path) -> Path:
     """Makes ``report.html`` again from ``audit.json`` and ``gallery.json``."""
     audit = read_audit(folder)
     gallery = folder / "gallery.json"
-    shown = _GALLERY.validate_json(gallery.read_bytes()) if gallery.exists() else []
+    try:
+        shown = _GALLERY.validate_json(gallery.read_bytes()) if gallery.exists() else []
+    except ValidationError:
+        raise BrokenRun(f"{gallery} is no gallery; delete it and run the audit again") from None
     page = folder / "report.html"
     write_atomic(page, html(audit, shown).encode())
     return page
@@ -63,8 +66,10 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
     """
     heads = [read_json(folder / "run.json") for folder in folders]
     for folder, head in zip(folders, heads, strict=True):
-        if head["config_hash"] != heads[0]["config_hash"] or head["version"] != heads[0]["version"]:
+        if any(head.get(key) != heads[0].get(key) for key in ("config_hash", "version")):
             raise BrokenRun(f"{folder} and {folders[0]} are of different studies or versions")
+        if folder.resolve() == out.resolve():
+            raise BrokenRun(f"--out {out} is one of the parts; merge into a folder of its own")
     run = Run.open(out, heads[0])
     known = {json.dumps(record, sort_keys=True) for record in run.records}
     for folder in folders:
@@ -72,8 +77,15 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
         run.records.append(fresh)
         run.ledger.append(Log(folder / "ledger.jsonl"))
         if (folder / "adversarial").exists():
-            shutil.copytree(folder / "adversarial", out / "adversarial", dirs_exist_ok=True)
+            _copy(folder / "adversarial", out / "adversarial")
     return run
+
+
+def _copy(folder: Path, out: Path) -> None:
+    try:
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+    except OSError as error:
+        raise BrokenRun(f"{folder} cannot be copied to {out}: {error}; make room there") from None
 
 
 def _new(record: dict[str, object], known: set[str]) -> bool:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secondlook import statistics
 from secondlook.audit.schema import Cell, Check, Status
@@ -18,6 +19,11 @@ FEW, TOO_FEW = 100, 30
 def _graded(value: float, warn: float, fail: float) -> Status:
     """``pass`` up to ``warn``, ``fail`` above ``fail``."""
     return "fail" if value > fail else "warn" if value > warn else "pass"
+
+
+def _column(rows: Rows, name: str, unknown: float = np.nan) -> NDArray[np.float64]:
+    """One value of each record; ``unknown`` where JSON could not hold it."""
+    return np.array([unknown if row[name] is None else row[name] for row in rows], dtype=float)
 
 
 def check_cell(
@@ -47,8 +53,8 @@ def enough_samples(n: int) -> Check:
 
 def gradients(rows: Rows) -> Check:
     """Zero or NaN gradients are the mark of masking, not of robustness."""
-    zero = float(np.mean([row["zero_gradient"] for row in rows]))
-    bad = float(np.mean([row["bad_gradient"] for row in rows]))
+    zero = float(np.mean(_column(rows, "zero_gradient", unknown=1.0)))
+    bad = float(np.mean(_column(rows, "bad_gradient", unknown=1.0)))
     return Check(
         check="gradients alive", status=_graded(max(zero, bad), 0.01, 0.10),
         detail=f"{zero:.1%} of the gradients were zero, {bad:.1%} held NaN or infinity",
@@ -57,7 +63,7 @@ def gradients(rows: Rows) -> Check:
 
 def rising(rows: Rows) -> Check:
     """An attack whose loss did not rise has not attacked."""
-    flat = np.mean([not (row["last_loss"] or 0) > (row["first_loss"] or 0) for row in rows])
+    flat = np.mean(~(_column(rows, "last_loss") > _column(rows, "first_loss")))
     return Check(
         check="loss rises", status=_graded(float(flat), 0.05, 0.25),
         detail=f"the attacker's loss did not rise on {flat:.0%} of the samples",
@@ -66,9 +72,10 @@ def rising(rows: Rows) -> Check:
 
 def converged(rows: Rows) -> Check:
     """Much gain in the second half of the steps says that more steps would gain more."""
-    gain = [(row["last_loss"] or 0) - (row["middle_loss"] or 0) for row in rows]
-    whole = [(row["last_loss"] or 0) - (row["first_loss"] or 0) for row in rows]
-    late = float(np.sum(gain) / max(np.sum(whole), 1e-12))
+    last = _column(rows, "last_loss")
+    whole = float(np.nansum(last - _column(rows, "first_loss")))
+    gain = float(np.nansum(last - _column(rows, "middle_loss")))
+    late = gain / whole if whole > 0 else float(gain > 0)
     return Check(
         check="converged", status=_graded(late, 0.25, 1.0),
         detail=f"{late:.0%} of the rise came in the second half of the steps",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from secondlook import registry
 from secondlook.attacks.base import Attack
-from secondlook.audit.study import Study, Table, sweep
+from secondlook.audit.study import Manner, Study, Table, manner, sweep
 from secondlook.defenses.base import Defence, Gradient
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Model
+from secondlook.models.python import imported
 from secondlook.tasks.zeroshot import OpenTask
 from secondlook.threat import Knowledge, Threat
-
-_ADAPTIVE_DEFAULTS: Table = {"draws": 1, "gradient": "full", "objective": "cosine"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ class Plan:
         study: the config.
         task: the opened task.
         cells: the rows of the matrix, for one model after the other.
-        probes: for each adaptive forge its twin at eps 1, on a few samples, as a health check.
+        probes: for the id of each adaptive forge its twin at eps 1, as a health check.
         hashes: of the models, by name.
     """
 
@@ -93,7 +91,7 @@ def plan(study: Study) -> Plan:
         UnknownName, InvalidInput: something in the study names nothing, or does not fit.
     """
     for plugin in study.plugins:
-        importlib.import_module(plugin)
+        imported(f"plugins: {plugin!r}", plugin)
     config = dict(study.task)
     config.setdefault("seed", study.seed)
     task = registry.build("task", config.pop("name", "zeroshot"), config).open()
@@ -106,6 +104,8 @@ class _Planner:
     def __init__(self, study: Study, task: OpenTask) -> None:
         self.study, self.task = study, task
         self.hashes: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+        self._hashed: dict[int, tuple[Model, str]] = {}
         self.surrogates = tuple(Undefended(model=self._model(n)) for n in study.surrogates)
         self.probes: dict[str, Forge] = {}
         if "transfer" in study.knowledge and not study.surrogates:
@@ -125,6 +125,11 @@ class _Planner:
 
     def _model(self, name: str) -> Classifier:
         made = load(name)
+        owner = self._owners.setdefault(made.name, name)
+        if owner != name:
+            raise InvalidInput(
+                f"{owner} and {name} both call themselves {made.name!r}; give each its own name"
+            )
         self._hash(made)
         return self.task.classifier(made)
 
@@ -170,8 +175,9 @@ class _Planner:
                 yield forge
 
     def _forge(self, victims: tuple[Defence, ...], table: Table, threat: Threat) -> Forge:
-        config = {**_ADAPTIVE_DEFAULTS, **table}
-        how = {key: config.pop(key) for key in _ADAPTIVE_DEFAULTS}
+        config = dict(table)
+        given = {key: config.pop(key) for key in Manner.model_fields if key in config}
+        how = manner(given, f"study {self.study.name}").model_dump()
         attack = registry.build("attack", config.pop("name", "illusion"), config)
         settings = {**registry.describe(attack), **how}
         identity = [
@@ -185,14 +191,10 @@ class _Planner:
 
     def _probe(self, forge: Forge) -> None:
         """The same attack with nothing to hold it back: it has to succeed."""
-        if forge.id in self.probes:
-            return
-        free = {"eps": 1.0, "norm": "linf"}
-        attack = forge.attack
-        if hasattr(attack, "step"):
-            attack = replace(attack, step=0.0)  # type: ignore[call-arg]
+        identity = ["probe", forge.settings, [self._fingerprint(each) for each in forge.victims]]
         self.probes[forge.id] = replace(
-            forge, id=registry.digest(["probe", forge.id]), attack=attack, threat=Threat(**free)  # type: ignore[arg-type]
+            forge, id=registry.digest(identity), attack=forge.attack.unbounded(),
+            threat=Threat(norm="linf", eps=1.0),
         )  # fmt: skip
 
     def _fingerprint(self, defence: Defence) -> list[Any]:
@@ -201,10 +203,11 @@ class _Planner:
         return [_described(defence), [self._hash(part) for part in parts]]
 
     def _hash(self, model: Model) -> str:
-        """The model's hash, computed once for each of its names in a plan."""
-        if model.name not in self.hashes:
-            self.hashes[model.name] = model.hash
-        return self.hashes[model.name]
+        """The model's hash, computed once for each model of a plan."""
+        known = self._hashed.setdefault(id(model), (model, ""))[1] or model.hash
+        self._hashed[id(model)] = (model, known)
+        self.hashes[model.name] = known
+        return known
 
 
 def _defence(table: Table, model: Classifier) -> tuple[Defence, str]:

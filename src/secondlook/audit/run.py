@@ -57,11 +57,11 @@ class Shard:
         return chunk % self.count == self.index - 1
 
 
-def identity(study: Study) -> Record:
+def identity(study: Study, command: str) -> Record:
     """What a run directory has to agree with to be continued."""
     config = study.model_dump()
     return {
-        "schema": 1, "version": version("secondlook"), "study": config,
+        "schema": 1, "command": command, "version": version("secondlook"), "study": config,
         "config_hash": registry.digest(config), "seed": study.seed,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }  # fmt: skip
@@ -99,13 +99,13 @@ class _Desk:
         return bare_look(self.cell, self.batch)
 
 
-def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick) -> Run:
+def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "") -> Run:
     """Does what of a plan is not done yet.
 
     Raises:
         BrokenRun: the directory belongs to something else, or cannot be written to.
     """
-    run = Run.open(folder, identity(plan.study))
+    run = Run.open(folder, identity(plan.study, command))
     done = {(record["cell"], record["sample"]) for record in run.records}
     parts = chunks(plan, shard)
     total = len(parts) * len(plan.cells)
@@ -118,9 +118,9 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick) -> Run:
             desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
             if missing:
                 _do(plan, run, cell, desk, missing)
-    for forge, probe in plan.probes.items():
+    for probe in {probe.id: probe for probe in plan.probes.values()}.values():
         tick(total, total, "attacking without a bound, as a check")
-        _probe(plan, run, forge, probe)
+        _probe(plan, run, probe)
     tick(total, total, "done")
     return run
 
@@ -135,12 +135,12 @@ def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) ->
     run.records.append([r for r in decided.records if r["sample"] in missing])
 
 
-def _probe(plan: Plan, run: Run, forge: str, probe: Forge) -> None:
-    if any(record.get("probe") == forge for record in run.ledger):
+def _probe(plan: Plan, run: Run, probe: Forge) -> None:
+    if any(record.get("probe") == probe.id for record in run.ledger):
         return
     victim = probe.victims[0]
     batch = plan.task.batch(plan.task.rows[:PROBED], victim.model)
     made = craft(probe, batch, plan.task)
     decision = victim.decide(made.images, batch.keys.fold("p"))
     reached = decision.in_top(1, batch.target).float().mean().item()
-    run.ledger.append([{"probe": forge, "n": len(batch.ids), "reached": reached}])
+    run.ledger.append([{"probe": probe.id, "n": len(batch.ids), "reached": reached}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch import Tensor
 from secondlook.errors import BrokenRun
 
 Record = dict[str, Any]
+_LOST_HEAD = (
+    "start the same study with another --out, and copy the run.json from there to keep the records"
+)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -32,7 +36,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise BrokenRun(_unwritable(path, error)) from None
 
 
@@ -64,7 +69,9 @@ class Log:
         Raises:
             BrokenRun: the disk is full, say; what half was written is cut off again.
         """
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        lines = "".join(
+            json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records
+        )
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "ab", buffering=0) as file:
@@ -85,11 +92,11 @@ class Log:
         """
         if not self.path.exists():
             return
-        with open(self.path, encoding="utf-8") as file:
+        with open(self.path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     yield json.loads(line)
-                except json.JSONDecodeError:
+                except ValueError:
                     raise BrokenRun(
                         f"{self.path}, line {number}, is no record; delete the line, "
                         "and the same command computes it again"
@@ -114,10 +121,13 @@ class Run:
         head = folder / "run.json"
         if not head.exists():
             if folder.exists() and any(folder.glob("*.jsonl")):
-                raise BrokenRun(f"{folder} holds records but no run.json; choose another --out")
+                raise BrokenRun(f"{folder} holds records but no run.json; {_LOST_HEAD}")
             write_atomic(head, json.dumps(identity, indent=2, default=str).encode())
             return cls(folder)
-        before = read_json(head)
+        try:
+            before = read_json(head)
+        except BrokenRun:
+            raise BrokenRun(f"{head} is no JSON; {_LOST_HEAD}") from None
         for key in ("version", "config_hash"):
             if before.get(key) != identity[key]:
                 raise BrokenRun(
@@ -138,11 +148,13 @@ def read_json(path: Path) -> Record:
         BrokenRun: it is missing or half-written.
     """
     try:
-        content: Record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise BrokenRun(f"{path} is missing; run `secondlook audit` to the end first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise BrokenRun(f"{path} is no JSON; delete it and run the same command again") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise BrokenRun(f"{path} is no JSON; delete it and run the same command again")
     return content
 
 

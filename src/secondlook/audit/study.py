@@ -10,14 +10,23 @@ import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.threat import Knowledge, Norm, fraction
+from secondlook.threat import Knowledge, Norm, Threat, fraction
 
 Table = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 Eps = Annotated[float, BeforeValidator(fraction)]
 
 
@@ -28,6 +37,25 @@ class Budget(BaseModel):
 
     norm: Norm = "linf"
     eps: list[Eps] = Field(default_factory=lambda: [8 / 255], min_length=1)
+
+    @field_validator("eps")
+    @classmethod
+    def _each_a_threat(cls, value: list[float], info: ValidationInfo) -> list[float]:
+        """Refuses a radius now that would be refused when the study runs."""
+        return [Threat.parse(info.data.get("norm", "linf"), eps).eps for eps in value]
+
+
+class Manner(BaseModel):
+    """How an attacker looks at a victim that it knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(1, ge=1)
+    """Fresh looks of a randomised victim in each step."""
+    gradient: Literal["full", "bpda"] = "full"
+    """Through the purifier, or past it."""
+    objective: Literal["cosine", "votes"] = "cosine"
+    """Align the embedding, or win the votes."""
 
 
 class Study(BaseModel):
@@ -94,7 +122,7 @@ def read(name: str) -> Study:
         InvalidInput: the file is no TOML, or a value does not fit.
     """
     path = Path(name) if name.endswith(".toml") else shipped().get(name)
-    if path is None or not path.exists():
+    if path is None or not path.is_file():
         raise UnknownName("study", name, shipped())
     try:
         table = tomllib.loads(_expanded(path.read_text(encoding="utf-8"), path))
@@ -117,8 +145,21 @@ def parse(table: Table, where: str) -> Study:
     Raises:
         InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
     """
+    return _parsed(Study, table, where)
+
+
+def manner(table: Table, where: str) -> Manner:
+    """Checks ``draws``, ``gradient`` and ``objective``.
+
+    Raises:
+        InvalidInput: a value does not fit.
+    """
+    return _parsed(Manner, table, where)
+
+
+def _parsed(kind: type[M], table: Table, where: str) -> M:
     try:
-        return Study.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
         raise InvalidInput(f"{where}: {_explained(error)}") from None
 
@@ -127,7 +168,7 @@ def _explained(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{key} = {first['input']!r}: {first['msg']}"
+        return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
     known = Budget.model_fields if key.startswith("threat.") else Study.model_fields
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"

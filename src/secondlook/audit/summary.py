@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from secondlook.defenses.consensus import Consensus
 _SHARES = tuple(
     f"{who}_top{k}" for who in ("target", "original") for k in ("1", "5", "1_worst", "1_vote")
 )
-_MEANS = ("cosine_target", "cosine_original", "cosine_clean_image", "suspicion", "draws")
+_COSINES = ("cosine_target", "cosine_original", "cosine_clean_image")
+_MEANS = (*_COSINES, "suspicion", "draws")
+_RANGES = dict.fromkeys(_COSINES, (-1.0, 1.0))
+"""What a mean can be at all; its interval goes no further, and of one sample it is just that."""
 
 Records = dict[str, list[Record]]
 
@@ -54,7 +58,6 @@ def _provenance(plan: Plan, run: Run) -> Record:
     return {
         **head, "models": plan.hashes, "data": plan.task.source.hash,
         "about": plan.study.about, "prompt": plan.task.task.prompt or plan.task.source.prompt,
-        "command": f"secondlook audit {plan.study.name}",
     }  # fmt: skip
 
 
@@ -75,7 +78,8 @@ def _cell(
         surrogates=_surrogates(planned), resolution=_resolution(plan, planned),
         vote=_vote(planned, rows),
     )  # fmt: skip
-    probe = probes.get(forge.id) if forge else None
+    twin = plan.probes.get(forge.id) if forge else None
+    probe = probes.get(twin.id) if twin else None
     return cell.model_copy(update={"health": check_cell(cell, rows, probe, plan.hashes)})
 
 
@@ -89,7 +93,11 @@ def metrics(rows: Sequence[Record]) -> dict[str, Metric]:
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            found[name] = Metric(**statistics.mean(values)._asdict(), sd=spread)
+            centre, low, high = statistics.mean(values)
+            least, most = _RANGES.get(name, (0.0, float("inf")))
+            low, high = max(low, least), min(high, most)
+            if isfinite(high):
+                found[name] = Metric(value=centre, low=low, high=high, sd=spread)
     return found
 
 

@@ -22,13 +22,20 @@ for _verb in (audit, report, merge, attack, purify, models, attacks, defenses, s
     app.command()(_verb)
 
 
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C has stopped, as shells have it."""
+
+
 def main() -> None:
     """Runs the command line; an error of the input is one line, and exit status 2."""
     try:
         app()
-    except KeyboardInterrupt:
-        _say("interrupted; the same command goes on where this one stopped")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer has turned the interruption of a verb into an exit already.
+        if getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
+            _say("interrupted; the same command goes on where this one stopped")
+            sys.exit(INTERRUPTED)
+        raise
     except Exception as error:
         from secondlook.errors import SecondlookError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +60,7 @@ def audit(
     part = Shard.parse(shard)
     folder = out or _folder(config, bool(changes), part)
     with progress(config.name) as tick:
-        result = run_study(config, folder, part, tick)
+        result = run_study(config, folder, part, tick, shlex.join(["secondlook", *sys.argv[1:]]))
     _show(result, folder)
 
 
@@ -90,7 +92,8 @@ def _show(result: Audit, folder: Path) -> None:
 
     console = Console()
     render(result, console)
-    console.print(f"\n{folder / 'report.html'}  {folder / 'audit.json'}", style="dim")
+    places = f"\n{folder / 'report.html'}  {folder / 'audit.json'}"
+    console.print(places, style="dim", markup=False, emoji=False)
 
 
 def _folder(config: Study, changed: bool, shard: Shard) -> Path:
@@ -117,8 +120,15 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def _assign(table: dict[str, Any], key: str, value: Any) -> None:
+    from secondlook.errors import InvalidInput
+
     *path, last = key.split(".")
     here: Any = table
-    for part in path:
-        here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
-    here[int(last) if isinstance(here, list) else last] = value
+    try:
+        for part in path:
+            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        here[int(last) if isinstance(here, list) else last] = value
+    except (AttributeError, IndexError, TypeError, ValueError):
+        raise InvalidInput(
+            f"--set {key}: the study has no such place; write adaptive.draws or defences.0.samples"
+        ) from None

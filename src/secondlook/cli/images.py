@@ -34,16 +34,16 @@ def attack(
     from secondlook.apply import attack_folder
     from secondlook.cli.audit import assignment
     from secondlook.models import load
-    from secondlook.threat import Threat, fraction
+    from secondlook.threat import Threat
 
-    threat = Threat(norm=norm, eps=fraction(eps))  # type: ignore[arg-type]
+    threat = Threat.parse(norm, eps)
     config = dict(assignment(text) for text in set_ or [])
     with progress("attack") as tick:
         written = attack_folder(
             folder, out, model=load(model), attack=registry.build("attack", attack_, config),
             threat=threat, target=target, others=other or (), seed=seed, tick=tick,
         )  # fmt: skip
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for each in written:
         mark = "reached" if each.reached else "not reached"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
@@ -72,4 +72,4 @@ def purify(
     with progress("purify") as tick:
         tuned = made if noise < 0 else made.tuned(noise)
         written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick)
-    Console(highlight=False).print(f"{len(written)} images in {out}")
+    Console(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")

@@ -23,7 +23,7 @@ def progress(title: str) -> Iterator[Tick]:
     )  # fmt: skip
 
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
         MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from secondlook.errors import InvalidInput
 from secondlook.ledger import tally
 from secondlook.randomness import Keys
+from secondlook.registry import digest
 
 _TOLERANCE = 1e-4
 
@@ -40,8 +41,11 @@ class Model(ABC):
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the weights, for the provenance of a result."""
-        return _hash(self.modules)
+        """SHA-256 over the weights, for the provenance of a result.
+
+        A model without networks of its own goes by its name.
+        """
+        return _hash(self.modules) if self.modules else digest(self.name)
 
 
 def _hash(modules: Iterable[nn.Module]) -> str:
@@ -166,6 +170,11 @@ class ZeroShot(Classifier):
         self.name, self.modules = embedder.name, embedder.modules
         self.size = getattr(embedder, "size", None)
         self.texts = embedder.embed_text([prompt.format(name) for name in classes])
+
+    @property
+    def hash(self) -> str:
+        """The embedder's own."""
+        return self.embedder.hash
 
     def features(self, x: Tensor) -> Tensor:
         """Unit vectors ``[B, D]``."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput
+from secondlook.ledger import tally
+from secondlook.models.base import check_pixels
 from secondlook.models.frame import Frame
 from secondlook.models.tunable import TunablePurifier
 from secondlook.randomness import Keys
@@ -53,6 +55,11 @@ class DiffusionPurifier(TunablePurifier):
         marks = {round(start * left / self.strides) for left in range(1, self.strides + 1)}
         return sorted(marks, reverse=True)
 
+    def see(self, x: Tensor) -> Tensor:
+        """Checks the pixels; each time that the network is asked is counted where it is asked."""
+        check_pixels(x, self.name)
+        return x
+
     def remake(self, x: Tensor, keys: Keys) -> Tensor:
         times = self.times
         kept = self.kept[times[0]]
@@ -66,7 +73,7 @@ class DiffusionPurifier(TunablePurifier):
     def _clean(self, x: Tensor, now: int) -> Tensor:
         """The clean image that the predicted noise implies, in [-1, 1]."""
         kept, t = self.kept[now], x.new_full((len(x),), now).long()
-        clean = (x - math.sqrt(1 - kept) * self.predict(x, t)) / math.sqrt(kept)
+        clean = (x - math.sqrt(1 - kept) * self.predict(tally(self.name, x), t)) / math.sqrt(kept)
         return clean.clamp(-1, 1)
 
     def _stride(self, x: Tensor, now: int, later: int, fresh: Tensor) -> Tensor:

@@ -50,8 +50,9 @@ class Python:
         module, colon, factory = self.name.partition(":")
         if not (module and colon and factory):
             raise InvalidInput(f"model {full!r} names no factory; write python:MODULE:FACTORY")
+        found = imported(full, module)
         with _here_importable():
-            made = _call(full, _find(full, _import(full, module), factory))
+            made = _call(full, _find(full, found, factory))
         return _as_model(full, made)
 
 
@@ -67,9 +68,15 @@ def _here_importable() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _import(full: str, name: str) -> ModuleType:
+def imported(full: str, name: str) -> ModuleType:
+    """The module ``name``, from the working directory or installed.
+
+    Raises:
+        InvalidInput: there is none, or it fails; ``full`` says in the message who asked for it.
+    """
     try:
-        return importlib.import_module(name)
+        with _here_importable():
+            return importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise InvalidInput(

@@ -79,7 +79,8 @@ class OpenTask:
 
     def __init__(self, task: ZeroShotTask, source: Source) -> None:
         self.task, self.source = task, source
-        order = np.argsort(Keys.of(task.seed, source.ids).fold("choose").words, kind="stable")
+        self._keys = Keys.of(task.seed, source.ids)
+        order = np.argsort(self._keys.fold("choose").words, kind="stable")
         chosen = order[: task.samples or len(order)]
         self.rows = tuple(int(row) for row in chosen)
 
@@ -133,8 +134,7 @@ class OpenTask:
         )
 
     def _find(self, target: int, key: np.uint64, model: Classifier) -> Tensor:
-        order = np.random.default_rng(int(key)).permutation(len(self.source))
-        for row in order:
+        for row in np.argsort(self._keys.fold("image", int(key)).words):
             images, truth = self.source.read([int(row)], model.size)
             if int(self._translated(truth, model)[0]) == target:
                 return images
@@ -164,10 +164,17 @@ def plain(name: str) -> str:
 
 
 def other_than(truth: Tensor, keys: Keys, classes: tuple[str, ...]) -> Tensor:
-    """A class for each sample that is neither its own nor called the same, ``[B]``."""
+    """A class for each sample that is neither its own nor called the same, ``[B]``.
+
+    Raises:
+        InvalidInput: all classes are called the same.
+    """
+    called = [plain(name) for name in classes]
+    if len(set(called)) < 2:
+        raise InvalidInput(f"all classes are called {called[0]!r}; an attacker needs another one")
     count, away = len(classes), keys.integers(len(classes) - 1)
     target = [(int(own) + 1 + step) % count for own, step in zip(truth, away, strict=True)]
     for sample, own in enumerate(truth.tolist()):
-        while plain(classes[target[sample]]) == plain(classes[own]):
+        while called[target[sample]] == called[own]:
             target[sample] = (target[sample] + 1) % count
-    return torch.tensor(target)
+    return torch.tensor(target, dtype=torch.long)

@@ -37,8 +37,8 @@ class SceneSet:
         return len(self.pixels)
 
     def images(self, rows: Tensor) -> Tensor:
-        """Pixels of ``rows`` in [0, 1]."""
-        return self.pixels[rows].float() / 255
+        """Pixels of ``rows`` in [0, 1], in the layout that convolutions are fastest in."""
+        return (self.pixels[rows].float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def _chunk(job: tuple[int, Split, int, int]) -> Batch:

@@ -34,6 +34,7 @@ def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dic
     short, model = name.removeprefix("scenes:"), recipe_of(name)
     scenes = load(model.recipe.seed, "train", model.recipe.images, workers, tick)
     network = model.network().to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, model.recipe, out / f"{short}.checkpoint")
     training.run(model.objective(network, scenes, device), len(scenes), tick)
     weights = save(_halved(network))

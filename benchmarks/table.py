@@ -1,0 +1,71 @@
+"""Markdown tables of finished runs, for docs/results.md: ``python -m benchmarks.table RUN…``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from secondlook.audit.finish import read_audit
+from secondlook.audit.schema import Audit, Cell, Metric
+
+SHOWN = ("target_top1", "target_top5", "original_top1")
+HIDDEN = {"name", "label", "purifier"}
+
+
+def share(metric: Metric) -> str:
+    """A share in points with its interval."""
+    return f"{100 * metric.value:.1f} [{100 * metric.low:.0f}, {100 * metric.high:.0f}]"
+
+
+def varied(cells: Sequence[Cell], part: str) -> list[str]:
+    """The settings that differ among the attacked cells."""
+    tables = [cell.settings[part] for cell in cells if cell.settings.get(part)]
+    keys = {key for table in tables for key in table} - HIDDEN
+    return sorted(k for k in keys if len({repr(t.get(k)) for t in tables if k in t}) > 1)
+
+
+def settings(cell: Cell, keys: dict[str, list[str]]) -> Iterator[str]:
+    """Those settings of a cell, in words."""
+    for part, names in keys.items():
+        table: dict[str, Any] = cell.settings.get(part, {})
+        yield from (f"{name}={table[name]}" for name in names if name in table)
+
+
+def table(audit: Audit) -> Iterator[str]:
+    """The lines of one run's table."""
+    keys = {part: varied(audit.cells, part) for part in ("defence", "attack")}
+    several = len({cell.model for cell in audit.cells}) > 1
+    yield f"n = {audit.cells[0].n}, seed {audit.provenance['seed']}"
+    yield ""
+    yield "| defence | attacker | eps | settings | " + " | ".join(SHOWN) + " | cos target | overhead |"
+    yield "|---|---|---|---|" + "---|" * (len(SHOWN) + 2)
+    for cell in audit.cells:
+        name = f"{Path(cell.model).stem}: {cell.defence}" if several else cell.defence
+        eps = f"{cell.threat.eps * 255:.3g}/255" if cell.threat.eps else "–"
+        cosine = cell.metrics.get("cosine_target")
+        towards = f"{cosine.value:.2f} ± {cosine.sd:.2f}" if cosine else "–"
+        shares = " | ".join(share(cell.metrics[name]) for name in SHOWN)
+        words = ", ".join(settings(cell, keys))
+        yield (
+            f"| {name} | {cell.knowledge} | {eps} | {words} | {shares} | {towards} "
+            f"| {cell.ledger.overhead:.1f}× |"
+        )
+
+
+def main(folders: Sequence[str]) -> None:
+    """Prints the table of each run."""
+    for folder in folders:
+        audit = read_audit(Path(folder))
+        print(f"\n### {audit.title}\n")
+        print("\n".join(table(audit)))
+        for headline in audit.headline:
+            print(
+                f"\nworst of all attackers, {headline.defence} at {headline.threat.eps * 255:.3g}/255:"
+                f" target {share(headline.worst_target_top1)} ({headline.status})"
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
