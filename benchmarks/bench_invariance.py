@@ -16,7 +16,7 @@ def outcomes(order: list[int], batch: int, steps: int) -> dict[int, tuple[int, T
     source = load_data("scenes:test")
     model = ZeroShot(load("scenes:clip"), source.classes, source.prompt)
     defence = Consensus(model=model, purifier="scenes:vae")
-    found = {}
+    found: dict[int, tuple[int, Tensor]] = {}
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         x, truth = source.read(rows, (64, 64))

@@ -39,7 +39,11 @@ def table(audit: Audit) -> Iterator[str]:
     several = len({cell.model for cell in audit.cells}) > 1
     yield f"n = {audit.cells[0].n}, seed {audit.provenance['seed']}"
     yield ""
-    yield "| defence | attacker | eps | settings | " + " | ".join(SHOWN) + " | cos target | overhead |"
+    yield (
+        "| defence | attacker | eps | settings | "
+        + " | ".join(SHOWN)
+        + " | cos target | overhead |"
+    )
     yield "|---|---|---|---|" + "---|" * (len(SHOWN) + 2)
     for cell in audit.cells:
         name = f"{Path(cell.model).stem}: {cell.defence}" if several else cell.defence
@@ -61,10 +65,8 @@ def main(folders: Sequence[str]) -> None:
         print(f"\n### {audit.title}\n")
         print("\n".join(table(audit)))
         for headline in audit.headline:
-            print(
-                f"\nworst of all attackers, {headline.defence} at {headline.threat.eps * 255:.3g}/255:"
-                f" target {share(headline.worst_target_top1)} ({headline.status})"
-            )
+            eps, worst = headline.threat.eps * 255, share(headline.worst_target_top1)
+            print(f"\nworst of all, {headline.defence}, {eps:.3g}/255: {worst} ({headline.status})")
 
 
 if __name__ == "__main__":

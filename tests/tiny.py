@@ -74,7 +74,7 @@ def other() -> Compass:
 
 
 def shift() -> Shift:
-    return Shift(16 / 255)
+    return Shift(10 / 255)
 
 
 def blind() -> Blind:
@@ -106,8 +106,8 @@ def table(folder: Path, **changes: Any) -> dict[str, Any]:
         "task": {"data": f"folder:{folder}", "samples": 0},
         "models": ["python:tests.tiny:eye"], "surrogates": ["python:tests.tiny:other"],
         "threat": {"eps": ["16/255"]},
-        "attack": {"name": "illusion", "steps": 6, "step": 6 / 255},
-        "adaptive": {"draws": 4},
+        "attack": {"name": "illusion", "steps": 8, "step": 3 / 255},
+        "adaptive": {"draws": 8, "steps": 20, "step": 1 / 255},
         "defences": [
             {"name": "undefended"},
             {"name": "consensus", "purifier": "python:tests.tiny:shift", "samples": 5},

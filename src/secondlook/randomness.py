@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Label = str | int
+Fill = Callable[[np.random.Generator, NDArray[np.float32]], object]
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -72,20 +73,20 @@ class Keys:
 
     def normal(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """Standard normal draws ``[B, *shape]`` on the device and in the dtype of ``like``."""
-        return self._draw(torch.Tensor.normal_, shape, like)
+        return self._drawn(lambda rng, row: rng.standard_normal(out=row, dtype=np.float32),
+                           shape, like)  # fmt: skip
 
     def uniform(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """Uniform draws in [0, 1), ``[B, *shape]``."""
-        return self._draw(torch.Tensor.uniform_, shape, like)
+        return self._drawn(lambda rng, row: rng.random(out=row, dtype=np.float32), shape, like)
 
     def integers(self, high: int) -> list[int]:
         """One integer in [0, high) for each sample."""
         return [int(word) for word in _scramble(self.words) % np.uint64(high)]
 
-    def _draw(self, fill: object, shape: Sequence[int], like: Tensor | None) -> Tensor:
-        out = torch.empty(len(self), *shape)
-        generator = torch.Generator()
-        for row, word in zip(out, self.words, strict=True):
-            generator.manual_seed(int(word >> np.uint64(1)))
-            fill(row, generator=generator)  # type: ignore[operator]
+    def _drawn(self, fill: Fill, shape: Sequence[int], like: Tensor | None) -> Tensor:
+        rows = np.empty((len(self), *shape), dtype=np.float32)
+        for row, word in zip(rows, self.words, strict=True):
+            fill(np.random.Generator(np.random.Philox(key=word)), row)
+        out = torch.from_numpy(rows)
         return out if like is None else out.to(like)

@@ -112,7 +112,7 @@ def build(kind: Kind, name: str, config: Mapping[str, Any], **runtime: Any) -> A
 def _parse(cls: type, name: str, key: str, value: object) -> Any:
     from typing import get_type_hints
 
-    hint = get_type_hints(cls)[key]
+    hint = get_type_hints(cls, include_extras=True)[key]
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:

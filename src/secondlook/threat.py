@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor
 
 from secondlook.errors import BrokenThreat, InvalidInput
@@ -32,6 +33,10 @@ def fraction(text: str | float) -> float:
         return float(above) / float(below or 1)
     except (ValueError, ZeroDivisionError):
         raise InvalidInput(f"{text!r} is not a number; write 8/255 or 0.0314") from None
+
+
+Pixels = Annotated[float, BeforeValidator(fraction)]
+"""A length in pixel units; a setting may say ``2/255``."""
 
 
 def per_sample(values: Tensor) -> Tensor:

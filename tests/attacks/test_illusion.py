@@ -110,5 +110,5 @@ def test_a_mean_ensemble_takes_one_step_for_all() -> None:
 
 def test_nobody_leaves_early_before_all_members_were_asked() -> None:
     both, _, _ = duel("sequential")
-    with pytest.raises(InvalidInput, match="early_exit=True needs one objective"):
+    with pytest.raises(InvalidInput, match="compare losses of one objective"):
         Illusion(early_exit=True)(both, images(3), Threat(), KEYS)

@@ -10,7 +10,7 @@ from torch import Tensor
 from secondlook.attacks.pgd import PGD
 from secondlook.models.jpeg import compress
 from secondlook.registry import register
-from secondlook.threat import Threat
+from secondlook.threat import Pixels, Threat
 
 PUBLISHED_STEP = 0.02 * 0.2686
 """The published step is 0.02 in CLIP-normalised space: 1.37/255 of a pixel (mean channel)."""
@@ -32,7 +32,7 @@ class Illusion(PGD):
     """
 
     steps: int = 300
-    step: float = PUBLISHED_STEP
+    step: Pixels = PUBLISHED_STEP
     decay: float = 0.9
     random_start: bool = False
     keep_best: bool = False

@@ -12,7 +12,7 @@ from secondlook.attacks.climb import Climb
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Threat, per_sample
+from secondlook.threat import Pixels, Threat, per_sample
 
 
 @register("attack", "pgd")
@@ -35,7 +35,7 @@ class PGD(Attack):
     """
 
     steps: int = 100
-    step: float = 0.0
+    step: Pixels = 0.0
     decay: float = 1.0
     decay_every: int = 300
     momentum: float = 0.0
@@ -50,8 +50,10 @@ class PGD(Attack):
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
         """Climbs for ``steps`` steps, one for each member of an ensemble in turn."""
-        if self.early_exit and len(objective.parts) > 1:
-            raise InvalidInput("early_exit=True needs one objective; write ensemble='mean'")
+        if len(objective.parts) > 1 and (self.early_exit or self.keep_best):
+            raise InvalidInput(
+                "early_exit and keep_best compare losses of one objective; write ensemble='mean'"
+            )
         climb = Climb(objective, clean, self._start(clean, threat, keys), keys)
         for step in range(self.steps):
             for part in range(len(climb.objective.parts)):

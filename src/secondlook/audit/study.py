@@ -10,11 +10,10 @@ import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -23,11 +22,10 @@ from pydantic import (
 )
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.threat import Knowledge, Norm, Threat, fraction
+from secondlook.threat import Knowledge, Norm, Pixels, Threat
 
 Table = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
-Eps = Annotated[float, BeforeValidator(fraction)]
 
 
 class Budget(BaseModel):
@@ -36,7 +34,7 @@ class Budget(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     norm: Norm = "linf"
-    eps: list[Eps] = Field(default_factory=lambda: [8 / 255], min_length=1)
+    eps: list[Pixels] = Field(default_factory=lambda: [8 / 255], min_length=1)
 
     @field_validator("eps")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from secondlook.decision import Decision, Glimpse
-from secondlook.defenses.base import Defence, Gradient
+from secondlook.defenses.base import Defence, Gradient, single
 from secondlook.defenses.voting import RULES, Poll, Rule
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import load
@@ -77,15 +77,19 @@ class Consensus(Defence):
 
     def judge(self, x: Tensor, keys: Keys) -> Decision:
         """Draws in rounds: first as many as could decide, then one by one where it is close."""
+        if not len(x):
+            features = self.model.features(x)
+            return single(self.model.scores(features), features)
         poll = Poll(x, self.votes, self.rule)
         rows = poll.open()
-        first, size = 0, self.votes // 2 + 1 if self.early_stop else self.votes
+        stops = self.early_stop and self.rule != "mean"
+        first, size = 0, self.votes // 2 + 1 if stops else self.votes
         while first < self.votes and len(rows):
             size = min(size, self.votes - first)
             features = self._look(x[rows], keys[rows], size, first)
             poll.count(rows, features, self.model.scores(features))
             first, size = first + size, 1
-            rows = poll.open() if self.early_stop else rows
+            rows = poll.open() if stops else rows
         return poll.decision(self.model.features(x))
 
     def glimpse(
