@@ -69,6 +69,11 @@ def eye() -> Compass:
     return Compass("tiny:eye")
 
 
+def twin() -> Compass:
+    """Another model under the name of ``eye``."""
+    return Compass("tiny:eye", tilt=0.5)
+
+
 def other() -> Compass:
     return Compass("tiny:other", tilt=0.2)
 
@@ -102,12 +107,12 @@ def write_folder(folder: Path, count: int) -> Path:
 def table(folder: Path, **changes: Any) -> dict[str, Any]:
     """A study of every kind of row over the images in ``folder``, as TOML would give it."""
     plain: dict[str, Any] = {
-        "name": "tiny", "batch": 8, "exhibits": 2,
+        "name": "tiny", "batch": 12, "exhibits": 2,
         "task": {"data": f"folder:{folder}", "samples": 0},
         "models": ["python:tests.tiny:eye"], "surrogates": ["python:tests.tiny:other"],
         "threat": {"eps": ["16/255"]},
         "attack": {"name": "illusion", "steps": 8, "step": 3 / 255},
-        "adaptive": {"draws": 8, "steps": 20, "step": 1 / 255},
+        "adaptive": {"draws": 8, "steps": 24, "decay": 0.5, "decay_every": 8},
         "defences": [
             {"name": "undefended"},
             {"name": "consensus", "purifier": "python:tests.tiny:shift", "samples": 5},

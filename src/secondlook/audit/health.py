@@ -115,14 +115,25 @@ def check_group(cells: Sequence[Cell], records: Mapping[str, Rows]) -> list[Cell
 
 
 def strongest(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> list[Check]:
-    """Whoever knows more must not do worse; else the knowing attack was a weak one."""
-    rivals = [
+    """Whoever knows more must not do worse; else the knowing attack was a weak one.
+
+    Of several adaptive attacks on one defence only the best has to win: it is the others' excuse.
+    """
+    beside = [
         other for other in cells
-        if other.knowledge in ("oblivious", "transfer") and other.threat == cell.threat
+        if other.threat == cell.threat
         and (other.task, other.model, other.settings["defence"])
         == (cell.task, cell.model, cell.settings["defence"])
     ]  # fmt: skip
-    return [_beaten(cell, other, records) for other in rivals]
+    knowing = [other for other in beside if other.knowledge == "adaptive"]
+    best = max(knowing, key=lambda other: other.metrics["target_top1"].value)
+    rivals = [other for other in beside if other.knowledge in ("oblivious", "transfer")]
+    checks = [_beaten(cell, other, records) for other in rivals]
+    return checks if cell.id == best.id else [_softened(check) for check in checks]
+
+
+def _softened(check: Check) -> Check:
+    return check.model_copy(update={"status": "warn"}) if check.status == "fail" else check
 
 
 def _beaten(cell: Cell, other: Cell, records: Mapping[str, Rows]) -> Check:

@@ -182,7 +182,8 @@ class _Planner:
         settings = {**registry.describe(attack), **how}
         identity = [
             settings, str(threat), self.study.seed, self.study.batch, self.task.source.hash,
-            registry.describe(self.task.task), [self._fingerprint(each) for each in victims],
+            registry.describe(self.task.task),
+            [self._fingerprint(each, each.unseen) for each in victims],
         ]  # fmt: skip
         return Forge(
             id=registry.digest(identity), attack=attack, threat=threat, victims=victims,
@@ -191,16 +192,21 @@ class _Planner:
 
     def _probe(self, forge: Forge) -> None:
         """The same attack with nothing to hold it back: it has to succeed."""
-        identity = ["probe", forge.settings, [self._fingerprint(each) for each in forge.victims]]
+        identity = [
+            "probe",
+            forge.settings,
+            [self._fingerprint(each, each.unseen) for each in forge.victims],
+        ]
         self.probes[forge.id] = replace(
             forge, id=registry.digest(identity), attack=forge.attack.unbounded(),
             threat=Threat(norm="linf", eps=1.0),
         )  # fmt: skip
 
-    def _fingerprint(self, defence: Defence) -> list[Any]:
+    def _fingerprint(self, defence: Defence, without: frozenset[str] = frozenset()) -> list[Any]:
         eye = getattr(defence, "eye", None)
         parts = [part for part in (defence.model, eye) if part is not None]
-        return [_described(defence), [self._hash(part) for part in parts]]
+        settings = {k: v for k, v in _described(defence).items() if k not in without}
+        return [settings, [self._hash(part) for part in parts]]
 
     def _hash(self, model: Model) -> str:
         """The model's hash, computed once for each model of a plan."""

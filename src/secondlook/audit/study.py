@@ -100,7 +100,14 @@ class Study(BaseModel):
 
 
 def sweep(table: Table) -> Iterator[Table]:
-    """One table for each combination of the values that are lists."""
+    """One table for each combination of the values that are lists.
+
+    Raises:
+        InvalidInput: a list is empty.
+    """
+    for key, value in table.items():
+        if value == []:
+            raise InvalidInput(f"{key} = [] sweeps over nothing; give a value or take the key away")
     options = [value if isinstance(value, list) else [value] for value in table.values()]
     for values in itertools.product(*options):
         yield dict(zip(table, values, strict=True))

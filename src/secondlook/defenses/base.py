@@ -39,6 +39,11 @@ class Defence(ABC):
         """Whether two decisions on one input may differ."""
         return False
 
+    @property
+    def unseen(self) -> frozenset[str]:
+        """Settings that :meth:`glimpse` does not depend on: an attack need not be made anew."""
+        return frozenset()
+
     @abstractmethod
     def judge(self, x: Tensor, keys: Keys) -> Decision:
         """The decision, without a gradient; a subclass writes this."""

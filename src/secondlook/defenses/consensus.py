@@ -71,6 +71,11 @@ class Consensus(Defence):
         return self.eye.stochastic
 
     @property
+    def unseen(self) -> frozenset[str]:
+        """The count of the votes: an attacker climbs single looks, as many as he draws."""
+        return frozenset({"samples", "rule", "early_stop"})
+
+    @property
     def votes(self) -> int:
         """The votes that can differ: N, or one if the purifier is deterministic."""
         return self.samples if self.eye.stochastic else 1

@@ -15,7 +15,7 @@ FRAME = Frame(size=(SIDE, SIDE))
 
 
 class SceneAutoencoder(LatentPurifier):
-    """Through an 8×8 latent.
+    """Through a 16×16 latent.
 
     Noise is the temperature of a VAE's posterior, 1 unless told; with an AE it counts standard
     deviations of the image's own code, 0 unless told.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secondlook import registry
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.errors import InvalidInput
@@ -87,7 +88,7 @@ class OpenTask:
     @property
     def name(self) -> str:
         """How reports call it."""
-        return f"zeroshot {self.task.data}"
+        return f"{registry.describe(self.task)['name']} {self.task.data}"
 
     def classifier(self, model: Embedder | Classifier) -> Classifier:
         """The model as a classifier over the classes of this task.

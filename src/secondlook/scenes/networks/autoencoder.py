@@ -1,4 +1,4 @@
-"""Autoencoders of scenes: 64×64 pixels through an 8×8 latent, deterministic or variational."""
+"""Autoencoders of scenes: 64×64 pixels through a 16×16 latent, deterministic or variational."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secondlook.scenes.networks.layers import Residual, conv
 
 
 class Posterior(NamedTuple):
-    """The Gaussian that an image is encoded to, each ``[B, C, 8, 8]``."""
+    """The Gaussian that an image is encoded to, each ``[B, C, 16, 16]``."""
 
     mean: Tensor
     log_variance: Tensor
@@ -23,21 +23,19 @@ def _encoder(outside: int) -> nn.Sequential:
         Residual(conv(32, 32)),
         conv(32, 64, stride=2),
         Residual(conv(64, 64)),
-        conv(64, 128, stride=2),
-        Residual(conv(128, 128)),
-        nn.Conv2d(128, outside, 1),
+        Residual(conv(64, 64)),
+        nn.Conv2d(64, outside, 1),
     )
 
 
 def _decoder(inside: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inside, 128, 3, padding=1),
-        Residual(conv(128, 128)),
-        conv(128, 256, kernel=1),
-        nn.PixelShuffle(2),
+        nn.Conv2d(inside, 64, 3, padding=1),
+        Residual(conv(64, 64)),
         Residual(conv(64, 64)),
         conv(64, 128, kernel=1),
         nn.PixelShuffle(2),
+        Residual(conv(32, 32)),
         Residual(conv(32, 32)),
         nn.Conv2d(32, 12, 3, padding=1),
         nn.PixelShuffle(2),
@@ -47,7 +45,7 @@ def _decoder(inside: int) -> nn.Sequential:
 class AutoencoderNetwork(nn.Module):
     """Encoder and decoder; with ``variational`` the latent is a Gaussian."""
 
-    def __init__(self, *, variational: bool, channels: int = 16) -> None:
+    def __init__(self, *, variational: bool, channels: int = 8) -> None:
         super().__init__()
         self.variational = variational
         self.encoder = _encoder(2 * channels if variational else channels)
@@ -62,5 +60,5 @@ class AutoencoderNetwork(nn.Module):
         return Posterior(mean, log_variance.clamp(-12, 4))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """``[B, C, 8, 8]`` to pixels in [0, 1]."""
+        """``[B, C, 16, 16]`` to pixels in [0, 1]."""
         return torch.sigmoid(self.decoder(latent).float())

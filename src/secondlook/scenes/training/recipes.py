@@ -52,7 +52,7 @@ def _contrastive(network: ClipNetwork, scenes: SceneSet, device: str) -> Loss:
 
 
 def _autoencoding(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
-    return autoencoding(network, scenes, device, divergence=2e-3)
+    return autoencoding(network, scenes, device, divergence=3e-4)
 
 
 def _clip(tower: str, recipe: Recipe) -> Model:
@@ -82,8 +82,8 @@ def models() -> dict[str, Model]:
     return {
         "clip": _clip("conv", Recipe(steps=1100, seed=1)),
         "clip-vit": _clip("vit", Recipe(steps=900, rate=1e-3, seed=2)),
-        "ae": _autoencoder(False, Recipe(steps=800, batch=128, seed=3, average=0.995)),
-        "vae": _autoencoder(True, Recipe(steps=1100, batch=128, seed=4, average=0.995)),
+        "ae": _autoencoder(False, Recipe(steps=1500, batch=96, seed=3, average=0.995)),
+        "vae": _autoencoder(True, Recipe(steps=1500, batch=96, seed=4, average=0.995)),
         "diffusion": _denoiser(Recipe(steps=2000, batch=96, rate=1e-3, seed=5, average=0.998)),
     }
 

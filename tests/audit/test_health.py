@@ -1,0 +1,181 @@
+"""Each health check on a case made by hand: it passes the sound and sees the sick."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from secondlook.audit import health
+from secondlook.audit.schema import Audit, Cell, Check
+from tests.audit.rows import cell, records
+
+NAN = None
+"""What a NaN is in a record."""
+
+
+def named(checks: list[Check], name: str) -> Check:
+    (found,) = [check for check in checks if check.check == name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("n", "status"), [(1, "fail"), (29, "fail"), (30, "warn"), (99, "warn"), (100, "pass")]
+)
+def test_a_handful_of_samples_is_no_figure(n: int, status: str) -> None:
+    found = health.enough_samples(n)
+    assert found.status == status and f"n = {n};" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("sick", "status"), [(0, "pass"), (2, "pass"), (4, "warn"), (20, "warn"), (24, "fail")]
+)
+@pytest.mark.parametrize("name", ["zero_gradient", "bad_gradient"])
+def test_dead_gradients_are_seen(name: str, sick: int, status: str) -> None:
+    rows = records(200 - sick) + records(sick, **{name: 1.0})
+    assert health.gradients(rows).status == status
+
+
+def test_an_attack_that_does_not_tell_of_its_gradients_is_not_believed() -> None:
+    assert health.gradients(records(zero_gradient=NAN)).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("sick", "status"), [(0, "pass"), (10, "pass"), (12, "warn"), (60, "fail")]
+)
+@pytest.mark.parametrize(
+    "losses", [(0.5, 0.5), (0.5, 0.4), (NAN, 0.5), (-0.5, NAN), (0.5, NAN), (NAN, NAN)]
+)
+def test_a_loss_that_does_not_rise_is_seen(losses: Any, sick: int, status: str) -> None:
+    rows = records(200 - sick) + records(sick, first_loss=losses[0], last_loss=losses[1])
+    assert health.rising(rows).status == status
+
+
+@pytest.mark.parametrize(
+    ("middle", "status", "share"),
+    [(0.8, "pass", 0), (0.6, "pass", 20), (0.5, "warn", 30), (-0.2, "warn", 100),
+     (-0.4, "fail", 120)],
+)  # fmt: skip
+def test_a_rise_that_comes_late_is_seen(middle: float, status: str, share: int) -> None:
+    found = health.converged(records(middle_loss=middle))
+    assert found.status == status and found.detail.startswith(f"{share}%")
+
+
+def test_convergence_of_what_never_rose_is_still_a_sentence() -> None:
+    for first, middle, last in ((0.5, 0.5, 0.5), (0.5, 0.1, 0.4), (NAN, NAN, NAN)):
+        rows = records(first_loss=first, middle_loss=middle, last_loss=last)
+        assert len(health.converged(rows).detail) < 80
+
+
+def test_a_surrogate_that_is_the_victim_is_seen() -> None:
+    row = cell("transfer", surrogates=["a", "b"])
+    apart = {"m": "1", "a": "2", "b": "3"}
+    assert health.other_surrogate(row, apart).status == "pass"
+    found = health.other_surrogate(row, apart | {"b": "1"})
+    assert found.status == "fail" and found.detail == "b is the victim itself"
+    assert "surrogate is another model" in {
+        check.check for check in health.check_cell(row, records(), None, apart)
+    }
+
+
+@pytest.mark.parametrize(
+    ("reached", "status"), [(1.0, "pass"), (0.875, "pass"), (0.75, "warn"), (0.25, "fail")]
+)
+def test_an_attack_that_fails_without_a_bound_is_seen(reached: float, status: str) -> None:
+    checks = health.check_cell(cell(), records(), {"reached": reached, "n": 8}, {})
+    found = named(checks, "succeeds without a bound")
+    assert found.status == status and f"{reached:.0%}" in found.detail
+
+
+def test_a_clean_row_is_asked_for_its_number_alone() -> None:
+    checks = health.check_cell(cell("clean"), [{}] * 200, None, {})
+    assert [check.check for check in checks] == ["enough samples"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "status"),
+    [(range(50), range(50), "pass"), (range(50), range(90), "pass"), (range(90), range(50), "fail"),
+     (range(51), range(50), "warn")],
+)  # fmt: skip
+@pytest.mark.parametrize("rival", ["oblivious", "transfer"])
+def test_whoever_knows_less_must_not_do_better(
+    rival: str, theirs: range, ours: range, status: str
+) -> None:
+    weak, knowing = cell(rival, id="weak"), cell("adaptive", id="knowing")
+    rows = {"weak": records(hits=theirs), "knowing": records(hits=ours)}
+    found = health.check_group([weak, knowing], rows)
+    assert found[0].health == []
+    assert named(list(found[1].health), f"stronger than {rival}").status == status
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [{"model": "other"}, {"task": "other"}, {"eps": 4 / 255},
+     {"settings": {"defence": {"name": "other"}, "attack": {}}}],
+)  # fmt: skip
+def test_only_rows_of_one_defence_and_threat_are_rivals(apart: dict[str, Any]) -> None:
+    weak, knowing = cell("oblivious", id="weak", **apart), cell("adaptive", id="knowing")
+    rows = {"weak": records(hits=range(200)), "knowing": records()}
+    found = health.check_group([weak, knowing], rows)[1]
+    assert not [check for check in found.health if check.check.startswith("stronger")]
+
+
+@pytest.mark.parametrize(
+    ("hits", "status"), [((0.5, 0.5), "pass"), ((0.3, 0.9), "pass"), ((0.5, 0.47), "warn"),
+                         ((0.9, 0.3), "fail")],
+)  # fmt: skip
+@pytest.mark.parametrize("parameter", ["eps", "steps"])
+def test_a_larger_budget_must_not_help_the_defender(
+    parameter: str, hits: tuple[float, float], status: str
+) -> None:
+    budgets = {"eps": (4 / 255, 8 / 255), "steps": (10, 100)}[parameter]
+    # In whichever order the rows come.
+    cells = [cell(hit=h, **{parameter: b}) for h, b in zip(hits, budgets, strict=True)][::-1]
+    more, less = health.check_group(cells, {c.id: records() for c in cells})
+    name = f"more {parameter} does not help the defender"
+    assert named(list(more.health), name).status == status
+    assert name not in {check.check for check in less.health}
+
+
+def test_steps_are_compared_at_one_eps() -> None:
+    cells = [cell(hit=0.9, eps=8 / 255, steps=10), cell(hit=0.1, eps=4 / 255, steps=100)]
+    assert health.monotone(cells, "steps") == [] and health.monotone(cells, "eps") == []
+
+
+def checks_of(audit: Audit, knowledge: str) -> dict[str, str]:
+    (row,) = [c for c in audit.cells if c.knowledge == knowledge]
+    return {check.check: check.status for check in row.health}
+
+
+def test_a_purifier_without_a_gradient_is_seen_in_a_whole_run(
+    audited: Callable[..., Audit],
+) -> None:
+    audit = audited(
+        defences=[{"name": "consensus", "purifier": "python:tests.tiny:blind"}],
+        knowledge=["clean", "adaptive"],
+    )
+    found = checks_of(audit, "adaptive")
+    assert found["gradients alive"] == "fail" and found["loss rises"] == "fail"
+    assert found["succeeds without a bound"] == "fail"
+    (headline,) = audit.headline
+    assert headline.status == "withheld" and any("gradients" in r for r in headline.reasons)
+
+
+def test_a_surrogate_that_is_the_victim_is_seen_in_a_whole_run(
+    audited: Callable[..., Audit],
+) -> None:
+    audit = audited(
+        surrogates=["python:tests.tiny:eye"], knowledge=["transfer", "adaptive"],
+        defences=[{"name": "undefended"}],
+    )  # fmt: skip
+    assert checks_of(audit, "transfer")["surrogate is another model"] == "fail"
+    assert audit.headline[0].status == "withheld"
+
+
+def test_a_sound_run_fails_no_check(whole: Any) -> None:
+    cells: list[Cell] = whole.audit.cells
+    assert not [(c.id, h) for c in cells for h in c.health if h.status == "fail"]
+    seen = {h.check for c in cells for h in c.health}
+    assert seen == {
+        "enough samples", "gradients alive", "loss rises", "converged", "succeeds without a bound",
+        "surrogate is another model", "stronger than oblivious", "stronger than transfer",
+    }  # fmt: skip

@@ -1,0 +1,271 @@
+"""An attack, or a purifier, on a folder of a user's own images: what is written and what not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from secondlook import registry
+from secondlook.apply import attack_folder, named, purify_folder, victim
+from secondlook.data import images
+from secondlook.errors import BrokenRun, InvalidInput
+from secondlook.models.base import ZeroShot
+from secondlook.models.logits import LogitClassifier
+from secondlook.threat import Threat
+from tests import tiny
+
+
+def silent(done: int, of: int, what: str) -> None:
+    """Shows no progress."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Good files of many kinds and sizes, and what is no image and is left alone."""
+    place = tmp_path / "mine"
+    place.mkdir()
+    grains = np.random.default_rng(0).integers(96, 160, (9, 12, 3), dtype=np.uint8)
+    rgb = Image.fromarray(grains)
+    rgb.save(place / "plain.png")
+    rgb.save(place / "photo.jpg", quality=95)
+    rgb.save(place / "plain.bmp")
+    rgb.quantize(16).save(place / "palette.png")
+    rgb.convert("RGBA").save(place / "alpha.png")
+    rgb.convert("L").save(place / "grey.png")
+    wide = (np.asarray(rgb.convert("L")).astype(np.uint16) * 257).astype(np.uint16)
+    Image.fromarray(wide).save(place / "sixteen.png")
+    rgb.resize((1, 1)).save(place / "dot.png")
+    rgb.save(place / "[red] :smile:.png")
+    (place / "notes.txt").write_text("not an image, and not named like one")
+    (place / "deeper").mkdir()
+    return place
+
+
+def attacked(folder: Path, out: Path, **changes: Any) -> Any:
+    given: dict[str, Any] = {
+        "model": tiny.eye(), "threat": Threat(eps=8 / 255), "target": "red",
+        "attack": registry.build("attack", "illusion", {"steps": 20, "step": "2/255"}),
+        "others": ("green", "blue", "cyan", "magenta", "yellow"), "seed": 0, "tick": silent,
+    }  # fmt: skip
+    return attack_folder(folder, out, **(given | changes))
+
+
+def test_each_good_file_has_its_adversarial_within_eps(folder: Path, tmp_path: Path) -> None:
+    written = attacked(folder, tmp_path / "out")
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == sorted([each.file for each in written] + ["provenance.json"])
+    assert len(written) == 9
+    for each in written:
+        with Image.open(tmp_path / "out" / each.file) as held:
+            assert held.format == "PNG" and held.mode == "RGB"
+        source = images.read(each.source, None)
+        found = images.read(tmp_path / "out" / each.file, None)
+        assert found.shape == source.shape
+        moved = ((found - source) * 255).round().abs()
+        assert 0 < moved.max() <= 8
+        assert each.after > each.before
+
+
+def test_what_is_written_down_is_what_the_files_hold(folder: Path, tmp_path: Path) -> None:
+    written = attacked(folder, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
+    assert content["model"] == "tiny:eye" and content["hash"] == tiny.eye().hash
+    assert (content["target"], content["seed"]) == ("red", 0)
+    assert content["threat"] == "L∞ 8/255" and content["version"]
+    assert content["attack"]["name"] == "illusion" and content["attack"]["steps"] == 20
+    assert content["images"] == [vars(each) for each in written]
+    judge = victim(tiny.eye(), "red", ["green", "blue", "cyan", "magenta", "yellow"])
+    for each in content["images"]:
+        for key, place in (("after", tmp_path / "out" / each["file"]), ("before", each["source"])):
+            score = judge(images.read(place, None)[None])[0]
+            assert each[key] == pytest.approx(float(score[0]), abs=1e-4)
+            if key == "after":
+                assert each["reached"] == (int(score.argmax()) == 0)
+    assert any(each["reached"] for each in content["images"])
+
+
+def test_an_image_s_adversarial_does_not_depend_on_its_neighbours(
+    folder: Path, tmp_path: Path
+) -> None:
+    pgd = registry.build("attack", "pgd", {"steps": 3})
+    attacked(folder, tmp_path / "all", attack=pgd)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "grey.png").write_bytes((folder / "grey.png").read_bytes())
+    (tmp_path / "one" / "a.png").write_bytes((folder / "dot.png").read_bytes())
+    (tmp_path / "one" / "a.bmp").write_bytes((folder / "plain.bmp").read_bytes())
+    attacked(tmp_path / "one", tmp_path / "few", attack=pgd)
+    found = images.read(tmp_path / "few" / "grey.png.png", None)
+    assert torch.equal(found, images.read(tmp_path / "all" / "grey.png.png", None))
+
+
+def test_a_model_of_its_own_size_is_attacked_there(folder: Path, tmp_path: Path) -> None:
+    model = LogitClassifier(
+        "sized", lambda x: x.mean((2, 3)), ("red", "green", "blue"), size=(5, 7)
+    )
+    written = attacked(folder, tmp_path / "out", model=model)
+    for each in written:
+        found = images.read(tmp_path / "out" / each.file, None)
+        moved = (found - images.read(each.source, (5, 7))) * 255
+        assert found.shape == (3, 5, 7) and moved.round().abs().max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("names", "written"),
+    [
+        (["a.png", "b.jpg"], ["a.png", "b.png"]),
+        (["a.png", "a.jpg", "b.jpg"], ["a.png.png", "a.jpg.png", "b.jpg.png"]),
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg.png", "a.png.png", "a.jpg.png.png"]),
+    ],
+)
+def test_no_file_is_written_over_another(names: list[str], written: list[str]) -> None:
+    found = named([Path(name) for name in names])
+    assert found == written and len(set(found)) == len(names)
+
+
+def spoilt(kind: str) -> tuple[str, bytes]:
+    """A bad image of some kind: its name and its bytes."""
+    import io
+
+    held = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(held, format="JPEG")
+    if kind == "truncated":
+        return "cut.jpg", held.getvalue()[: len(held.getvalue()) // 2]
+    if kind == "text":
+        return "words.png", b"I am no image.\n"
+    if kind == "empty":
+        return "nothing.png", b""
+    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+    import struct
+    import zlib
+
+    ihdr = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + ihdr))
+    return "huge.png", header + ihdr + crc + b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "empty", "huge"])
+@pytest.mark.parametrize("verb", ["attack", "purify"])
+def test_a_bad_image_is_named(folder: Path, tmp_path: Path, verb: str, kind: str) -> None:
+    name, content = spoilt(kind)
+    (folder / name).write_bytes(content)
+    mend = "shrink it to 50 megapixels" if kind == "huge" else "replace the file or remove it"
+    with pytest.raises(InvalidInput, match=mend) as caught:
+        verbs(verb)(folder, tmp_path / "out")
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+    # The mend works, and what was written before does not stand in its way.
+    (folder / name).unlink()
+    assert len(verbs(verb)(folder, tmp_path / "out")) == 9
+
+
+def verbs(verb: str) -> Callable[..., Any]:
+    def purified(folder: Path, out: Path, **changes: Any) -> Any:
+        given = {"purifier": tiny.shift(), "samples": 1, "seed": 0, "tick": silent}
+        return purify_folder(folder, out, **(given | changes))
+
+    return attacked if verb == "attack" else purified
+
+
+@pytest.mark.parametrize("verb", ["attack", "purify"])
+def test_folders_that_cannot_be_read_or_written(folder: Path, tmp_path: Path, verb: str) -> None:
+    call, empty = verbs(verb), tmp_path / "empty"
+    empty.mkdir()
+    cases = [
+        (tmp_path / "none", tmp_path / "out", "cannot be read as a folder .*No such file"),
+        (folder / "notes.txt", tmp_path / "out", "cannot be read as a folder"),
+        (empty, tmp_path / "out", "no images in .*: it holds no files"),
+        (folder, folder, "holds the images themselves; write to a folder of its own"),
+        (folder, folder / "deeper" / "..", "holds the images themselves"),
+        (folder, folder / "notes.txt", r"notes\.txt cannot be made: File exists; name another"),
+    ]
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for source, out, message in cases:
+        with pytest.raises(InvalidInput, match=message):
+            call(source, out)
+    assert not (tmp_path / "out").exists()
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": " "}, "none of them empty"),
+        ({"model": tiny.shift()}, "tiny:shift neither embeds nor classifies"),
+        ({"model": LogitClassifier("c", lambda x: x.mean((2, 3)), ("a", "b", "c"))},
+         "c has no class 'red'; it has a, b, c"),
+    ],
+)  # fmt: skip
+def test_a_target_that_cannot_be(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        attacked(folder, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_others_the_target_is_one_of_two() -> None:
+    class Words(tiny.Compass):
+        def encode_text(self, texts: Any) -> torch.Tensor:
+            return torch.eye(3)[: len(texts)]
+
+    judge = victim(Words("words"), "a cat", ())
+    assert isinstance(judge, ZeroShot) and judge.classes == ("a cat", "something else")
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from secondlook.audit import store
+
+    def full(*args: object, **how: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "open", full, raising=False)
+    with pytest.raises(BrokenRun, match=r"provenance\.json: No space left on device"):
+        attacked(folder, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.json"))
+    monkeypatch.undo()
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(InvalidInput, match="No space left on device"):
+        attacked(folder, tmp_path / "more")
+    assert not list((tmp_path / "more").iterdir())
+
+
+def test_purified_images_keep_their_size_and_are_drawn_anew(folder: Path, tmp_path: Path) -> None:
+    written = purify_folder(
+        folder, tmp_path / "out", purifier=tiny.shift(), samples=3, seed=0, tick=silent
+    )
+    assert len(written) == 27 and all(path.exists() for path in written)
+    for number in (1, 2, 3):
+        assert tmp_path / "out" / f"dot.png-{number}.png" in written
+    draws = [images.read(tmp_path / "out" / f"grey.png-{n}.png", None) for n in (1, 2, 3)]
+    clean = images.read(folder / "grey.png", None)
+    for draw in draws:
+        assert draw.shape == clean.shape and 0 < (draw - clean).abs().max() <= 10.5 / 255
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2])
+    # The first of several is the one that is drawn alone; another seed draws others.
+    for seed, same in ((0, True), (1, False)):
+        place = tmp_path / f"seed-{seed}"
+        purify_folder(folder, place, purifier=tiny.shift(), samples=1, seed=seed, tick=silent)
+        found = images.read(place / "grey.png.png", None)
+        assert torch.equal(found, draws[0]) == same
+
+
+def test_no_samples_is_nothing_to_write(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="samples=0 leaves nothing to write; write 1 or more"):
+        purify_folder(
+            folder, tmp_path / "out", purifier=tiny.shift(), samples=0, seed=0, tick=silent
+        )
+
+
+def test_progress_is_told_from_nothing_to_all(folder: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    attacked(folder, tmp_path / "out", tick=lambda *args: told.append(args))
+    assert [done for done, _, _ in told] == list(range(10)) and {of for _, of, _ in told} == {9}
+    assert told[-1][2] == "done"
