@@ -27,19 +27,6 @@ def pick(captions: Tensor, titles: Tensor, share: float, generator: torch.Genera
     return ids[:, : int((ids != 0).sum(1).max())]
 
 
-def weathered(x: Tensor) -> Tensor:
-    """A batch of which a quarter is seen at half the resolution, and a quarter blurred.
-
-    Pictures on the web are of all qualities, and their embedders bear with it. One that has only
-    ever seen crisp renderings does not know a reconstruction of any of them.
-    """
-    coarse, soft, crisp = x.tensor_split([len(x) // 4, len(x) // 2])
-    half = F.avg_pool2d(coarse, 2)
-    coarse = F.interpolate(half, scale_factor=2, mode="bilinear")
-    soft = F.avg_pool2d(F.pad(soft, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.cat([coarse, soft, crisp])
-
-
 def contrastive(
     network: ClipNetwork, scenes: SceneSet, titles: Tensor, device: str, share: float = 0.2
 ) -> Loss:
@@ -51,7 +38,7 @@ def contrastive(
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         ids = pick(scenes.captions[rows], titles[scenes.labels[rows]], share, generator)
         with fast(device):
-            image = network.embed_image(weathered(scenes.images(rows).to(device)))
+            image = network.embed_image(scenes.images(rows).to(device))
             text = network.embed_text(ids.to(device))
         logits = network.log_scale.exp().clamp(max=100) * image @ text.T
         truth = torch.arange(len(rows), device=device)
@@ -97,7 +84,7 @@ def denoising(network: DenoiserNetwork, scenes: SceneSet, device: str) -> Loss:
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         x = scenes.images(rows) * 2 - 1
-        t = (torch.rand(len(rows), generator=generator).square() * schedule.steps).long()
+        t = (torch.rand(len(rows), generator=generator).pow(3) * schedule.steps).long()
         noise = torch.randn(x.shape, generator=generator)
         with fast(device):
             guess = network(schedule.noised(x, t, noise).to(device), t.to(device))

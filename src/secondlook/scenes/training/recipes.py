@@ -52,7 +52,7 @@ def _contrastive(network: ClipNetwork, scenes: SceneSet, device: str) -> Loss:
 
 
 def _autoencoding(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
-    return autoencoding(network, scenes, device, divergence=3e-4)
+    return autoencoding(network, scenes, device, divergence=1e-3)
 
 
 def _clip(tower: str, recipe: Recipe) -> Model:
@@ -84,7 +84,7 @@ def models() -> dict[str, Model]:
         "clip-vit": _clip("vit", Recipe(steps=900, rate=1e-3, seed=2)),
         "ae": _autoencoder(False, Recipe(steps=1500, batch=96, seed=3, average=0.995)),
         "vae": _autoencoder(True, Recipe(steps=1500, batch=96, seed=4, average=0.995)),
-        "diffusion": _denoiser(Recipe(steps=2000, batch=96, rate=1e-3, seed=5, average=0.998)),
+        "diffusion": _denoiser(Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998)),
     }
 
 
