@@ -13,6 +13,10 @@ from secondlook.scenes.training.images import SceneSet
 from secondlook.scenes.training.loop import Loss
 
 
+NOISIEST = 0.06
+"""The largest deviation of the noise that the autoencoders learn to leave out, in pixel units."""
+
+
 def fast(device: str) -> torch.autocast:
     """bf16 for the layers; every loss below is computed in fp32."""
     return torch.autocast(device, torch.bfloat16)
@@ -60,12 +64,19 @@ def likeness(made: Tensor, wanted: Tensor) -> Tensor:
 def autoencoding(
     network: AutoencoderNetwork, scenes: SceneSet, device: str, divergence: float
 ) -> Loss:
-    """Reconstruction, and for a VAE the divergence of the posterior from the prior."""
+    """Reconstruction, and for a VAE the divergence of the posterior from the prior.
+
+    What is encoded carries Gaussian noise of a random strength (a denoising autoencoder, Vincent
+    et al. 2008): of an autoencoder that has only seen clean pictures much of a change survives.
+    """
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-        x = scenes.images(rows).to(device)
+        x = scenes.images(rows)
+        strength = NOISIEST * torch.rand(len(x), 1, 1, 1, generator=generator)
+        noisy = (x + strength * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+        x = x.to(device)
         with fast(device):
-            mean, log_variance = network.encode(x)
+            mean, log_variance = network.encode(noisy.to(device))
         mean, log_variance = mean.float(), log_variance.float()
         noise = torch.randn(mean.shape, generator=generator).to(device)
         with fast(device):
