@@ -25,28 +25,27 @@ class Decided(NamedTuple):
     cost: Record
 
 
-class Bare(NamedTuple):
-    """The bare model's look at the clean images, and how long it took."""
-
-    features: Tensor
-    seconds: float
+def bare_features(cell: CellPlan, batch: Batch) -> Tensor:
+    """What the model alone sees in the clean chunk; image cosines refer to it."""
+    return Undefended(model=cell.defence.model).decide(batch.images, batch.keys).features
 
 
-def bare_look(cell: CellPlan, batch: Batch) -> Bare:
-    """What the model alone sees on the clean chunk; overhead and image cosines refer to it."""
+def bare_seconds(cell: CellPlan, images: Tensor, batch: Batch) -> float:
+    """Seconds of the model alone, just before it is asked again; the first look warms it up."""
     alone = Undefended(model=cell.defence.model)
-    with counting() as ledger:
-        decision = alone.decide(batch.images, batch.keys)
-    return Bare(decision.features, ledger.seconds)
+    for _ in range(2):
+        with counting() as ledger:
+            alone.decide(images, batch.keys)
+    return ledger.seconds
 
 
 def decide(
-    cell: CellPlan, batch: Batch, crafted: Crafted | None, bare: Bare, repeats: int
+    cell: CellPlan, batch: Batch, crafted: Crafted | None, bare: Tensor, repeats: int
 ) -> Decided:
     """Lets the defence decide, ``repeats`` times with fresh draws if it is randomised."""
     images = batch.images if crafted is None else crafted.images
     repeats = repeats if cell.defence.stochastic else 1
-    decisions = []
+    decisions, alone = [], bare_seconds(cell, images, batch)
     for repeat in range(repeats):
         with counting() as ledger:
             keys = batch.keys.fold("decide", repeat)
@@ -54,14 +53,14 @@ def decide(
         if repeat == 0:
             cost = {
                 "forwards": ledger.forwards, "backwards": ledger.backwards,
-                "seconds": round(ledger.seconds, 5), "bare_seconds": round(bare.seconds, 5),
+                "seconds": round(ledger.seconds, 5), "bare_seconds": round(alone, 5),
                 "peak_memory": ledger.peak_memory,
             }  # fmt: skip
     return Decided(_records(cell, batch, decisions, crafted, bare), cost)
 
 
 def _records(
-    cell: CellPlan, batch: Batch, decisions: list[Decision], crafted: Crafted | None, bare: Bare
+    cell: CellPlan, batch: Batch, decisions: list[Decision], crafted: Crafted | None, bare: Tensor
 ) -> list[Record]:
     columns = {**_ranks(batch, decisions), **_first(cell, batch, decisions[0], bare)}
     if crafted is not None:
@@ -92,7 +91,7 @@ def _ranks(batch: Batch, decisions: list[Decision]) -> dict[str, Tensor]:
     return columns
 
 
-def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Bare) -> dict[str, Tensor]:
+def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Tensor) -> dict[str, Tensor]:
     """What the first decision tells besides its ranks."""
     at = decision.votes.device
     share = decision.votes / decision.draws[:, None]
@@ -106,7 +105,7 @@ def _first(cell: CellPlan, batch: Batch, decision: Decision, bare: Bare) -> dict
         cosines = cell.defence.model.scores(decision.features).clamp(-1, 1)
         columns["cosine_target"] = cosines.gather(1, batch.target[:, None].to(at))[:, 0]
         columns["cosine_original"] = cosines.gather(1, batch.truth[:, None].to(at))[:, 0]
-        to_clean = F.cosine_similarity(decision.features, bare.features)
+        to_clean = F.cosine_similarity(decision.features, bare)
         columns["cosine_clean_image"] = to_clean.clamp(-1, 1)
     return columns
 

@@ -206,7 +206,8 @@ class _Planner:
         eye = getattr(defence, "eye", None)
         parts = [part for part in (defence.model, eye) if part is not None]
         settings = {k: v for k, v in _described(defence).items() if k not in without}
-        return [settings, [self._hash(part) for part in parts]]
+        knobs = eye.knobs if eye is not None else ()
+        return [settings, [self._hash(part) for part in parts], knobs]
 
     def _hash(self, model: Model) -> str:
         """The model's hash, computed once for each model of a plan."""

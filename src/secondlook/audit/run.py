@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from secondlook import registry
 from secondlook.audit.craft import craft, crafted
-from secondlook.audit.decide import Bare, bare_look, decide
+from secondlook.audit.decide import bare_features, decide
 from secondlook.audit.plan import CellPlan, Forge, Plan
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
@@ -94,9 +95,8 @@ class _Desk:
         return self.plan.task.batch(self.chunk.rows, self.cell.defence.model)
 
     @cached_property
-    def bare(self) -> Bare:
-        bare_look(self.cell, self.batch)
-        return bare_look(self.cell, self.batch)
+    def bare(self) -> Tensor:
+        return bare_features(self.cell, self.batch)
 
 
 def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "") -> Run:

@@ -195,10 +195,16 @@ class Purifier(Model):
     Attributes:
         stochastic: whether draws differ; the votes over a deterministic one are all the same.
         differentiable: whether its gradient is of use; else an attacker passes it straight on.
+        knobs: what else, beside its weights, its reconstructions depend on.
     """
 
     stochastic: bool = True
     differentiable: bool = True
+
+    @property
+    def knobs(self) -> tuple[float, ...]:
+        """Strengths, strides and the like; a stored adversarial is only good for the same."""
+        return ()
 
     @abstractmethod
     def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:

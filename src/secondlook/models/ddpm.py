@@ -41,6 +41,10 @@ class DiffusionPurifier(TunablePurifier):
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
         """The noise in ``x`` ``[B, 3, H, W]``, of pixels in [-1, 1], at the steps ``t`` ``[B]``."""
 
+    @property
+    def knobs(self) -> tuple[float, ...]:
+        return (self.noise, self.strides)
+
     def check(self, noise: float) -> None:
         if not 0.5 <= noise * len(self.kept) <= len(self.kept):
             raise InvalidInput(

@@ -39,6 +39,10 @@ class TunablePurifier(Purifier):
         """One reconstruction of each image."""
         return self.frame.around(lambda inside: self.remake(inside, keys), x)
 
+    @property
+    def knobs(self) -> tuple[float, ...]:
+        return (self.noise,)
+
     def tuned(self, noise: float) -> Self:
         """The same networks with another ``noise``.
 

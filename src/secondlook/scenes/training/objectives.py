@@ -12,7 +12,6 @@ from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
 from secondlook.scenes.training.images import SceneSet
 from secondlook.scenes.training.loop import Loss
 
-
 NOISIEST = 0.06
 """The largest deviation of the noise that the autoencoders learn to leave out, in pixel units."""
 
