@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from secondlook.scenes.networks.layers import Block, Residual, conv, unit
 
@@ -31,25 +32,26 @@ class ConvTower(nn.Sequential):
 
 
 class VitTower(nn.Module):
-    """``[B, 3, 64, 64] -> [B, dim]``: a light stem, then attention over 64 patches."""
+    """``[B, 3, 64, 64] -> [B, dim]``: a convolutional stem, then attention over 8×8 patches."""
 
-    def __init__(self, dim: int, width: int = 128, depth: int = 4, heads: int = 4) -> None:
+    def __init__(self, dim: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            conv(3, 32, stride=2), conv(32, 64, stride=2), nn.Conv2d(64, width, 2, 2)
-        )
-        self.position = nn.Parameter(0.02 * torch.randn(1, 65, width))
-        self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width))
+            conv(3, 32, stride=2), Residual(conv(32, 32)),
+            conv(32, 64, stride=2), Residual(conv(64, 64)),
+            nn.Conv2d(64, width, 2, 2),
+        )  # fmt: skip
+        self.position = nn.Parameter(0.02 * torch.randn(1, 64, width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, dim)
+        self.narrow = nn.Linear(width, 32)
+        self.head = nn.Linear(32 * 64, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.stem(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls.expand(len(x), -1, -1), tokens], 1) + self.position
+        tokens = self.stem(x).flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
             tokens = block(tokens)
-        out: Tensor = self.head(self.norm(tokens[:, 0]))
+        out: Tensor = self.head(F.gelu(self.narrow(self.norm(tokens))).flatten(1))
         return out
 
 
