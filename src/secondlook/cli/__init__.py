@@ -29,7 +29,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs the command line; an error of the input is one line, and exit status 2."""
     try:
-        app()
+        app(prog_name="secondlook")
     except (KeyboardInterrupt, SystemExit) as stop:
         # Typer has turned the interruption of a verb into an exit already.
         if getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
