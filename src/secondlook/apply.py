@@ -21,7 +21,7 @@ from secondlook.errors import InvalidInput
 from secondlook.goals.base import Aim, Goal
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier, Embedder, Purifier, ZeroShot
+from secondlook.models.base import Classifier, Embedder, Purifier, ZeroShot, evaluating
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
@@ -131,8 +131,8 @@ def _write(
     judge: Classifier, clean: Tensor, x: Tensor, place: int,
     names: Sequence[str], files: Sequence[Path], out: Path,
 ) -> list[Written]:  # fmt: skip
-    with torch.no_grad():
-        before, after = judge(clean)[:, place], judge(x)
+    bare, keys = Undefended(model=judge), Keys.of(0, names[: len(x)])
+    before, after = bare.decide(clean, keys).scores[:, place], bare.decide(x, keys).scores
     rows = []
     for row, image in enumerate(x):
         images.write_png(out / names[row], image)
@@ -162,7 +162,7 @@ def purify_folder(
     for start, clean in _batches(files, None):
         tick(start, len(files), files[start].name)
         keys = Keys.of(seed, names[start : start + 1]).repeat(samples)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(purifier.modules):
             made = purifier.purify(clean.repeat_interleave(samples, 0), keys)
         for number, image in enumerate(made, start=1):
             suffix = f"-{number}" if samples > 1 else ""

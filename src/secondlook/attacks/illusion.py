@@ -42,7 +42,7 @@ class Illusion(PGD):
     def full_step(self, threat: Threat) -> float:
         """The published step is one of L∞; in L2 it is 2.5 eps / steps unless another is given."""
         if threat.norm == "l2" and self.step == PUBLISHED_STEP:
-            return 2.5 * threat.eps / self.steps
+            return self.automatic_step(threat)
         return super().full_step(threat)
 
     def view(self, x: Tensor) -> Tensor:

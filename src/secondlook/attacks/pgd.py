@@ -72,7 +72,11 @@ class PGD(Attack):
 
     def full_step(self, threat: Threat) -> float:
         """The length of a step before it fades, in pixel units; a seam for subclasses."""
-        return self.step or 2.5 * threat.eps / self.steps
+        return self.step or self.automatic_step(threat)
+
+    def automatic_step(self, threat: Threat) -> float:
+        """The length with which all steps together could cross the ball two and a half times."""
+        return 2.5 * threat.eps / self.steps
 
     def length(self, step: int, threat: Threat) -> float:
         """The length of step number ``step``, in pixel units."""

@@ -17,6 +17,7 @@ from secondlook.audit.store import Run
 from secondlook.decision import Decision
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.undefended import Undefended
+from secondlook.models.base import evaluating
 from secondlook.tasks.zeroshot import Batch
 
 SHOWN = 4
@@ -74,7 +75,7 @@ def _exhibit(plan: Plan, run: Run, cell: CellPlan, rows: tuple[int, ...], index:
     adversarial = crafted(plan, run, cell.forge, whole, 0).images[index : index + 1]
     clean, keys = whole.images[index : index + 1], whole.keys[index : index + 1].fold("decide", 0)
     draws = min(SHOWN, defence.votes)
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(defence.modules):
         many = adversarial.repeat_interleave(draws, 0)
         made = defence.eye.purify(many, keys.repeat(draws))
     decision = defence.decide(adversarial, keys)

@@ -183,7 +183,7 @@ class _Planner:
         identity = [
             settings, str(threat), self.study.seed, self.study.batch, self.task.source.hash,
             registry.describe(self.task.task),
-            [self._fingerprint(each, each.unseen) for each in victims],
+            self._glimpsed(victims),
         ]  # fmt: skip
         return Forge(
             id=registry.digest(identity), attack=attack, threat=threat, victims=victims,
@@ -192,15 +192,15 @@ class _Planner:
 
     def _probe(self, forge: Forge) -> None:
         """The same attack with nothing to hold it back: it has to succeed."""
-        identity = [
-            "probe",
-            forge.settings,
-            [self._fingerprint(each, each.unseen) for each in forge.victims],
-        ]
+        identity = ["probe", forge.settings, self._glimpsed(forge.victims)]
         self.probes[forge.id] = replace(
             forge, id=registry.digest(identity), attack=forge.attack.unbounded(),
             threat=Threat(norm="linf", eps=1.0),
         )  # fmt: skip
+
+    def _glimpsed(self, victims: tuple[Defence, ...]) -> list[Any]:
+        """All that an attack on ``victims`` depends on."""
+        return [self._fingerprint(each, each.unseen) for each in victims]
 
     def _fingerprint(self, defence: Defence, without: frozenset[str] = frozenset()) -> list[Any]:
         eye = getattr(defence, "eye", None)

@@ -118,9 +118,11 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
             desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
             if missing:
                 _do(plan, run, cell, desk, missing)
+    probed = {line.get("probe") for line in run.ledger}
     for probe in {probe.id: probe for probe in plan.probes.values()}.values():
         tick(total, total, "attacking without a bound, as a check")
-        _probe(plan, run, probe)
+        if probe.id not in probed:
+            _probe(plan, run, probe)
     tick(total, total, "done")
     return run
 
@@ -136,8 +138,6 @@ def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) ->
 
 
 def _probe(plan: Plan, run: Run, probe: Forge) -> None:
-    if any(record.get("probe") == probe.id for record in run.ledger):
-        return
     victim = probe.victims[0]
     batch = plan.task.batch(plan.task.rows[:PROBED], victim.model)
     made = craft(probe, batch, plan.task)

@@ -16,7 +16,7 @@ from secondlook.errors import InvalidInput
 from secondlook.goals.base import Goal
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier, Embedder, ZeroShot
+from secondlook.models.base import Classifier, Embedder, ZeroShot, evaluating
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
@@ -122,7 +122,7 @@ class OpenTask:
     def _vectors(self, batch: Batch, model: Classifier) -> Tensor | None:
         if self.task.target == "text" or not model.cosine:
             return model.aim(batch.target)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model.modules):
             return model.features(self._images_of(batch, model))
 
     def _images_of(self, batch: Batch, model: Classifier) -> Tensor:
