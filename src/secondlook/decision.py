@@ -73,10 +73,15 @@ class Glimpse:
     Attributes:
         features: ``[B, N, D]``, what each of the N draws saw.
         scores: ``[B, N, K]``, the class scores of each draw.
+        acceptance: ``[B, N]``, how far each draw is from being rejected, below 0 where it is, in
+            units of the scores; None where nothing is ever rejected.
+        opinions: ``[B, N, M, K]``, scores of M further models that have to agree; None for none.
     """
 
     features: Tensor
     scores: Tensor
+    acceptance: Tensor | None = None
+    opinions: Tensor | None = None
 
     @property
     def share(self) -> Tensor:

@@ -14,6 +14,10 @@ from secondlook.scenes.training.loop import Loss
 
 NOISIEST = 0.06
 """The largest deviation of the noise that the autoencoders learn to leave out, in pixel units."""
+STRONGEST = 12 / 255
+"""The largest change of a channel that the purifiers learn to take back."""
+GRAINS = (1, 2, 4, 8, 16)
+"""Widths, in pixels, of the blotches that such a change is made of."""
 
 
 def fast(device: str) -> torch.autocast:
@@ -60,6 +64,23 @@ def likeness(made: Tensor, wanted: Tensor) -> Tensor:
     return (made - wanted).abs().mean() + (_edges(made) - _edges(wanted)).abs().mean()
 
 
+def blotches(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A random change of each image, within an L∞ ball of a random radius up to ``STRONGEST``.
+
+    Noise of several grains is mixed at random and driven towards its bounds, as a signed gradient
+    would be, but knows neither attack nor victim. Gaussian noise has no coarse part to speak of,
+    so that of a purifier that only saw such a tint is taken for the light of the scene.
+    """
+    total = torch.zeros_like(x)
+    for grain in GRAINS:
+        weight = torch.rand(len(x), 1, 1, 1, generator=generator).square()
+        small = torch.randn(*x.shape[:2], *(side // grain for side in x.shape[2:]),
+                            generator=generator)  # fmt: skip
+        total += weight * F.interpolate(small, x.shape[2:], mode="bicubic")
+    radius = STRONGEST * torch.rand(len(x), 1, 1, 1, generator=generator)
+    return radius * torch.tanh(3 * total)
+
+
 def autoencoding(
     network: AutoencoderNetwork, scenes: SceneSet, device: str, divergence: float
 ) -> Loss:
@@ -72,7 +93,8 @@ def autoencoding(
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         x = scenes.images(rows)
         strength = NOISIEST * torch.rand(len(x), 1, 1, 1, generator=generator)
-        noisy = (x + strength * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+        change = strength * torch.randn(x.shape, generator=generator) + blotches(x, generator)
+        noisy = (x + change).clamp(0, 1)
         x = x.to(device)
         with fast(device):
             mean, log_variance = network.encode(noisy.to(device))
