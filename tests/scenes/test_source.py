@@ -40,4 +40,18 @@ def test_bad_names_and_rows() -> None:
         data.load("scenes:test").read([], None)
     with pytest.raises(IndexError):
         data.load("scenes:test", n=3).read([3], None)
-    assert set(data.listed("scenes")) == {"test", "val", "train"}
+    assert set(data.listed("scenes")) == {"test", "val", "train", "shifted"}
+
+
+def test_shifted_scenes_are_the_same_scenes_seen_otherwise() -> None:
+    """Truth stays; every picture changes, each in its own way, and the same way each time."""
+    plain, shifted = data.load("scenes:test"), data.load("scenes:shifted")
+    rows = range(6)
+    ours, theirs = plain.read(rows, None), shifted.read(rows, None)
+    assert torch.equal(ours.truth, theirs.truth)
+    assert torch.equal(theirs.images, shifted.read(rows, None).images)
+    assert torch.equal(theirs.images[3:4], shifted.read([3], None).images)
+    assert shifted.hash != plain.hash
+    casts = (theirs.images - ours.images).mean((2, 3))
+    assert (theirs.images - ours.images).abs().mean((1, 2, 3)).min() > 0.01
+    assert len(torch.unique(casts, dim=0)) == 6

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from secondlook.data import decoding, images
@@ -15,7 +17,10 @@ from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import digest, register
 from secondlook.scenes.captions import PROMPT, class_names
 from secondlook.scenes.dataset import batch
-from secondlook.scenes.sampling import SPLITS, Split
+from secondlook.scenes.sampling import SPLITS, Split, sample
+from secondlook.scenes.styles import photographed
+
+SHIFTED = "shifted"
 
 
 class SceneSource(Source):
@@ -25,21 +30,45 @@ class SceneSource(Source):
 
     def __init__(self, split: Split, n: int, seed: int) -> None:
         self.split, self.seed = split, seed
-        self.ids = tuple(f"{split}-{row}" for row in range(n))
+        self.ids = tuple(f"{self.series}-{row}" for row in range(n))
         self.classes = class_names()
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """Renders the scenes ``rows``; their truth is the class of the main object."""
         indices = [range(len(self))[row] for row in rows]
         rendered = batch(self.seed, self.split, indices)
-        pictures = [decoding.fit(Image.fromarray(pixels), size) for pixels in rendered.images]
+        seen = [self.seen(*each) for each in zip(rendered.images, indices, strict=True)]
+        pictures = [decoding.fit(Image.fromarray(pixels), size) for pixels in seen]
         stacked = images.stack(pictures, [self.ids[row] for row in indices])
         return Samples(stacked, torch.from_numpy(rendered.labels))
+
+    @property
+    def series(self) -> str:
+        """What the scenes' names begin with."""
+        return self.split
+
+    def seen(self, picture: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        """How scene number ``index`` is shown; a seam for other styles."""
+        return picture
 
     @property
     def hash(self) -> str:
         """Names, classes and the world's seed."""
         return digest([super().hash, self.seed])
+
+
+class ShiftedScenes(SceneSource):
+    """Test scenes in a style that no model was trained on."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        super().__init__("test", n, seed)
+
+    @property
+    def series(self) -> str:
+        return SHIFTED
+
+    def seen(self, picture: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        return photographed(picture, sample(self.seed, self.split, index).key)
 
 
 @register("data", "scenes")
@@ -62,20 +91,23 @@ class Scenes(Family):
             UnknownName: no such split.
             InvalidInput: fewer than one scene, or a negative seed.
         """
-        if self.name not in SPLITS:
-            raise UnknownName("split of scenes", self.name, SPLITS)
         if self.n < 1 or self.seed < 0:
             raise InvalidInput(f"n={self.n}, seed={self.seed}: n must be 1 or more, seed 0 or more")
+        if self.name == SHIFTED:
+            return ShiftedScenes(self.n, self.seed)
+        if self.name not in SPLITS:
+            raise UnknownName("split of scenes", self.name, (*SPLITS, SHIFTED))
         return SceneSource(self.name, self.n, self.seed)
 
     @staticmethod
     def listed() -> dict[str, str]:
-        """The splits."""
-        return {split: _LINES[split] for split in reversed(SPLITS)}
+        """The splits, and the style that nothing was trained on."""
+        return {name: _LINES[name] for name in (*reversed(SPLITS), SHIFTED)}
 
 
-_LINES: dict[Split, str] = {
+_LINES: dict[str, str] = {
     "train": "scenes that the shipped models were trained on",
     "val": "scenes held out to choose and calibrate by",
     "test": "scenes held out to report on",
+    SHIFTED: "test scenes as an old camera takes them: a style that no model was trained on",
 }

@@ -63,3 +63,8 @@ class Schedule:
         """``x_t`` of a clean ``x`` in [-1, 1]."""
         kept = self.kept.to(x)[t].view(-1, 1, 1, 1)
         return kept.sqrt() * x + (1 - kept).sqrt() * noise
+
+    def ratio(self, t: Tensor) -> Tensor:
+        """The weight of the picture over that of the noise at the steps ``t``, ``[B, 1, 1, 1]``."""
+        kept = self.kept[t].view(-1, 1, 1, 1)
+        return (kept / (1 - kept)).sqrt()

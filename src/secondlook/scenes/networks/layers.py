@@ -7,10 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def conv(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+def conv(
+    inside: int, outside: int, stride: int = 1, kernel: int = 3, dilation: int = 1
+) -> nn.Sequential:
     """Convolution, batch normalisation, GELU."""
+    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(inside, outside, kernel, stride, padding, dilation, bias=False),
         nn.BatchNorm2d(outside),
         nn.GELU(),
     )

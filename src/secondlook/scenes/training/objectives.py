@@ -14,10 +14,12 @@ from secondlook.scenes.training.loop import Loss
 
 NOISIEST = 0.06
 """The largest deviation of the noise that the autoencoders learn to leave out, in pixel units."""
-STRONGEST = 12 / 255
+STRONGEST = 14 / 255
 """The largest change of a channel that the purifiers learn to take back."""
 GRAINS = (1, 2, 4, 8, 16)
 """Widths, in pixels, of the blotches that such a change is made of."""
+EARLIEST = 15
+"""The first step of a diffusion whose noise is wide enough to hide a blotch."""
 
 
 def fast(device: str) -> torch.autocast:
@@ -111,15 +113,23 @@ def autoencoding(
 
 
 def denoising(network: DenoiserNetwork, scenes: SceneSet, device: str) -> Loss:
-    """The simple loss of DDPM; small steps are seen more often, since purifiers use those."""
+    """The simple loss of DDPM; small steps are seen more often, since purifiers use those.
+
+    From ``EARLIEST`` on half of the pictures carry blotches too, and what is called noise is all
+    that parts the input from the clean picture.
+    """
     schedule = Schedule()
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         x = scenes.images(rows) * 2 - 1
         t = (torch.rand(len(rows), generator=generator).pow(3) * schedule.steps).long()
         noise = torch.randn(x.shape, generator=generator)
+        stained = (torch.rand(len(rows), generator=generator) < 0.5) & (t >= EARLIEST)
+        stain = stained.view(-1, 1, 1, 1) * 2 * blotches(x, generator)
+        noised = schedule.noised(x + stain, t, noise)
+        wanted = noise + schedule.ratio(t) * stain
         with fast(device):
-            guess = network(schedule.noised(x, t, noise).to(device), t.to(device))
-        return F.mse_loss(guess, noise.to(device))
+            guess = network(noised.to(device), t.to(device))
+        return F.mse_loss(guess, wanted.to(device))
 
     return loss

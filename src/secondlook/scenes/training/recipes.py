@@ -83,7 +83,7 @@ def models() -> dict[str, Model]:
         "clip": _clip("conv", Recipe(steps=1100, seed=1)),
         "clip-vit": _clip("vit", Recipe(steps=1000, batch=192, rate=1.5e-3, seed=2)),
         "ae": _autoencoder(False, Recipe(steps=1000, batch=96, seed=3, average=0.995)),
-        "vae": _autoencoder(True, Recipe(steps=1500, batch=96, seed=4, average=0.995)),
+        "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
         "diffusion": _denoiser(Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998)),
     }
 
