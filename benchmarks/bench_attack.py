@@ -21,7 +21,7 @@ from secondlook.attacks.illusion import Illusion
 from secondlook.defenses.undefended import Undefended
 from secondlook.goals.base import Aim
 from secondlook.goals.illusion import AlignTo
-from secondlook.models.base import ZeroShot
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.scenes.captions import PROMPT, class_names
 from secondlook.scenes.embedder import SceneEmbedder

@@ -16,8 +16,9 @@ from torch import Tensor
 from secondlook.decision import Decision
 from secondlook.defenses.consensus import Consensus
 from secondlook.ledger import counting
-from secondlook.models.base import Embedder, ZeroShot
+from secondlook.models.base import Embedder
 from secondlook.models.noise import NoisePurifier
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 
 LEANS = (1.0, 0.02, 0.005, 0.0)

@@ -10,7 +10,10 @@ from typing import Any
 from secondlook.audit.finish import read_audit
 from secondlook.audit.schema import Audit, Cell, Metric
 
-SHOWN = ("target_top1", "target_top5", "original_top1")
+SHOWN = {
+    "targeted": ("target_top1", "target_top5", "original_top1"),
+    "untargeted": ("correct", "wrong", "rejected"),
+}
 HIDDEN = {"name", "label", "purifier"}
 
 
@@ -37,21 +40,18 @@ def table(audit: Audit) -> Iterator[str]:
     """The lines of one run's table."""
     keys = {part: varied(audit.cells, part) for part in ("defence", "attack")}
     several = len({cell.model for cell in audit.cells}) > 1
+    shown = SHOWN[audit.cells[0].goal]
     yield f"n = {audit.cells[0].n}, seed {audit.provenance['seed']}"
     yield ""
-    yield (
-        "| defence | attacker | eps | settings | "
-        + " | ".join(SHOWN)
-        + " | cos target | overhead |"
-    )
-    yield "|---|---|---|---|" + "---|" * (len(SHOWN) + 2)
+    yield f"| defence | attacker | eps | settings | {' | '.join(shown)} | cos target | overhead |"
+    yield "|---|---|---|---|" + "---|" * (len(shown) + 2)
     for cell in audit.cells:
         name = f"{Path(cell.model).stem}: {cell.defence}" if several else cell.defence
         eps = f"{cell.threat.eps * 255:.3g}/255" if cell.threat.eps else "–"
         cosine = cell.metrics.get("cosine_target")
         towards = f"{cosine.value:.2f} ± {cosine.sd:.2f}" if cosine else "–"
-        shares = " | ".join(share(cell.metrics[name]) for name in SHOWN)
-        words = ", ".join(settings(cell, keys))
+        shares = " | ".join(share(cell.metrics[name]) for name in shown)
+        words = ", ".join([cell.attack, *settings(cell, keys)])
         yield (
             f"| {name} | {cell.knowledge} | {eps} | {words} | {shares} | {towards} "
             f"| {cell.ledger.overhead:.1f}× |"
@@ -65,7 +65,8 @@ def main(folders: Sequence[str]) -> None:
         print(f"\n### {audit.title}\n")
         print("\n".join(table(audit)))
         for headline in audit.headline:
-            eps, worst = headline.threat.eps * 255, share(headline.worst_target_top1)
+            eps, success = headline.threat.eps * 255, headline.success
+            worst = share(success) if success else "–"
             print(f"\nworst of all, {headline.defence}, {eps:.3g}/255: {worst} ({headline.status})")
 
 

@@ -18,6 +18,7 @@ from secondlook.attacks.base import Judged
 from secondlook.ledger import tally
 from secondlook.models.base import Classifier, Embedder, Purifier
 from secondlook.randomness import Keys
+from secondlook.threat import Norm, Threat
 
 SIDE = 4
 SHAPE = (3, SIDE, SIDE)
@@ -207,3 +208,42 @@ class Dimmer(Purifier):
 
     def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
         return x * self.factors(keys).view(-1, 1, 1, 1)
+
+
+def worst_lead(weights: Tensor, clean: Tensor, truth: Tensor, threat: Threat) -> Tensor:
+    """The largest lead of a wrong class that the ball allows, ``[B]``; below 0 it is robust.
+
+    For scores ``<w_k, x>``, and in L∞ and L2 for a ball that stays clear of black and white.
+    """
+    flat, rows = clean.flatten(1), torch.arange(len(clean))
+    scores = (flat[:, None] * weights.flatten(1)).sum(2)
+    towards = weights.flatten(1)[None] - weights.flatten(1)[truth][:, None]
+    lead = scores - scores[rows, truth][:, None] + _gain(towards, flat, threat)
+    lead[rows, truth] = float("-inf")
+    return lead.amax(1)
+
+
+def _gain(towards: Tensor, flat: Tensor, threat: Threat) -> Tensor:
+    """What a line with the slopes ``towards``, ``[B, K, D]``, can gain in the ball."""
+    steepness = towards.abs()
+    if threat.norm == "linf":
+        return threat.eps * steepness.sum(2)
+    if threat.norm == "l2":
+        return threat.eps * steepness.norm(dim=2)
+    # In L1 all goes to the steepest pixel until it is black or white, then to the next.
+    room = torch.where(towards > 0, 1 - flat[:, None], flat[:, None])
+    steepness, order = steepness.sort(dim=2, descending=True)
+    room = room.gather(2, order)
+    left = (threat.eps - (room.cumsum(2) - room)).clamp_min(0)
+    return (steepness * left.minimum(room)).sum(2)
+
+
+def halving_eps(weights: Tensor, clean: Tensor, truth: Tensor, norm: Norm) -> Threat:
+    """The ball in which half of the images are robust, in closed form."""
+    low, high = 1e-4, {"linf": 0.2, "l2": 2.0, "l1": 8.0}[norm]
+    for _ in range(30):
+        threat = Threat(norm=norm, eps=(low + high) / 2)
+        robust = (worst_lead(weights, clean, truth, threat) < 0).float().mean()
+        low, high = (threat.eps, high) if robust > 0.5 else (low, threat.eps)
+    # A little more, so that whoever stands on the very edge is not called robust.
+    return Threat(norm=norm, eps=1.003 * high)

@@ -14,8 +14,8 @@ from secondlook import registry
 from secondlook.apply import attack_folder, named, purify_folder, victim
 from secondlook.data import images
 from secondlook.errors import BrokenRun, InvalidInput
-from secondlook.models.base import ZeroShot
 from secondlook.models.logits import LogitClassifier
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.threat import Threat
 from tests import tiny
 

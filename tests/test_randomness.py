@@ -109,3 +109,11 @@ def test_moments_are_those_of_the_distribution() -> None:
     counts = np.bincount(keys.integers(5), minlength=5)
     assert len(counts) == 5
     assert abs(counts - 100).max() < 5 * 80**0.5
+
+
+def test_a_moment_of_its_own_gives_each_sample_its_own_keys() -> None:
+    keys, moments = Keys.of(0, IDS), torch.arange(12) % 4
+    found = keys.at(moments).words.tolist()
+    assert found == [keys[i : i + 1].at(moments[i : i + 1]).words.tolist()[0] for i in range(12)]
+    words = {word for moment in range(50) for word in keys.at(moments * 0 + moment).words.tolist()}
+    assert len(words | set(keys.words.tolist())) == 51 * 12

@@ -17,9 +17,9 @@ SHAPE = (3, 3, 3)
 
 @st.composite
 def threats(draw: st.DrawFn) -> Threat:
-    norm: Norm = draw(st.sampled_from(["linf", "l2"]))
+    norm: Norm = draw(st.sampled_from(["linf", "l2", "l1"]))
     levels = draw(st.sampled_from([0.3, 0.5, 1, 2.7, 8, 64, 255]) | st.floats(0.1, 255))
-    return Threat(norm=norm, eps=levels / LEVELS * (1 if norm == "linf" else 3))
+    return Threat(norm=norm, eps=levels / LEVELS * {"linf": 1, "l2": 3, "l1": 12}[norm])
 
 
 @st.composite
@@ -56,6 +56,37 @@ def test_projection_goes_to_the_nearest_point() -> None:
     l2 = Threat(norm="l2", eps=0.25).project(x, clean) - clean
     assert torch.allclose(linf.flatten(), torch.tensor([0.1, -0.1, 0.0]))
     assert torch.allclose(l2.flatten(), torch.tensor([0.15, -0.2, 0.0]))
+
+
+@given(pairs(), st.floats(0.01, 20))
+def test_the_l1_projection_is_the_nearest_point(pair: tuple[Tensor, Tensor], eps: float) -> None:
+    """Its conditions of optimality: all that end between zero and their wall gave the same length.
+
+    Whoever ends at the wall of the pixel range had more than that to give, whoever at zero less.
+    """
+    clean, x = pair
+    wanted, found = x - clean, Threat(norm="l1", eps=eps).project(x, clean) - clean
+    assert bool((found * wanted >= 0).all())
+    for want, got, at in zip(wanted, found, clean, strict=True):
+        wall = torch.where(want > 0, 1 - at, at) - got.abs() < 1e-6
+        zero, gave = got.abs() < 1e-6, (want - got).abs()
+        between = gave[~wall & ~zero]
+        if not len(between):
+            continue
+        each = float(between.mean())
+        assert bool(((between - each).abs() < 1e-5).all())
+        assert bool((gave[wall & ~zero] >= each - 1e-5).all())
+        assert bool((gave[zero & ~wall] <= each + 1e-5).all())
+        if each > 1e-5:
+            assert float(got.abs().sum()) == pytest.approx(eps, abs=1e-4), "no shorter than it must"
+
+
+def test_l1_rounding_spends_what_the_ball_allows() -> None:
+    clean = torch.full((1, 3, 1, 2), 100 / LEVELS)
+    x = clean + torch.tensor([2.9, -1.8, 0.6, 0.4, 0.3, 0.0]).view(1, 3, 1, 2) / LEVELS
+    for eps, expected in {6.0: [3, -2, 1, 0, 0, 0], 5.0: [3, -2, 0, 0, 0, 0]}.items():
+        rounded = Threat(norm="l1", eps=eps / LEVELS).quantise(x, clean)
+        assert ((rounded - clean) * LEVELS).flatten().round().tolist() == expected
 
 
 def off_grid(x: Tensor) -> Tensor:
@@ -114,6 +145,7 @@ def changed(value: float) -> Tensor:
         (Threat(), changed(0.5 + 9 / 255), r"linf distance 0\.035.* is above eps=0\.031"),
         (Threat(), changed(0.5 - 9 / 255), "linf distance"),
         (Threat(norm="l2", eps=0.3), changed(0.9), "l2 distance 0.4 is above eps=0.3"),
+        (Threat(norm="l1", eps=0.3), changed(0.9), "l1 distance 0.4 is above eps=0.3"),
     ],
 )  # fmt: skip
 def test_each_breach_is_caught(threat: Threat, x: Tensor, says: str) -> None:
@@ -121,7 +153,7 @@ def test_each_breach_is_caught(threat: Threat, x: Tensor, says: str) -> None:
         threat.check(x, CLEAN)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_what_is_legal_passes(norm: Norm) -> None:
     threat = Threat(norm=norm, eps=8 / 255)
     threat.check(CLEAN, CLEAN)
@@ -136,7 +168,7 @@ def test_what_is_legal_passes(norm: Norm) -> None:
         ({"eps": 0}, "eps=0 is not positive"),
         ({"eps": -1}, "eps=-1 is not positive"),
         ({"eps": math.nan}, "eps=nan"),
-        ({"norm": "l1"}, "norm='l1' is unknown; write 'linf' or 'l2'"),
+        ({"norm": "l0"}, "norm='l0' is unknown; write 'linf', 'l2' or 'l1'"),
     ],
 )
 def test_bad_threats(settings: dict[str, object], says: str) -> None:
@@ -146,6 +178,7 @@ def test_bad_threats(settings: dict[str, object], says: str) -> None:
 
 def test_l2_may_be_longer_than_one_pixel() -> None:
     assert str(Threat(norm="l2", eps=8)) == "L2 8"
+    assert str(Threat(norm="l1", eps=12)) == "L1 12"
     assert str(Threat(eps=8 / 255)) == "L∞ 8/255"
     assert str(Threat(eps=1)) == "L∞ 255/255"
 
@@ -156,6 +189,7 @@ def test_sizes() -> None:
     delta[1] = 0.5
     assert Threat().size(delta).tolist() == [3.0, 0.5]
     assert torch.allclose(Threat(norm="l2").size(delta), torch.tensor([13**0.5, 3**0.5]))
+    assert Threat(norm="l1").size(delta).tolist() == [5.0, 6.0]
 
 
 def test_the_steepest_step_has_the_length_of_a_step() -> None:

@@ -78,6 +78,11 @@ def other() -> Compass:
     return Compass("tiny:other", tilt=0.2)
 
 
+def third() -> Compass:
+    """Another pair of eyes, which see every colour turned a little."""
+    return Compass("tiny:third", tilt=-0.3)
+
+
 def shift() -> Shift:
     return Shift(10 / 255)
 

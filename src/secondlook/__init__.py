@@ -25,7 +25,7 @@ _HOMES = {
     "Threat": "secondlook.threat",
     "Undefended": "secondlook.defenses.undefended",
     "WinVotes": "secondlook.goals.targeted",
-    "ZeroShot": "secondlook.models.base",
+    "ZeroShot": "secondlook.models.zeroshot",
     "counting": "secondlook.ledger",
     "load": "secondlook.models",
     "register": "secondlook.registry",

@@ -21,7 +21,8 @@ from secondlook.errors import InvalidInput
 from secondlook.goals.base import Aim, Goal
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier, Embedder, Purifier, ZeroShot, evaluating
+from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 

@@ -58,6 +58,12 @@ class Keys:
                 words = _scramble((words + _MIX) ^ _word(label))
         return Keys(words)
 
+    def at(self, moments: Tensor) -> Keys:
+        """New keys, one for each sample, for a moment of its own: its step, say, ``[B]`` long."""
+        counts = moments.cpu().numpy().astype(np.uint64) + np.uint64(1)
+        with np.errstate(over="ignore"):
+            return Keys(_scramble(self.words + counts * _MIX))
+
     def repeat(self, draws: int, first: int = 0) -> Keys:
         """Keys ``[B * draws]``: for each sample its draws ``first, first + 1, …`` in a row."""
         children = [self.fold("draw", first + draw).words for draw in range(draws)]

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
+"""Of a bootstrap interval."""
+Numbers = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -19,10 +23,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a share; honest at 0 and at n, where others are empty.
 
-    ``successes`` may be fractional: the mean over fresh draws of a randomised defence.
+    ``successes`` may be fractional: the mean over fresh draws of a randomised defence; and so may
+    ``n``, where a sample counts for the share of its draws that are asked about.
 
     Example:
         >>> wilson(0, 1000).high < 0.0039
@@ -59,7 +64,7 @@ def paired_difference(
         return Interval(value, value, value)
     result = stats.bootstrap(
         (difference,), np.mean, confidence_level=confidence, method="percentile",
-        n_resamples=2000, rng=np.random.default_rng(seed),
+        n_resamples=RESAMPLES, rng=np.random.default_rng(seed),
     )  # fmt: skip
     ends = result.confidence_interval
     return Interval(float(difference.mean()), float(ends.low), float(ends.high))
@@ -75,3 +80,49 @@ def majority_bound(eta: float, votes: int) -> float:
         0.047
     """
     return float(stats.binom.sf(votes // 2, votes, eta))
+
+
+def risk_coverage(suspicion: Sequence[float], wrong: Sequence[float]) -> Numbers:
+    """The share of wrong answers among the k least suspicious samples, for k from 1 to n.
+
+    Samples of equal suspicion have no order; each stands for the mean of its equals, so that a
+    suspicion that says nothing gives the plain error rate at every coverage.
+
+    Args:
+        suspicion: ``[n]``, higher is rejected earlier.
+        wrong: ``[n]``, whether the answer would be wrong if it were accepted.
+
+    Example:
+        >>> risk_coverage([0.1, 0.2, 0.9], [0, 0, 1]).tolist()
+        [0.0, 0.0, 0.3333333333333333]
+    """
+    ranks = np.unique(np.asarray(suspicion, dtype=float), return_inverse=True)[1].reshape(-1)
+    return _risks(ranks, np.asarray(wrong, dtype=float))
+
+
+def aurc(
+    suspicion: Sequence[float], wrong: Sequence[float], seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:  # fmt: skip
+    """Area under the risk-coverage curve, with a percentile bootstrap interval over the samples.
+
+    Source: Geifman, Uziel and El-Yaniv 2019, section 3. Lower is better; 0 is to reject every
+    error before any right answer and to make none.
+    """
+    ranks = np.unique(np.asarray(suspicion, dtype=float), return_inverse=True)[1].reshape(-1)
+    errors = np.asarray(wrong, dtype=float)
+    if not len(errors):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    draws = np.random.default_rng(seed).integers(len(errors), size=(RESAMPLES, len(errors)))
+    areas = [_risks(ranks[rows], errors[rows]).mean() for rows in draws]
+    low, high = np.quantile(areas, [(1 - confidence) / 2, (1 + confidence) / 2])
+    area = float(_risks(ranks, errors).mean())
+    return Interval(area, min(float(low), area), max(float(high), area))
+
+
+def _risks(ranks: NDArray[np.intp], wrong: Numbers) -> Numbers:
+    """The risk at each coverage, for suspicion given as ranks from 0 on."""
+    members = np.bincount(ranks)
+    share = np.bincount(ranks, weights=wrong) / np.maximum(members, 1)
+    below = np.repeat(share, members).cumsum()
+    return below / np.arange(1, len(wrong) + 1)

@@ -14,9 +14,9 @@ from secondlook.attacks.pgd import PGD
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import BrokenThreat, InvalidInput
-from secondlook.goals.base import Aim
+from secondlook.goals.base import Aim, Victim
+from secondlook.goals.mislead import Bout, Mislead
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier
 from secondlook.models.noise import NoisePurifier
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
@@ -32,19 +32,26 @@ from tests.analytic import (
 
 THREATS = (Threat(eps=8 / 255), Threat(norm="l2", eps=0.5))
 KEYS = Keys.of(0, range(8))
+OVER_CLASSES = ("apgd", "autoattack", "fab", "square")
+"""Attacks that bring losses over the scores of classes, and so need a contest."""
 every_attack = pytest.mark.parametrize("name", registry.names("attack"))
 
 
 def made(name: str) -> Attack:
-    """The attack under its name, as it is but with few steps."""
-    short = {"steps": 4} if "steps" in registry.settings(registry.find("attack", name)) else {}
+    """The attack under its name, as it is but with few steps and queries."""
+    fields = registry.settings(registry.find("attack", name))
+    short = {key: few for key, few in {"steps": 4, "queries": 20}.items() if key in fields}
     attack: Attack = registry.build("attack", name, short)
     return attack
 
 
-def aim_at(model: Classifier) -> Aim:
-    goal = WinVotes(classes=torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
-    return Aim(goal=goal, victim=Undefended(model=model))
+def aim_at(victim: Victim, name: str, temperature: float = 1.0, draws: int = 1) -> Aim:
+    """An objective over three classes that the attack under that name can climb."""
+    classes = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    if name in OVER_CLASSES:
+        return Bout(goal=Mislead(truth=classes), victim=victim, draws=draws, classes=3)
+    goal = WinVotes(classes=classes, temperature=temperature)
+    return Aim(goal=goal, victim=victim, draws=draws)
 
 
 # --- every attack there is ---------------------------------------------------------------------
@@ -56,7 +63,7 @@ def test_the_result_is_legal_8_bit_and_off_the_graph(name: str, threat: Threat) 
     clean = images(8, low=0, high=256).requires_grad_()
     model = MoodyClassifier()
     with torch.no_grad():
-        x = made(name)(aim_at(model), clean, threat, KEYS).x
+        x = made(name)(aim_at(Undefended(model=model), name), clean, threat, KEYS).x
     threat.check(x, clean.detach())
     assert torch.allclose(x * 255, (x * 255).round(), atol=1e-3)
     assert not x.requires_grad
@@ -71,7 +78,7 @@ def test_the_networks_are_as_they_were(name: str) -> None:
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     network.head.weight.grad = torch.ones_like(network.head.weight)
     modes = [part.training for part in network.modules()]
-    made(name)(aim_at(model), images(8), THREATS[0], KEYS)
+    made(name)(aim_at(Undefended(model=model), name), images(8), THREATS[0], KEYS)
     assert [part.training for part in network.modules()] == modes
     assert torch.equal(network.head.weight.grad, torch.ones_like(network.head.weight))
     assert network.head.bias.grad is None
@@ -83,14 +90,16 @@ def test_the_networks_are_as_they_were(name: str) -> None:
 def test_the_search_sees_eval_mode(name: str) -> None:
     model, clean = MoodyClassifier(), images(8)
     model.network.train()
-    in_training = made(name)(aim_at(model), clean, THREATS[0], KEYS).x
+    in_training = made(name)(aim_at(Undefended(model=model), name), clean, THREATS[0], KEYS).x
     model.network.eval()
-    assert torch.equal(in_training, made(name)(aim_at(model), clean, THREATS[0], KEYS).x)
+    assert torch.equal(
+        in_training, made(name)(aim_at(Undefended(model=model), name), clean, THREATS[0], KEYS).x
+    )
 
 
 @every_attack
 def test_no_global_generator_is_touched(name: str) -> None:
-    aim = aim_at(MoodyClassifier())
+    aim = aim_at(Undefended(model=MoodyClassifier()), name)
     before = global_generators()
     made(name)(aim, images(8), THREATS[0], KEYS)
     assert global_generators() == before
@@ -113,8 +122,7 @@ def test_a_sample_is_attacked_alike_in_any_company(
     """Exactly, and against a victim that draws: three classes make each draw count."""
     linear = LinearClassifier(directions(3))
     victim = Consensus(model=linear, purifier=NoisePurifier(0.2))
-    goal = WinVotes(classes=torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]), temperature=0.5)
-    aim, clean, attack = Aim(goal=goal, victim=victim, draws=3), images(8), made(name)
+    aim, clean, attack = aim_at(victim, name, temperature=0.5, draws=3), images(8), made(name)
     whole = attack(aim, clean, threat, KEYS)
     for rows in batches:
         index = torch.tensor(rows)
@@ -125,7 +133,13 @@ def test_a_sample_is_attacked_alike_in_any_company(
     assert not torch.equal(other.trace.last_loss, whole.trace.last_loss), "the draws must matter"
 
 
-@every_attack
+@pytest.mark.parametrize("name", OVER_CLASSES)
+def test_an_attack_over_classes_refuses_what_has_none(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}.* needs the scores of classes"):
+        made(name)(Slope(weights=directions(8)), images(8), THREATS[0], KEYS)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("attack") if n not in OVER_CLASSES])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_larger_ball_is_never_worse(name: str, norm: Norm) -> None:
     slope, clean = Slope(weights=directions(8)), images(8)
@@ -219,7 +233,9 @@ def test_modes_come_back_when_the_search_fails() -> None:
     model = MoodyClassifier()
     model.network.train()
     with pytest.raises(BrokenThreat):
-        Careless(delta=float("nan"))(aim_at(model), images(8), THREATS[0], KEYS)
+        Careless(delta=float("nan"))(
+            aim_at(Undefended(model=model), ""), images(8), THREATS[0], KEYS
+        )
     assert all(part.training for part in model.network.modules())
 
 

@@ -13,8 +13,8 @@ from secondlook.goals.base import Aim, Ensemble
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
 from secondlook.ledger import counting
-from secondlook.models.base import ZeroShot
 from secondlook.models.jpeg import compress
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 from tests.analytic import Bowl, ColourEmbedder, LinearClassifier, directions, images

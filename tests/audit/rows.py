@@ -23,6 +23,8 @@ def records(count: int = 200, hits: Sequence[int] = (), **changes: Any) -> list[
             for who, value in (("target", hit), ("original", 1 - hit))
             for k in ("1", "5", "1_worst", "1_vote")
         }
+        ranks |= dict.fromkeys(("reached", "reached_worst", "reached_vote"), hit)
+        ranks |= {"rejected": 0.0, "right": 1 - hit}
         rows.append({"cell": "c", "sample": f"s{sample:03d}", **sound, **ranks, **changes})
     return rows
 
@@ -31,7 +33,7 @@ def cell(knowledge: str = "adaptive", hit: float = 0.5, n: int = 200, **changes:
     """A cell whose share of targets is ``hit``."""
     eps = changes.pop("eps", 0.0 if knowledge == "clean" else 8 / 255)
     attack = {} if knowledge == "clean" else {"name": "pgd", "steps": changes.pop("steps", 10)}
-    shares = {"target_top1": hit, "original_top1": 1 - hit}
+    shares = {"target_top1": hit, "reached": hit, "original_top1": 1 - hit}
     fields: dict[str, Any] = {
         "id": f"{knowledge}-{eps}-{attack.get('steps')}", "task": "t", "model": "m",
         "defence": "d", "attack": attack.get("name", "none"), "knowledge": knowledge,

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from secondlook.audit.exhibit import Exhibit
 from secondlook.audit.finish import _GALLERY
 from secondlook.audit.gallery import THUMBNAIL, exhibits, magnified, picture
 from secondlook.audit.plan import plan
-from secondlook.audit.schema import Audit, Exhibit
+from secondlook.audit.schema import Audit
 from secondlook.audit.store import Run, load_tensors
 from tests import tiny
 from tests.audit.conftest import Whole

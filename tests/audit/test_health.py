@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from secondlook.audit import health
+from secondlook.audit import health, rivalry, search
+from secondlook.audit.health import Evidence
 from secondlook.audit.schema import Audit, Cell, Check
 from tests.audit.rows import cell, records
 
@@ -32,11 +33,11 @@ def test_a_handful_of_samples_is_no_figure(n: int, status: str) -> None:
 @pytest.mark.parametrize("name", ["zero_gradient", "bad_gradient"])
 def test_dead_gradients_are_seen(name: str, sick: int, status: str) -> None:
     rows = records(200 - sick) + records(sick, **{name: 1.0})
-    assert health.gradients(rows).status == status
+    assert search.gradients(rows).status == status
 
 
 def test_an_attack_that_does_not_tell_of_its_gradients_is_not_believed() -> None:
-    assert health.gradients(records(zero_gradient=NAN)).status == "fail"
+    assert search.gradients(records(zero_gradient=NAN)).status == "fail"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_an_attack_that_does_not_tell_of_its_gradients_is_not_believed() -> None
 )
 def test_a_loss_that_does_not_rise_is_seen(losses: Any, sick: int, status: str) -> None:
     rows = records(200 - sick) + records(sick, first_loss=losses[0], last_loss=losses[1])
-    assert health.rising(rows).status == status
+    assert search.rising(rows).status == status
 
 
 @pytest.mark.parametrize(
@@ -56,14 +57,14 @@ def test_a_loss_that_does_not_rise_is_seen(losses: Any, sick: int, status: str) 
      (-0.4, "fail", 120)],
 )  # fmt: skip
 def test_a_rise_that_comes_late_is_seen(middle: float, status: str, share: int) -> None:
-    found = health.converged(records(middle_loss=middle))
+    found = search.converged(records(middle_loss=middle))
     assert found.status == status and found.detail.startswith(f"{share}%")
 
 
 def test_convergence_of_what_never_rose_is_still_a_sentence() -> None:
     for first, middle, last in ((0.5, 0.5, 0.5), (0.5, 0.1, 0.4), (NAN, NAN, NAN)):
         rows = records(first_loss=first, middle_loss=middle, last_loss=last)
-        assert len(health.converged(rows).detail) < 80
+        assert len(search.converged(rows).detail) < 80
 
 
 def test_a_surrogate_that_is_the_victim_is_seen() -> None:
@@ -73,7 +74,7 @@ def test_a_surrogate_that_is_the_victim_is_seen() -> None:
     found = health.other_surrogate(row, apart | {"b": "1"})
     assert found.status == "fail" and found.detail == "b is the victim itself"
     assert "surrogate is another model" in {
-        check.check for check in health.check_cell(row, records(), None, apart)
+        check.check for check in health.check_cell(row, records(), Evidence(hashes=apart))
     }
 
 
@@ -81,13 +82,13 @@ def test_a_surrogate_that_is_the_victim_is_seen() -> None:
     ("reached", "status"), [(1.0, "pass"), (0.875, "pass"), (0.75, "warn"), (0.25, "fail")]
 )
 def test_an_attack_that_fails_without_a_bound_is_seen(reached: float, status: str) -> None:
-    checks = health.check_cell(cell(), records(), {"reached": reached, "n": 8}, {})
+    checks = health.check_cell(cell(), records(), Evidence(probe={"reached": reached, "n": 8}))
     found = named(checks, "succeeds without a bound")
     assert found.status == status and f"{reached:.0%}" in found.detail
 
 
 def test_a_clean_row_is_asked_for_its_number_alone() -> None:
-    checks = health.check_cell(cell("clean"), [{}] * 200, None, {})
+    checks = health.check_cell(cell("clean"), [{}] * 200, Evidence())
     assert [check.check for check in checks] == ["enough samples"]
 
 
@@ -102,7 +103,7 @@ def test_whoever_knows_less_must_not_do_better(
 ) -> None:
     weak, knowing = cell(rival, id="weak"), cell("adaptive", id="knowing")
     rows = {"weak": records(hits=theirs), "knowing": records(hits=ours)}
-    found = health.check_group([weak, knowing], rows)
+    found = rivalry.check_group([weak, knowing], rows)
     assert found[0].health == []
     assert named(list(found[1].health), f"stronger than {rival}").status == status
 
@@ -115,7 +116,7 @@ def test_whoever_knows_less_must_not_do_better(
 def test_only_rows_of_one_defence_and_threat_are_rivals(apart: dict[str, Any]) -> None:
     weak, knowing = cell("oblivious", id="weak", **apart), cell("adaptive", id="knowing")
     rows = {"weak": records(hits=range(200)), "knowing": records()}
-    found = health.check_group([weak, knowing], rows)[1]
+    found = rivalry.check_group([weak, knowing], rows)[1]
     assert not [check for check in found.health if check.check.startswith("stronger")]
 
 
@@ -130,7 +131,7 @@ def test_a_larger_budget_must_not_help_the_defender(
     budgets = {"eps": (4 / 255, 8 / 255), "steps": (10, 100)}[parameter]
     # In whichever order the rows come.
     cells = [cell(hit=h, **{parameter: b}) for h, b in zip(hits, budgets, strict=True)][::-1]
-    more, less = health.check_group(cells, {c.id: records() for c in cells})
+    more, less = rivalry.check_group(cells, {c.id: records() for c in cells})
     name = f"more {parameter} does not help the defender"
     assert named(list(more.health), name).status == status
     assert name not in {check.check for check in less.health}
@@ -138,7 +139,7 @@ def test_a_larger_budget_must_not_help_the_defender(
 
 def test_steps_are_compared_at_one_eps() -> None:
     cells = [cell(hit=0.9, eps=8 / 255, steps=10), cell(hit=0.1, eps=4 / 255, steps=100)]
-    assert health.monotone(cells, "steps") == [] and health.monotone(cells, "eps") == []
+    assert rivalry.monotone(cells, "steps") == [] and rivalry.monotone(cells, "eps") == []
 
 
 def checks_of(audit: Audit, knowledge: str) -> dict[str, str]:
@@ -178,4 +179,5 @@ def test_a_sound_run_fails_no_check(whole: Any) -> None:
     assert seen == {
         "enough samples", "gradients alive", "loss rises", "converged", "succeeds without a bound",
         "surrogate is another model", "stronger than oblivious", "stronger than transfer",
+        "deterministic as it says", "draws of a randomised victim",
     }  # fmt: skip

@@ -187,7 +187,7 @@ def test_a_name_or_value_that_does_not_fit_is_named(
         ({"sample": 3}, r"'sample'; did you mean samples"),
         ({"target": "txt"}, r"zeroshot.target='txt'"),
         ({"name": "zeroshoot"}, r"unknown task 'zeroshoot'; did you mean zeroshot"),
-        ({"prompt": "no place"}, r"has no place for the class; write \{\}"),
+        ({"prompt": "no place"}, r"'no place'; did you mean"),
     ],
 )
 def test_a_task_that_does_not_fit_is_named(

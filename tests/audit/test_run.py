@@ -14,7 +14,7 @@ import torch
 
 from secondlook import registry
 from secondlook.audit import craft as craft_room
-from secondlook.audit import finish, store
+from secondlook.audit import finish, probes, store
 from secondlook.audit import run as run_room
 from secondlook.audit.api import merge_runs, run_study
 from secondlook.audit.plan import plan
@@ -166,7 +166,7 @@ def test_a_finished_run_attacks_nothing_again(
     run_study(tiny.study(pictures), tmp_path)
     ledger = (tmp_path / "ledger.jsonl").read_bytes()
     monkeypatch.setattr(craft_room, "craft", None)
-    monkeypatch.setattr(run_room, "craft", None)
+    monkeypatch.setattr(probes, "craft", None)
     monkeypatch.setattr(run_room, "decide", None)
     assert figures(run_study(tiny.study(pictures), tmp_path)) == figures(whole.audit)
     assert (tmp_path / "ledger.jsonl").read_bytes() == ledger

@@ -13,13 +13,14 @@ import torch
 from scipy import stats
 
 from secondlook import statistics
-from secondlook.audit import decide as decide_room
 from secondlook.audit import finish
+from secondlook.audit.figures import metrics
 from secondlook.audit.plan import plan
-from secondlook.audit.run import PROBED
+from secondlook.audit.probes import PROBED
+from secondlook.audit.records import plain
 from secondlook.audit.schema import Audit
 from secondlook.audit.store import Log, Run
-from secondlook.audit.summary import _cost, metrics, summarise
+from secondlook.audit.summary import _cost, summarise
 from secondlook.errors import BrokenRun
 from tests import tiny
 from tests.audit.conftest import Whole
@@ -187,8 +188,8 @@ def test_very_few_samples_are_figures_that_json_can_hold(
 
 def test_values_that_json_cannot_hold_become_null() -> None:
     values = torch.tensor([0.5, float("nan"), float("inf"), -float("inf")])
-    assert decide_room._plain(values) == [0.5, None, None, None]
-    assert decide_room._plain(torch.tensor([1, 2])) == [1, 2]
+    assert plain(values) == [0.5, None, None, None]
+    assert plain(torch.tensor([1, 2])) == [1, 2]
 
 
 def test_unknown_values_leave_a_mean_out() -> None:

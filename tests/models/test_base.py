@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
-from secondlook.models.base import Embedder, ZeroShot, check_pixels, evaluating, resized
+from secondlook.models.base import Embedder, check_pixels, evaluating, resized
 from secondlook.models.noise import NoisePurifier
 from secondlook.randomness import Keys
 
@@ -62,29 +61,6 @@ def test_one_nan_among_many_pixels_is_found() -> None:
     x[1, 2, 7, 7] = float("nan")
     with pytest.raises(InvalidInput, match="NaN"):
         MeanColour().embed(x)
-
-
-def test_zero_shot_scores_are_the_cosines_computed_by_hand() -> None:
-    model = ZeroShot(MeanColour(), ["red", "green", "yellow"], "a picture of something {}")
-    scores = model(one_colour(0.6, 0.8, 0.0))
-    expected = torch.tensor([[0.6, 0.8, 1.4 / 2**0.5]])
-    assert torch.allclose(scores, expected, atol=1e-6)
-    assert torch.allclose(model.aim(torch.tensor([1, 0])), torch.eye(3)[[1, 0]])
-
-
-def test_zero_shot_scores_take_any_leading_shape() -> None:
-    model = ZeroShot(MeanColour(), ["red", "green"])
-    features = F.normalize(torch.rand(2, 5, 3), dim=-1)
-    assert torch.equal(model.scores(features)[1], model.scores(features[1]))
-
-
-@pytest.mark.parametrize(
-    ("classes", "prompt", "said"),
-    [(["red"], "{}", "needs two"), (["red", "green"], "a thing", "no place for the class")],
-)
-def test_a_choice_that_is_none_is_refused(classes: list[str], prompt: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        ZeroShot(MeanColour(), classes, prompt)
 
 
 @pytest.mark.parametrize("texts", [[], ["red", "  "]])

@@ -13,7 +13,7 @@ from secondlook.defenses.undefended import Undefended
 from secondlook.goals.base import Aim
 from secondlook.goals.illusion import AlignTo
 from secondlook.models import load
-from secondlook.models.base import ZeroShot
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 

@@ -12,7 +12,8 @@ from secondlook.data.base import Samples, Source
 from secondlook.errors import InvalidInput
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier, ZeroShot
+from secondlook.models.base import Classifier
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.tasks.zeroshot import OpenTask, ZeroShotTask, other_than, plain
 from tests import tiny

@@ -72,10 +72,22 @@ class Trace:
 
 
 class Attacked(NamedTuple):
-    """Adversarial inputs ``[B, ...]`` on the 8-bit grid, and the trace of their making."""
+    """What an attack has made.
+
+    Attributes:
+        x: adversarial inputs ``[B, ...]``; the attack's call puts them on the 8-bit grid.
+        trace: of their making.
+        notices: what the user has to know of how they were made.
+        by: which of several attacks fooled each sample, ``[B]`` long, -1 for none; None where
+            there is only one.
+        members: the names of those attacks.
+    """
 
     x: Tensor
     trace: Trace
+    notices: tuple[str, ...] = ()
+    by: Tensor | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +136,7 @@ class Attack(ABC):
         threat.check(x, clean)
         rounded = threat.quantise(x, clean)
         threat.check(rounded, clean)
-        return Attacked(rounded, found.trace)
+        return found._replace(x=rounded)
 
 
 def input_gradient(objective: Objective, x: Tensor, keys: Keys) -> tuple[Tensor, Judged]:

@@ -40,8 +40,8 @@ class Illusion(PGD):
     ensemble: Literal["sequential", "mean"] = "sequential"
 
     def full_step(self, threat: Threat) -> float:
-        """The published step is one of L∞; in L2 it is 2.5 eps / steps unless another is given."""
-        if threat.norm == "l2" and self.step == PUBLISHED_STEP:
+        """The published step is one of L∞; else it is 2.5 eps / steps unless another is given."""
+        if threat.norm != "linf" and self.step == PUBLISHED_STEP:
             return self.automatic_step(threat)
         return super().full_step(threat)
 

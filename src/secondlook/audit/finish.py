@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from secondlook.audit.exhibit import Exhibit
 from secondlook.audit.gallery import exhibits
-from secondlook.audit.plan import Plan
+from secondlook.audit.matrix import Plan
 from secondlook.audit.report.page import html
-from secondlook.audit.schema import Audit, Exhibit
+from secondlook.audit.schema import Audit
 from secondlook.audit.store import Log, Run, read_json, write_atomic
 from secondlook.audit.summary import summarise
 from secondlook.errors import BrokenRun

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from secondlook.audit.craft import crafted
-from secondlook.audit.plan import CellPlan, Plan
-from secondlook.audit.schema import Ballot, Exhibit
+from secondlook.audit.exhibit import Ballot, Exhibit
+from secondlook.audit.matrix import CellPlan, Plan
 from secondlook.audit.store import Run
 from secondlook.decision import Decision
 from secondlook.defenses.consensus import Consensus
@@ -93,7 +93,8 @@ def _written(
     leading = votes.argsort(descending=True, stable=True)[:4].tolist()
     return Exhibit(
         sample=batch.ids[index], defence=cell.label, knowledge=cell.knowledge,
-        truth=classes[int(batch.truth[index])], target=classes[int(batch.target[index])],
+        truth=classes[int(batch.truth[index])],
+        target=classes[int(batch.target[index])] if cell.targeted else "",
         clean=picture(clean), perturbation=picture(magnified(adversarial - clean)),
         adversarial=picture(adversarial), reconstructions=[picture(each) for each in made],
         undefended_answer=classes[int(first.answer[0])],

@@ -2,43 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from secondlook import statistics
 from secondlook.audit.schema import Cell, Check, Status
+from secondlook.audit.search import Rows, graded, searched
 
-Rows = Sequence[Mapping[str, Any]]
 FEW, TOO_FEW = 100, 30
 
 
-def _graded(value: float, warn: float, fail: float) -> Status:
-    """``pass`` up to ``warn``, ``fail`` above ``fail``."""
-    return "fail" if value > fail else "warn" if value > warn else "pass"
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a row beside its records.
+
+    Attributes:
+        probe: how the row's attack did with nothing to hold it back; None where it was not tried.
+        inspection: what a look at the defence and its model before the run has found.
+        hashes: of the models, by name.
+        stochastic: whether the defence says that its decisions differ.
+    """
+
+    probe: Mapping[str, Any] | None = None
+    inspection: Mapping[str, Any] | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    stochastic: bool = False
 
 
-def _column(rows: Rows, name: str, unknown: float = np.nan) -> NDArray[np.float64]:
-    """One value of each record; ``unknown`` where JSON could not hold it."""
-    return np.array([unknown if row[name] is None else row[name] for row in rows], dtype=float)
-
-
-def check_cell(
-    cell: Cell, rows: Rows, probe: Mapping[str, Any] | None, hashes: Mapping[str, str]
-) -> list[Check]:
+def check_cell(cell: Cell, rows: Rows, evidence: Evidence) -> list[Check]:
     """The checks that need one cell alone."""
-    checks = [enough_samples(cell.n)]
+    checks = [enough_samples(cell.n), *inspected(evidence)]
+    if cell.ledger.backwards:
+        checks.append(optimises(cell))
     if cell.knowledge == "clean":
         return checks
-    checks += [gradients(rows), rising(rows), converged(rows)]
+    checks += searched(cell, rows)
     if cell.knowledge == "transfer":
-        checks.append(other_surrogate(cell, hashes))
-    if probe is not None:
-        checks.append(unbounded(probe))
+        checks.append(other_surrogate(cell, evidence.hashes))
+    if cell.knowledge == "adaptive" and evidence.stochastic:
+        checks.append(enough_draws(cell))
+    if evidence.probe is not None:
+        checks.append(unbounded(evidence.probe))
+    if cell.notices:
+        checks.append(Check(check="the attack's own flags", status="warn",
+                            detail="; ".join(cell.notices)))  # fmt: skip
     return checks
+
+
+def inspected(evidence: Evidence) -> list[Check]:
+    """A defence must be as random as it says, and its model must give logits."""
+    look = evidence.inspection
+    if look is None:
+        return []
+    unsteady = look["unsteady"] and not evidence.stochastic
+    checks = [
+        Check(
+            check="deterministic as it says", status="fail" if unsteady else "pass",
+            detail="two decisions on the same clean inputs differ, and the defence says they cannot"
+            if unsteady else "its draws are declared" if evidence.stochastic
+            else f"two decisions on {look['n']} clean inputs agree",
+        )
+    ]  # fmt: skip
+    if look["softmax"]:
+        checks.append(Check(
+            check="logits", status="warn",
+            detail="the model's scores are probabilities, whose gradients vanish where it is "
+            "certain; return its logits",
+        ))  # fmt: skip
+    return checks
+
+
+def optimises(cell: Cell) -> Check:
+    """A defence that optimises its input moves while it is attacked."""
+    return Check(
+        check="decides without optimising", status="warn",
+        detail=f"{cell.ledger.backwards:,} backward passes were counted while it decided; "
+        "an attack through such a loop is seldom as strong as it could be",
+    )  # fmt: skip
+
+
+def enough_draws(cell: Cell) -> Check:
+    """One fresh look a step is a noisy gradient: the attacker of a randomised victim takes more."""
+    attack = cell.settings.get("attack", {})
+    draws = attack.get("draws", 1)
+    # This version of AutoAttack takes looks of its own, however many the study asks for.
+    many = draws > 1 or attack.get("version") == "rand"
+    return Check(
+        check="draws of a randomised victim", status="pass" if many else "warn",
+        detail="it takes the mean over several looks in each step" if many
+        else "one look a step at a victim that never looks twice alike; write draws = 8",
+    )  # fmt: skip
 
 
 def enough_samples(n: int) -> Check:
@@ -48,37 +102,6 @@ def enough_samples(n: int) -> Check:
     return Check(
         check="enough samples", status=status,
         detail=f"n = {n}; an interval may be {100 * (widest.high - widest.low):.0f} points wide",
-    )  # fmt: skip
-
-
-def gradients(rows: Rows) -> Check:
-    """Zero or NaN gradients are the mark of masking, not of robustness."""
-    zero = float(np.mean(_column(rows, "zero_gradient", unknown=1.0)))
-    bad = float(np.mean(_column(rows, "bad_gradient", unknown=1.0)))
-    return Check(
-        check="gradients alive", status=_graded(max(zero, bad), 0.01, 0.10),
-        detail=f"{zero:.1%} of the gradients were zero, {bad:.1%} held NaN or infinity",
-    )  # fmt: skip
-
-
-def rising(rows: Rows) -> Check:
-    """An attack whose loss did not rise has not attacked."""
-    flat = np.mean(~(_column(rows, "last_loss") > _column(rows, "first_loss")))
-    return Check(
-        check="loss rises", status=_graded(float(flat), 0.05, 0.25),
-        detail=f"the attacker's loss did not rise on {flat:.0%} of the samples",
-    )  # fmt: skip
-
-
-def converged(rows: Rows) -> Check:
-    """Much gain in the second half of the steps says that more steps would gain more."""
-    last = _column(rows, "last_loss")
-    whole = float(np.nansum(last - _column(rows, "first_loss")))
-    gain = float(np.nansum(last - _column(rows, "middle_loss")))
-    late = gain / whole if whole > 0 else float(gain > 0)
-    return Check(
-        check="converged", status=_graded(late, 0.25, 1.0),
-        detail=f"{late:.0%} of the rise came in the second half of the steps",
     )  # fmt: skip
 
 
@@ -97,87 +120,6 @@ def unbounded(probe: Mapping[str, Any]) -> Check:
     """With nothing to hold it back an attack must succeed, else it is broken or blinded."""
     missed = 1 - probe["reached"]
     return Check(
-        check="succeeds without a bound", status=_graded(missed, 0.15, 0.5),
-        detail=f"at eps = 1 it reached {probe['reached']:.0%} of its targets (n = {probe['n']})",
-    )  # fmt: skip
-
-
-def check_group(cells: Sequence[Cell], records: Mapping[str, Rows]) -> list[Cell]:
-    """Adds the checks that compare a cell with others."""
-    found: dict[str, list[Check]] = {cell.id: [] for cell in cells}
-    for cell in cells:
-        if cell.knowledge == "adaptive":
-            found[cell.id] += strongest(cell, cells, records)
-    for parameter in ("eps", "steps"):
-        for cell_id, check in monotone(cells, parameter):
-            found[cell_id].append(check)
-    return [c.model_copy(update={"health": [*c.health, *found[c.id]]}) for c in cells]
-
-
-def strongest(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> list[Check]:
-    """Whoever knows more must not do worse; else the knowing attack was a weak one.
-
-    Of several adaptive attacks on one defence only the best has to win: it is the others' excuse.
-    """
-    beside = [
-        other for other in cells
-        if other.threat == cell.threat
-        and (other.task, other.model, other.settings["defence"])
-        == (cell.task, cell.model, cell.settings["defence"])
-    ]  # fmt: skip
-    knowing = [other for other in beside if other.knowledge == "adaptive"]
-    best = max(knowing, key=lambda other: other.metrics["target_top1"].value)
-    rivals = [other for other in beside if other.knowledge in ("oblivious", "transfer")]
-    checks = [_beaten(cell, other, records) for other in rivals]
-    return checks if cell.id == best.id else [_softened(check) for check in checks]
-
-
-def _softened(check: Check) -> Check:
-    return check.model_copy(update={"status": "warn"}) if check.status == "fail" else check
-
-
-def _beaten(cell: Cell, other: Cell, records: Mapping[str, Rows]) -> Check:
-    theirs = {row["sample"]: row["target_top1"] for row in records[other.id]}
-    ours = {row["sample"]: row["target_top1"] for row in records[cell.id]}
-    both = sorted(theirs.keys() & ours.keys())
-    lead = statistics.paired_difference([theirs[s] for s in both], [ours[s] for s in both])
-    status: Status = "fail" if lead.low > 0 else "warn" if lead.value > 0 else "pass"
-    return Check(
-        check=f"stronger than {other.knowledge}", status=status,
-        detail=f"the {other.knowledge} attack reaches {100 * lead.value:+.1f} points more targets",
-    )  # fmt: skip
-
-
-def monotone(cells: Sequence[Cell], parameter: str) -> list[tuple[str, Check]]:
-    """A larger budget must not help the defender."""
-
-    def value(cell: Cell) -> float:
-        found = cell.threat.eps if parameter == "eps" else cell.settings["attack"].get(parameter)
-        return float(found or 0)
-
-    def rest(cell: Cell) -> str:
-        attack = {k: v for k, v in cell.settings["attack"].items() if k != parameter}
-        eps = 0 if parameter == "eps" else cell.threat.eps
-        defence = sorted(cell.settings["defence"].items())
-        return repr((cell.task, cell.model, defence, cell.knowledge, attack, eps))
-
-    attacked = sorted(
-        (c for c in cells if c.knowledge != "clean"), key=lambda c: (rest(c), value(c))
-    )
-    found = []
-    for _, group in groupby(attacked, key=rest):
-        ladder = list(group)
-        for below, above in zip(ladder, ladder[1:], strict=False):
-            found.append((above.id, _step_up(below, above, parameter)))
-    return found
-
-
-def _step_up(below: Cell, above: Cell, parameter: str) -> Check:
-    less, more = below.metrics["target_top1"], above.metrics["target_top1"]
-    status: Status = "pass"
-    if more.value < less.value:
-        status = "fail" if more.high < less.low else "warn"
-    return Check(
-        check=f"more {parameter} does not help the defender", status=status,
-        detail=f"target top-1 from {less.value:.1%} to {more.value:.1%}",
+        check="succeeds without a bound", status=graded(missed, 0.15, 0.5),
+        detail=f"at eps = 1 it succeeded on {probe['reached']:.0%} (n = {probe['n']})",
     )  # fmt: skip

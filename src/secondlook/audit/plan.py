@@ -1,87 +1,24 @@
-"""From a study to its cells: what is crafted, on whom, and who then has to decide."""
+"""From a study to its matrix: models, defences and attacks are built, and told apart by hash."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from secondlook import registry
-from secondlook.attacks.base import Attack
-from secondlook.audit.study import Manner, Study, Table, manner, sweep
-from secondlook.defenses.base import Defence, Gradient
+from secondlook.audit.matrix import CellPlan, Forge, Plan
+from secondlook.audit.study import Study
+from secondlook.audit.tables import Manner, Table, manner, sweep
+from secondlook.defenses.base import Defence
+from secondlook.defenses.calibration import refuse_evaluated
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models import load
-from secondlook.models.base import Classifier, Model
+from secondlook.models.base import Classifier, Embedder, Model, Purifier
 from secondlook.models.python import imported
 from secondlook.tasks.zeroshot import OpenTask
 from secondlook.threat import Knowledge, Threat
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forge:
-    """One way to craft adversarials; cells whose attack is the same share it.
-
-    Attributes:
-        id: hash of all that the adversarials depend on.
-        attack: the optimiser.
-        threat: the ball.
-        victims: whom it is crafted on; several make an ensemble.
-        draws: fresh looks of a randomised victim in each step.
-        gradient: through the purifier, or past it.
-        objective: ``cosine`` or ``votes``.
-        settings: all of that as plain values, for the record.
-    """
-
-    id: str
-    attack: Attack
-    threat: Threat
-    victims: tuple[Defence, ...]
-    draws: int
-    gradient: Gradient
-    objective: str
-    settings: Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellPlan:
-    """One row of the matrix to be.
-
-    Attributes:
-        id: hash of all that its records depend on.
-        defence: who decides.
-        label: how reports call the defence.
-        knowledge: what the attacker knows.
-        forge: how the inputs were crafted; None for clean ones.
-        settings: the defence's, as plain values.
-    """
-
-    id: str
-    defence: Defence
-    label: str
-    knowledge: Knowledge
-    forge: Forge | None
-    settings: Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that a run will do.
-
-    Attributes:
-        study: the config.
-        task: the opened task.
-        cells: the rows of the matrix, for one model after the other.
-        probes: for the id of each adaptive forge its twin at eps 1, as a health check.
-        hashes: of the models, by name.
-    """
-
-    study: Study
-    task: OpenTask
-    cells: list[CellPlan]
-    probes: dict[str, Forge]
-    hashes: dict[str, str]
 
 
 def plan(study: Study) -> Plan:
@@ -106,24 +43,36 @@ class _Planner:
         self.hashes: dict[str, str] = {}
         self._owners: dict[str, str] = {}
         self._hashed: dict[int, tuple[Model, str]] = {}
-        self.surrogates = tuple(Undefended(model=self._model(n)) for n in study.surrogates)
+        self.surrogates = tuple(
+            Undefended(model=task.classifier(self._load(n))) for n in study.surrogates
+        )
         self.probes: dict[str, Forge] = {}
-        if "transfer" in study.knowledge and not study.surrogates:
+        if "transfer" in study.known and not study.surrogates:
             raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip-vit\"], say")
 
     def plan(self) -> Plan:
         """All cells, each once."""
         cells: dict[str, CellPlan] = {}
         for name in self.study.models:
-            model = self._model(name)
-            for cell in self._cells(model):
-                cells.setdefault(cell.id, cell)
+            for model in self._models(name):
+                for cell in self._cells(model):
+                    cells.setdefault(cell.id, cell)
         return Plan(
             study=self.study, task=self.task, cells=list(cells.values()),
             probes=self.probes, hashes=self.hashes,
         )  # fmt: skip
 
-    def _model(self, name: str) -> Classifier:
+    def _models(self, name: str) -> Iterator[Classifier]:
+        """The model as a classifier; an embedder under each of the study's prompts."""
+        made = self._load(name)
+        prompts = self.study.prompts if isinstance(made, Embedder) else []
+        for prompt in prompts or [""]:
+            model = self.task.classifier(made, prompt)
+            if prompt:
+                model.name = f"{made.name} “{prompt}”"
+            yield model
+
+    def _load(self, name: str) -> Model:
         made = load(name)
         owner = self._owners.setdefault(made.name, name)
         if owner != name:
@@ -131,14 +80,16 @@ class _Planner:
                 f"{owner} and {name} both call themselves {made.name!r}; give each its own name"
             )
         self._hash(made)
-        return self.task.classifier(made)
+        return made
 
     def _cells(self, model: Classifier) -> Iterator[CellPlan]:
         tables = [table for given in self.study.defences for table in sweep(given)]
         for table in tables:
             defence, label = _defence(table, model)
-            for knowledge in self.study.knowledge:
-                for forge in self._forges(defence, model, knowledge):
+            if defence.calibration is not None:
+                refuse_evaluated(defence.calibration, self.task.source)
+            for knowledge in self.study.known:
+                for forge in self._forges(defence, table, knowledge):
                     yield self._cell(defence, label, knowledge, forge)
 
     def _cell(
@@ -153,33 +104,42 @@ class _Planner:
         return CellPlan(
             id=registry.digest(identity), defence=defence, label=label,
             knowledge=knowledge, forge=forge, settings=settings,
+            targeted=self.task.task.goal == "targeted",
         )  # fmt: skip
 
     def _forges(
-        self, defence: Defence, model: Classifier, knowledge: Knowledge
+        self, defence: Defence, defended: Table, knowledge: Knowledge
     ) -> Iterator[Forge | None]:
         if knowledge == "clean":
             yield None
             return
-        bare = (Undefended(model=model),)
-        victims = {"oblivious": bare, "transfer": self.surrogates, "adaptive": (defence,)}
-        over = self.study.adaptive if knowledge == "adaptive" else {}
-        if isinstance(defence, Undefended):
-            over = {}
-        for table in sweep({**self.study.attack, **over}):
-            for eps in self.study.threat.eps:
-                threat = Threat(norm=self.study.threat.norm, eps=eps)
-                forge = self._forge(victims[knowledge], table, threat)
-                if knowledge == "adaptive":
-                    self._probe(forge)
-                yield forge
+        bare = isinstance(defence, Undefended)
+        for given in self.study.crafting(knowledge, bare):
+            for table in _sweeps(given, believing=knowledge == "adaptive" and not bare):
+                victims = self._victims(defence, defended, knowledge, table.get("instead", {}))
+                for eps in self.study.threat.eps:
+                    threat = Threat(norm=self.study.threat.norm, eps=eps)
+                    forge = self._forge(victims, table, threat)
+                    if knowledge == "adaptive":
+                        self._probe(forge)
+                    yield forge
+
+    def _victims(
+        self, defence: Defence, defended: Table, knowledge: Knowledge, instead: Table
+    ) -> tuple[Defence, ...]:
+        """Whom an attacker of that knowledge crafts on; one may believe in another defence."""
+        if knowledge == "transfer":
+            return self.surrogates
+        if knowledge == "oblivious":
+            return (Undefended(model=defence.model),)
+        return (_defence({**defended, **instead}, defence.model)[0],) if instead else (defence,)
 
     def _forge(self, victims: tuple[Defence, ...], table: Table, threat: Threat) -> Forge:
         config = dict(table)
         given = {key: config.pop(key) for key in Manner.model_fields if key in config}
-        how = manner(given, f"study {self.study.name}").model_dump()
+        how = manner(given, f"study {self.study.name}")
         attack = registry.build("attack", config.pop("name", "illusion"), config)
-        settings = {**registry.describe(attack), **how}
+        settings = {**registry.describe(attack), **how.model_dump()}
         identity = [
             settings, str(threat), self.study.seed, self.study.batch, self.task.source.hash,
             registry.describe(self.task.task),
@@ -187,7 +147,7 @@ class _Planner:
         ]  # fmt: skip
         return Forge(
             id=registry.digest(identity), attack=attack, threat=threat, victims=victims,
-            settings=settings, **how,
+            settings=settings, draws=how.draws, gradient=how.gradient, objective=how.objective,
         )  # fmt: skip
 
     def _probe(self, forge: Forge) -> None:
@@ -203,11 +163,11 @@ class _Planner:
         return [self._fingerprint(each, each.unseen) for each in victims]
 
     def _fingerprint(self, defence: Defence, without: frozenset[str] = frozenset()) -> list[Any]:
-        eye = getattr(defence, "eye", None)
-        parts = [part for part in (defence.model, eye) if part is not None]
         settings = {k: v for k, v in _described(defence).items() if k not in without}
-        knobs = eye.knobs if eye is not None else ()
-        return [settings, [self._hash(part) for part in parts], knobs]
+        knobs = [part.knobs for part in defence.parts if isinstance(part, Purifier)]
+        held_out = defence.calibration.hash if defence.calibration is not None else ""
+        parts = [[part.name, self._hash(part)] for part in defence.parts]
+        return [settings, parts, knobs, held_out]
 
     def _hash(self, model: Model) -> str:
         """The model's hash, computed once for each model of a plan."""
@@ -217,16 +177,27 @@ class _Planner:
         return known
 
 
+def _sweeps(given: Table, believing: bool) -> Iterator[Table]:
+    """Every combination of an attack's settings, and of those in which an attacker believes."""
+    for table in sweep(given):
+        beliefs = table.pop("instead", {}) if believing else {}
+        table.pop("instead", None)
+        if not isinstance(beliefs, dict):
+            raise InvalidInput(f"instead = {beliefs!r} is no table; write {{ samples = 3 }}, say")
+        for instead in sweep(beliefs):
+            yield {**table, "instead": instead}
+
+
 def _defence(table: Table, model: Classifier) -> tuple[Defence, str]:
     config = dict(table)
     label = config.pop("label", "")
     name = config.pop("name", "consensus")
     defence: Defence = registry.build("defence", name, config, model=model)
-    purifier = config.get("purifier", "")
-    return defence, label or f"{name} {purifier}".strip()
+    helper = config.get("purifier") or config.get("opinions") or ""
+    return defence, label or f"{name} {helper}".strip()
 
 
 def _described(defence: Defence) -> Table:
-    """A defence's settings; a purifier that is an object goes by its name."""
+    """A defence's settings; a model that is an object goes by its name."""
     settings = registry.describe(defence)
     return {key: getattr(value, "name", value) for key, value in settings.items()}

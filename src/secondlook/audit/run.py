@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 
 from secondlook import registry
-from secondlook.audit.craft import craft, crafted
+from secondlook.audit.craft import crafted
 from secondlook.audit.decide import bare_features, decide
-from secondlook.audit.plan import CellPlan, Forge, Plan
+from secondlook.audit.matrix import CellPlan, Plan
+from secondlook.audit.probes import inspect, unbounded
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
 from secondlook.errors import InvalidInput
 from secondlook.tasks.zeroshot import Batch
 
 Tick = Callable[[int, int, str], None]
-PROBED = 8
-"""Samples on which an attack has to show that it succeeds when nothing holds it back."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,7 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
         BrokenRun: the directory belongs to something else, or cannot be written to.
     """
     run = Run.open(folder, identity(plan.study, command))
+    _inspect(plan, run, tick)
     done = {(record["cell"], record["sample"]) for record in run.records}
     parts = chunks(plan, shard)
     total = len(parts) * len(plan.cells)
@@ -122,9 +122,18 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     for probe in {probe.id: probe for probe in plan.probes.values()}.values():
         tick(total, total, "attacking without a bound, as a check")
         if probe.id not in probed:
-            _probe(plan, run, probe)
+            run.ledger.append([unbounded(plan, probe)])
     tick(total, total, "done")
     return run
+
+
+def _inspect(plan: Plan, run: Run, tick: Tick) -> None:
+    """A broken model is told before hours are spent on it."""
+    known = {line.get("inspected") for line in run.ledger}
+    for cell in plan.cells:
+        if cell.knowledge == "clean" and cell.id not in known:
+            tick(0, 1, f"looking at {cell.label}")
+            run.ledger.append([inspect(plan, cell)])
 
 
 def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) -> None:
@@ -133,14 +142,6 @@ def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) ->
     made = crafted(plan, run, cell.forge, desk.batch, number) if cell.forge else None
     decided = decide(cell, desk.batch, made, desk.bare, plan.study.rescore)
     about = {"cell": cell.id, "chunk": number, "decide": decided.cost}
-    run.ledger.append([{**about, "attack": made.cost if made else {}}])
+    spent = {"attack": made.cost, **made.tells} if made else {"attack": {}}
+    run.ledger.append([{**about, **spent}])
     run.records.append([r for r in decided.records if r["sample"] in missing])
-
-
-def _probe(plan: Plan, run: Run, probe: Forge) -> None:
-    victim = probe.victims[0]
-    batch = plan.task.batch(plan.task.rows[:PROBED], victim.model)
-    made = craft(probe, batch, plan.task)
-    decision = victim.decide(made.images, batch.keys.fold("p"))
-    reached = decision.in_top(1, batch.target).float().mean().item()
-    run.ledger.append([{"probe": probe.id, "n": len(batch.ids), "reached": reached}])

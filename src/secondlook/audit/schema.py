@@ -81,6 +81,23 @@ class Vote(Plain):
     """Inputs by eta, in ten equal bins from 0 to 1."""
 
 
+class RiskCurve(Plain):
+    """Errors among the accepted, were the most suspicious samples rejected one by one."""
+
+    coverage: list[float]
+    """Shares of the samples that are accepted, rising."""
+    risk: list[float]
+    """Share of wrong answers among them."""
+
+
+class Member(Plain):
+    """What one member of a composed attack did, as the attack itself saw it."""
+
+    fooled: Metric
+    """Share of the samples that it was given, ``n`` of them, and fooled."""
+    n: int
+
+
 class Cell(Plain):
     """One row of the matrix."""
 
@@ -104,6 +121,22 @@ class Cell(Plain):
     resolution: list[int] = Field(default_factory=list)
     """Height and width that were attacked."""
     vote: Vote | None = None
+    goal: str = "targeted"
+    """What the attacker wants: ``targeted`` or ``untargeted``."""
+    controls: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    """The same records under ``always_accept`` and ``always_reject``, for untargeted goals: the
+    metrics of that name, had nothing or everything been rejected."""
+    risk: RiskCurve | None = None
+    """Risk against coverage by suspicion, for untargeted goals."""
+    members: dict[str, Member] = Field(default_factory=dict)
+    """Of an attack that is composed of others, in their order."""
+    notices: list[str] = Field(default_factory=list)
+    """What the attack said of itself while it was made."""
+
+    @property
+    def success(self) -> Metric | None:
+        """How often the attacker's goal was reached; in older results the target's rank says it."""
+        return self.metrics.get("reached", self.metrics.get("target_top1"))
 
 
 class Headline(Plain):
@@ -115,8 +148,8 @@ class Headline(Plain):
     threat: ThreatRow
     n: int
     clean_original_top1: Metric
-    worst_target_top1: Metric
-    """Share of samples on which at least one attack row reached its target."""
+    worst_target_top1: Metric | None = None
+    """Share of samples on which at least one attack row reached its target; targeted goals only."""
     worst_original_top1: Metric
     """Share of samples that every attack row left correct."""
     rows: list[str]
@@ -124,6 +157,16 @@ class Headline(Plain):
     status: Literal["shown", "withheld"]
     reasons: list[str]
     """Why the headline is withheld."""
+    goal: str = "targeted"
+    worst_reached: Metric | None = None
+    """Share of samples on which at least one attack row reached the attacker's goal."""
+    clean_rejected: Metric | None = None
+    """Share of the clean samples that were rejected, for untargeted goals."""
+
+    @property
+    def success(self) -> Metric | None:
+        """The worst of all attackers, whatever they wanted."""
+        return self.worst_reached or self.worst_target_top1
 
 
 class Audit(Plain):
@@ -137,29 +180,3 @@ class Audit(Plain):
     headline: list[Headline]
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Ballot(Plain):
-    """Votes that one class got."""
-
-    label: str
-    votes: int
-
-
-class Exhibit(Plain):
-    """One sample of the gallery; pictures are base64 of PNG files."""
-
-    sample: str
-    defence: str
-    knowledge: str
-    truth: str
-    target: str
-    clean: str
-    perturbation: str
-    """The change, centred at grey and magnified to full contrast."""
-    adversarial: str
-    reconstructions: list[str]
-    undefended_answer: str
-    answer: str
-    outcome: str
-    votes: list[Ballot]

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import os
 import re
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
+from secondlook.audit.tables import Table, checked
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.threat import Knowledge, Norm, Pixels, Threat
 
-Table = dict[str, Any]
-M = TypeVar("M", bound=BaseModel)
+_ORDER: tuple[Knowledge, ...] = get_args(Knowledge)
 
 
 class Budget(BaseModel):
@@ -43,24 +40,11 @@ class Budget(BaseModel):
         return [Threat.parse(info.data.get("norm", "linf"), eps).eps for eps in value]
 
 
-class Manner(BaseModel):
-    """How an attacker looks at a victim that it knows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    draws: int = Field(1, ge=1)
-    """Fresh looks of a randomised victim in each step."""
-    gradient: Literal["full", "bpda"] = "full"
-    """Through the purifier, or past it."""
-    objective: Literal["cosine", "votes"] = "cosine"
-    """Align the embedding, or win the votes."""
-
-
 class Study(BaseModel):
     """What is audited.
 
-    In the tables ``attack``, ``adaptive`` and ``defences`` a list stands for a sweep: one row of
-    the matrix for each of its values.
+    In the tables ``attack``, ``adaptive``, ``attacks`` and ``defences`` a list stands for a sweep:
+    one row of the matrix for each of its values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,13 +64,21 @@ class Study(BaseModel):
     """Modules to import first: they may register attacks, defences, models, data and tasks."""
     task: Table = Field(default_factory=lambda: {"name": "zeroshot"})
     models: list[str] = Field(default_factory=lambda: ["scenes:clip"], min_length=1)
+    prompts: list[str] = []
+    """Templates for the class names, or names of sets of them; an embedder is audited under each.
+    Empty takes the task's."""
     surrogates: list[str] = []
     """What a ``transfer`` attack is crafted on."""
     threat: Budget = Budget()
     attack: Table = Field(default_factory=lambda: {"name": "illusion"})
     adaptive: Table = {}
     """What an adaptive attack does otherwise: settings of ``attack``, and ``draws`` (fresh looks
-    in each step), ``gradient`` (``full`` or ``bpda``) and ``objective`` (``cosine`` or ``votes``).
+    in each step), ``gradient`` (``full`` or ``bpda``), ``objective`` (``cosine`` or ``votes``) and
+    ``instead`` (settings of the defence as the attacker believes them).
+    """
+    attacks: list[Table] = []
+    """Further attacks, side by side: each is what ``attack`` with ``adaptive`` would be, and may
+    say in ``knowledge`` which rows it makes. Where there are such, ``attack`` may be left away.
     """
     defences: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
     knowledge: list[Knowledge] = ["clean", "oblivious", "adaptive"]
@@ -95,22 +87,46 @@ class Study(BaseModel):
     @classmethod
     def _clean_first(cls, value: list[Knowledge]) -> list[Knowledge]:
         """The clean row is always there: without it no other can be read."""
-        order: tuple[Knowledge, ...] = get_args(Knowledge)
-        return [known for known in order if known in value or known == "clean"]
+        return [known for known in _ORDER if known in value or known == "clean"]
 
+    @field_validator("attacks")
+    @classmethod
+    def _known_rows(cls, value: list[Table]) -> list[Table]:
+        for known in (known for table in value for known in table.get("knowledge", [])):
+            if known not in _ORDER:
+                raise ValueError(f"knowledge = {known!r} is unknown; write one of {_ORDER}")
+        return value
 
-def sweep(table: Table) -> Iterator[Table]:
-    """One table for each combination of the values that are lists.
+    @model_validator(mode="before")
+    @classmethod
+    def _attacks_alone(cls, table: Any) -> Any:
+        """Where there are ``attacks``, there is no ``attack`` beside them unless it is given."""
+        if not isinstance(table, dict) or not table.get("attacks"):
+            return table
+        attack = table.get("attack", {})
+        if isinstance(attack, dict) and attack and "name" not in attack:
+            raise ValueError("attack has no name; write attacks.0.steps to change one of attacks")
+        return {**table, "attack": attack}
 
-    Raises:
-        InvalidInput: a list is empty.
-    """
-    for key, value in table.items():
-        if value == []:
-            raise InvalidInput(f"{key} = [] sweeps over nothing; give a value or take the key away")
-    options = [value if isinstance(value, list) else [value] for value in table.values()]
-    for values in itertools.product(*options):
-        yield dict(zip(table, values, strict=True))
+    @property
+    def known(self) -> list[Knowledge]:
+        """The kinds of rows that some attack makes, the clean one first."""
+        wanted = {known for table in self.attacks for known in table.get("knowledge", [])}
+        return [known for known in _ORDER if known in wanted or known in self.knowledge]
+
+    def crafting(self, knowledge: Knowledge, bare: bool) -> list[Table]:
+        """The tables of the attacks of that knowledge, lists and all.
+
+        ``bare`` says that nothing defends: there is nothing then to know beside the model.
+        """
+        tables = []
+        if knowledge in self.knowledge and (self.attack or not self.attacks):
+            over = self.adaptive if knowledge == "adaptive" and not bare else {}
+            tables.append({**self.attack, **over})
+        for table in self.attacks:
+            if knowledge in table.get("knowledge", self.knowledge):
+                tables.append({key: value for key, value in table.items() if key != "knowledge"})
+        return tables
 
 
 def shipped() -> dict[str, Path]:
@@ -150,31 +166,4 @@ def parse(table: Table, where: str) -> Study:
     Raises:
         InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
     """
-    return _parsed(Study, table, where)
-
-
-def manner(table: Table, where: str) -> Manner:
-    """Checks ``draws``, ``gradient`` and ``objective``.
-
-    Raises:
-        InvalidInput: a value does not fit.
-    """
-    return _parsed(Manner, table, where)
-
-
-def _parsed(kind: type[M], table: Table, where: str) -> M:
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        raise InvalidInput(f"{where}: {_explained(error)}") from None
-
-
-def _explained(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-    known = Budget.model_fields if key.startswith("threat.") else Study.model_fields
-    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
-    return f"unknown key {key!r}; {hint}"
+    return checked(Study, table, where)

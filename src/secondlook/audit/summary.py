@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from math import isfinite
 
 import numpy as np
 
 from secondlook import statistics
-from secondlook.audit.health import check_cell, check_group
-from secondlook.audit.plan import CellPlan, Plan
+from secondlook.audit import rejection
+from secondlook.audit.damage import damage, members
+from secondlook.audit.figures import metrics
+from secondlook.audit.health import Evidence, check_cell
+from secondlook.audit.matrix import CellPlan, Plan
+from secondlook.audit.rivalry import check_group
 from secondlook.audit.schema import Audit, Cell, Cost, Metric, Outcomes, ThreatRow, Vote
 from secondlook.audit.store import Record, Run, read_json
 from secondlook.audit.verdict import headlines
 from secondlook.decision import Outcome
 from secondlook.defenses.consensus import Consensus
-
-_SHARES = tuple(
-    f"{who}_top{k}" for who in ("target", "original") for k in ("1", "5", "1_worst", "1_vote")
-)
-_COSINES = ("cosine_target", "cosine_original", "cosine_clean_image")
-_MEANS = (*_COSINES, "suspicion", "draws")
-_RANGES = dict.fromkeys(_COSINES, (-1.0, 1.0))
-"""What a mean can be at all; its interval goes no further, and of one sample it is just that."""
 
 Records = dict[str, list[Record]]
 
@@ -40,12 +35,7 @@ def summarise(plan: Plan, run: Run) -> Audit:
     """The whole result, from what is on disk."""
     records = by_cell(run)
     ledger = list(run.ledger)
-    probes = {line["probe"]: line for line in ledger if "probe" in line}
-    planned = {plan_cell.id: plan_cell for plan_cell in plan.cells if plan_cell.id in records}
-    cells = [
-        _cell(plan, planned[key], records[key], [e for e in ledger if e.get("cell") == key], probes)
-        for key in planned
-    ]
+    cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
     cells = check_group(cells, records)
     return Audit(
         study=plan.study.name, title=plan.study.title or plan.study.name,
@@ -61,10 +51,9 @@ def _provenance(plan: Plan, run: Run) -> Record:
     }  # fmt: skip
 
 
-def _cell(
-    plan: Plan, planned: CellPlan, rows: list[Record], ledger: list[Record], probes: Record
-) -> Cell:
-    forge = planned.forge
+def _cell(plan: Plan, planned: CellPlan, records: Records, ledger: list[Record]) -> Cell:
+    forge, rows = planned.forge, records[planned.id]
+    own = [line for line in ledger if line.get("cell") == planned.id]
     threat = ThreatRow(
         norm=forge.threat.norm if forge else plan.study.threat.norm,
         eps=forge.threat.eps if forge else 0.0,
@@ -72,33 +61,41 @@ def _cell(
     cell = Cell(
         id=planned.id, task=plan.task.name, model=planned.defence.model.name,
         defence=planned.label, attack=forge.settings["name"] if forge else "none",
-        knowledge=planned.knowledge, threat=threat, n=len(rows), metrics=metrics(rows),
-        outcomes=_outcomes(rows), ledger=_cost(ledger), health=[],
+        knowledge=planned.knowledge, threat=threat, n=len(rows),
+        metrics=_metrics(plan, planned, records), outcomes=_outcomes(rows), ledger=_cost(own),
+        health=[],
         settings={"defence": planned.settings, "attack": forge.settings if forge else {}},
         surrogates=_surrogates(planned), resolution=_resolution(plan, planned),
-        vote=_vote(planned, rows),
+        vote=_vote(planned, rows), goal=plan.task.task.goal,
+        controls={} if planned.targeted else rejection.controls(rows),
+        risk=None if planned.targeted else rejection.risk_curve(rows),
+        members=members(rows, next((line["members"] for line in own if "members" in line), [])),
+        notices=list(dict.fromkeys(text for line in own for text in line.get("notices", []))),
     )  # fmt: skip
-    twin = plan.probes.get(forge.id) if forge else None
-    probe = probes.get(twin.id) if twin else None
-    return cell.model_copy(update={"health": check_cell(cell, rows, probe, plan.hashes)})
+    evidence = _evidence(plan, planned, ledger)
+    return cell.model_copy(update={"health": check_cell(cell, rows, evidence)})
 
 
-def metrics(rows: Sequence[Record]) -> dict[str, Metric]:
-    """Shares with Wilson's interval, means with Student's and their standard deviation."""
-    found = {}
-    for name in _SHARES:
-        values = [row[name] for row in rows]
-        found[name] = Metric(**statistics.wilson(sum(values), len(values))._asdict())
-    for name in _MEANS:
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values:
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            centre, low, high = statistics.mean(values)
-            least, most = _RANGES.get(name, (0.0, float("inf")))
-            low, high = max(low, least), min(high, most)
-            if isfinite(high):
-                found[name] = Metric(value=centre, low=low, high=high, sd=spread)
+def _metrics(plan: Plan, planned: CellPlan, records: Records) -> dict[str, Metric]:
+    """The row's own figures, those of its outcomes, and what it lost against its clean row."""
+    rows, clean = records[planned.id], plan.clean(planned)
+    found = metrics(rows)
+    if not planned.targeted:
+        found |= rejection.figures(rows)
+    if planned.forge is not None:
+        found |= damage(rows, records.get(clean.id, []))
     return found
+
+
+def _evidence(plan: Plan, planned: CellPlan, ledger: list[Record]) -> Evidence:
+    """What the health checks go by beside the records."""
+    twin = plan.probes.get(planned.forge.id) if planned.forge else None
+    probes = {line["probe"]: line for line in ledger if "probe" in line}
+    looks = {line["inspected"]: line for line in ledger if "inspected" in line}
+    return Evidence(
+        probe=probes.get(twin.id) if twin else None, hashes=plan.hashes,
+        inspection=looks.get(plan.clean(planned).id), stochastic=planned.defence.stochastic,
+    )  # fmt: skip
 
 
 def _outcomes(rows: Sequence[Record]) -> Outcomes:

@@ -47,7 +47,11 @@ def _headline(clean: Cell, under: Sequence[Cell], records: _Rows) -> Headline:
     return Headline(
         task=clean.task, model=clean.model, defence=clean.defence, threat=under[0].threat,
         n=min(cell.n for cell in under), clean_original_top1=clean.metrics["original_top1"],
-        worst_target_top1=worst(under, records, "target_top1", max),
+        goal=clean.goal, worst_reached=worst(under, records, "reached", max),
+        worst_target_top1=(
+            worst(under, records, "target_top1", max) if clean.goal == "targeted" else None
+        ),
+        clean_rejected=clean.metrics.get("rejected"),
         worst_original_top1=worst(under, records, "original_top1", min),
         rows=[cell.id for cell in under], status="withheld" if reasons else "shown",
         reasons=reasons,

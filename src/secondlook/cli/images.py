@@ -22,7 +22,7 @@ def attack(
     model: Annotated[str, typer.Option(help="The model to fool.")] = "scenes:clip",
     attack_: Annotated[str, typer.Option("--attack", help="See `attacks`.")] = "illusion",
     eps: Annotated[str, typer.Option(help="Radius in pixel units.")] = "8/255",
-    norm: Annotated[str, typer.Option(help="linf or l2.")] = "linf",
+    norm: Annotated[str, typer.Option(help="linf, l2 or l1.")] = "linf",
     other: Labels = None,
     seed: int = 0,
     set_: Set = None,

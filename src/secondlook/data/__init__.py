@@ -1,11 +1,12 @@
-"""Images and their labels or captions by name: ``FAMILY:REST``, streamed from where they lie."""
+"""Images and sounds with labels or captions by name: ``FAMILY:REST``, streamed from disk."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from secondlook import registry
-from secondlook.data.base import Source
+from secondlook.data.base import Listing, Source
+from secondlook.data.sounds import Sounds
 from secondlook.errors import InvalidInput, UnknownName
 
 
@@ -18,16 +19,39 @@ def load(name: str, **settings: Any) -> Source:
 
     Raises:
         UnknownName: no such family, setting, or name in it; the nearest are offered.
-        InvalidInput: the name has no rest, or what lies there is not in the family's layout.
+        InvalidInput: the name has no rest, what lies there is not in the family's layout, or it
+            holds sounds.
     """
+    source = _open(name, settings)
+    if not isinstance(source, Source):
+        raise InvalidInput(
+            f"data {name!r} holds sounds, which have no pixels; name a set of images"
+        )
+    return source
+
+
+def load_sounds(name: str, **settings: Any) -> Sounds:
+    """The sounds under ``FAMILY:REST``, say ``esc50:PATH``.
+
+    Raises:
+        UnknownName: as of ``load``.
+        InvalidInput: as of ``load``, or it holds images.
+    """
+    sounds = _open(name, settings)
+    if not isinstance(sounds, Sounds):
+        raise InvalidInput(f"data {name!r} holds images; name a set of sounds: esc50:PATH")
+    return sounds
+
+
+def _open(name: str, settings: dict[str, Any]) -> Listing:
     family, colon, rest = name.partition(":")
     if not colon and family not in registry.names("data"):
         raise UnknownName("data", name, _spellings())
     if not rest:
         example = next(iter(listed(family)), "PATH")
         raise InvalidInput(f"data {name!r} names a family alone; write {family}:{example}")
-    source: Source = registry.build("data", family, {"name": rest, **settings}).load()
-    return source
+    opened: Listing = registry.build("data", family, {"name": rest, **settings}).load()
+    return opened
 
 
 def listed(family: str) -> dict[str, str]:

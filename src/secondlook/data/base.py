@@ -23,20 +23,34 @@ class Samples(NamedTuple):
     truth: Tensor
 
 
-class Source(ABC):
-    """Images with a truth, read lazily; nothing is held in memory but names.
+class Listing(ABC):
+    """Named samples of any modality with candidate texts; nothing is held in memory but names.
 
     Attributes:
-        ids: one stable, unique name per image; it keys the image's randomness.
-        classes: the candidate texts: class names, or one caption per image.
+        ids: one stable, unique name per sample; it keys the sample's randomness.
+        classes: the candidate texts: class names, or one caption per sample.
         prompt: the template that makes a text of a class name; ``{}`` for captions.
         indices: the published index of each class, where a benchmark has such; else None.
+        provenance: a caveat for every figure, where somebody else has changed the samples; else "".
     """
 
     ids: tuple[str, ...]
     classes: tuple[str, ...]
     prompt: str = "{}"
     indices: tuple[int, ...] | None = None
+    provenance: str = ""
+
+    @property
+    def hash(self) -> str:
+        """Identifies what was read, for the provenance of a result."""
+        return digest([self.ids, self.classes, self.prompt])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Source(Listing):
+    """Images with a truth, read lazily."""
 
     @abstractmethod
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
@@ -48,10 +62,9 @@ class Source(ABC):
             InvalidInput: a file is unreadable, truncated, or of a kind that is no image.
         """
 
-    @property
-    def hash(self) -> str:
-        """Identifies what was read, for the provenance of a result."""
-        return digest([self.ids, self.classes, self.prompt])
+    def labelled(self) -> Source:
+        """The images that have a class, and the classes: what classification reads.
 
-    def __len__(self) -> int:
-        return len(self.ids)
+        All of them and itself, but where a set gives captions to all and a class to some.
+        """
+        return self

@@ -1,4 +1,4 @@
-"""CIFAR-10 and its like: all images of a split in one NumPy archive."""
+"""CIFAR-10 and its like: as published, or all images of a split in one NumPy archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from secondlook.data import decoding, images
 from secondlook.data.base import Samples, Source
+from secondlook.data.batches import Layout, opened
 from secondlook.data.family import Family
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest, register
@@ -67,24 +68,42 @@ class Archive(Source):
 @register("data", "cifar10")
 @dataclass(frozen=True, kw_only=True)
 class Cifar(Family):
-    """Small labelled images in one archive: ``cifar10:PATH.npz``.
+    """CIFAR-10 (Krizhevsky 2009): ``cifar10:FOLDER#test``, or ``cifar10:PATH.npz``.
 
-    The archive holds ``label`` [n], ``classes``, and the images: either ``image``
-    [n, H, W, 3] of 8-bit pixels, or image files end to end in ``blob`` with ``offset`` [n + 1],
-    so that image i is ``blob[offset[i]:offset[i + 1]]``.
+    The folder is ``cifar-10-batches-bin`` or ``cifar-10-batches-py`` as published, or what holds
+    one of them; its splits are ``test`` and ``train``. The archive holds ``label`` [n],
+    ``classes``, and the images: either ``image`` [n, H, W, 3] of 8-bit pixels, or image files end
+    to end in ``blob`` with ``offset`` [n + 1], so that image i is
+    ``blob[offset[i]:offset[i + 1]]``.
 
     Attributes:
         prompt: makes a text of a class name.
     """
 
     prompt: str = "a photo of a {}"
+    layout: ClassVar[Layout] = Layout(
+        folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
+        files={
+            "test": ("test_batch",),
+            "train": tuple(f"data_batch_{part}" for part in range(1, 6)),
+        },
+        labels=1,
+        key="labels",
+        classes=(
+            "airplane", "automobile", "bird", "cat", "deer",
+            "dog", "frog", "horse", "ship", "truck",
+        ),
+    )  # fmt: skip
 
-    def load(self) -> Archive:
-        """Reads the archive.
+    def load(self) -> Source:
+        """Opens the folder, or reads the archive.
 
         Raises:
+            UnknownName: no such split.
             InvalidInput: there is none, or it is not in the layout.
         """
+        if self.path.suffix != ".npz":
+            return opened(self.name, self.layout, self.prompt)
         arrays = _arrays(self.path)
         label, classes = arrays["label"], arrays["classes"]
         _check_labels(self.path, label, classes)

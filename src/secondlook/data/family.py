@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.base import Source
+from secondlook.data.base import Listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +16,8 @@ class Family(ABC):
     name: str
 
     @abstractmethod
-    def load(self) -> Source:
-        """Opens the source; its images are read later, row by row.
+    def load(self) -> Listing:
+        """Opens the source; its images or sounds are read later, row by row.
 
         Raises:
             InvalidInput: what lies there is not in this layout.

@@ -93,6 +93,47 @@ def _line(where: str, row: dict[str, str], columns: Collection[str]) -> Line:
     return Line(where, values)
 
 
+def lines(path: Path, wanted: str) -> list[Line]:
+    """The lines of a text file that are not blank, each as the one value ``text``.
+
+    Args:
+        path: the file, UTF-8.
+        wanted: what it should hold, for errors: ``an image a line``.
+
+    Raises:
+        InvalidInput: the file cannot be read, is no UTF-8, or holds no line.
+    """
+    try:
+        rows = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{path} cannot be read ({reason(error)}); it must be UTF-8 text, {wanted}"
+        ) from error
+    found = [
+        Line(f"{path} line {number}", {"text": row.strip()})
+        for number, row in enumerate(rows, 1)
+        if row.strip()
+    ]
+    if not found:
+        raise InvalidInput(f"{path} is empty; write {wanted}")
+    return found
+
+
+def listed(path: Path, wanted: str) -> list[Line]:
+    """The lines of a text file, each of which may stand there once.
+
+    Raises:
+        InvalidInput: as ``lines`` raises it, or a line comes again.
+    """
+    found = lines(path, wanted)
+    seen: set[str] = set()
+    for where, values in found:
+        if values["text"] in seen:
+            raise InvalidInput(f"{where} lists {values['text']} twice; list it once, {wanted}")
+        seen.add(values["text"])
+    return found
+
+
 def pictures(folder: Path) -> dict[str, Path]:
     """The image files by name: those of ``images/`` (or ``Images/``), or those of the folder.
 

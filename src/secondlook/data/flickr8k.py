@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.decoding import reason
+from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.family import Family
-from secondlook.data.files import Files, pictures, table
+from secondlook.data.files import listed, pictures, table
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
 
@@ -22,8 +19,8 @@ class Flickr8k(Family):
 
     The folder holds ``captions.txt`` (CSV, ``image,caption``, several lines per image), the
     images in ``images/`` or beside it, and for ``#NAME`` a list ``NAME.txt``, an image a line.
-    Each image is a class of its own, and its text is its first caption whose words are not those
-    of an earlier image's text.
+    As classes, each image is one of its own, and its text is its first caption whose words are not
+    those of an earlier image's text.
 
     Attributes:
         keep: centre crop, as a share of the short side.
@@ -31,25 +28,29 @@ class Flickr8k(Family):
 
     keep: float = 0.9
 
-    def load(self) -> Files:
+    def load(self) -> CaptionedFiles:
         """Pairs images with captions.
 
         Raises:
-            InvalidInput: a caption without its image, an image without a caption of its own, an
-                image listed twice, or no such list.
+            InvalidInput: a caption without its image, an image without a caption, an image listed
+                twice, or no such list.
         """
         place, _, subset = self.name.partition("#")
         folder = Path(place).expanduser()
         files = pictures(folder)
         captions = _captions(folder / "captions.txt")
-        names = _listed(folder, subset) if subset else [*captions, *sorted(files.keys() - captions)]
+        names = [*captions, *sorted(files.keys() - captions)]
+        if subset:
+            chosen = listed(folder / f"{subset}.txt", f"an image a line for #{subset}")
+            names = [line.values["text"] for line in chosen]
         for name in names:
             _check_pair(name, name in captions, name in files)
-        return Files(
+        return CaptionedFiles(
             ids=tuple(names),
-            classes=_distinct({name: captions[name] for name in names}),
+            texts=tuple(caption for name in names for caption in captions[name]),
+            owner=tuple(row for row, name in enumerate(names) for _ in captions[name]),
             paths=tuple(files[name] for name in names),
-            truth=tuple(range(len(names))),
+            place=self.name,
             keep=self.keep,
         )
 
@@ -62,40 +63,8 @@ def _captions(path: Path) -> dict[str, list[str]]:
     return captions
 
 
-def _listed(folder: Path, subset: str) -> list[str]:
-    path = folder / f"{subset}.txt"
-    try:
-        names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"{path} cannot be read ({reason(error)}); #{subset} wants that list, an image a line"
-        ) from error
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice or not names:
-        what = f"lists {twice[0]} twice" if twice else "is empty"
-        raise InvalidInput(f"{path} {what}; list each image once, a line each")
-    return names
-
-
 def _check_pair(name: str, captioned: bool, filed: bool) -> None:
     if not captioned:
         raise InvalidInput(f"image {name} has no line in captions.txt; caption it or remove it")
     if not filed:
         raise InvalidInput(f"image {name} has captions but no file; add it or remove its lines")
-
-
-def _distinct(captions: dict[str, list[str]]) -> tuple[str, ...]:
-    """One caption per image, no two of the same words: those would be one text to an embedder."""
-    taken: set[str] = set()
-    return tuple(_first_free(name, texts, taken) for name, texts in captions.items())
-
-
-def _first_free(name: str, texts: Sequence[str], taken: set[str]) -> str:
-    for text in texts:
-        words = " ".join(re.findall(r"\w+", text.casefold()))
-        if words and words not in taken:
-            taken.add(words)
-            return text
-    raise InvalidInput(
-        f"image {name} has no caption that an earlier image does not bear; write it one of its own"
-    )

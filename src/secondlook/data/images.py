@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from secondlook.data.decoding import Size, decode, reason
+from secondlook.data.decoding import FORMATS, Size, decode, reason
 from secondlook.errors import InvalidInput
 from secondlook.models.base import check_pixels
 
@@ -21,6 +21,10 @@ EXTENSIONS: Final = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 """What a file must end in, in small or capital letters, to count as an image."""
+
+# The EXIF tag, and its values for a camera that lay on its side.
+_ORIENTATION: Final = 0x0112
+_LYING: Final = (5, 6, 7, 8)
 
 
 def read(path: Path | str, size: Size | None, keep: float = 1.0) -> Tensor:
@@ -43,6 +47,23 @@ def read(path: Path | str, size: Size | None, keep: float = 1.0) -> Tensor:
     except OSError as error:
         raise InvalidInput(
             f"{path} cannot be opened ({reason(error)}); check the path and its permissions"
+        ) from error
+
+
+def extent(path: Path | str) -> Size:
+    """Height and width of an image file as ``read`` shows it, from its header alone.
+
+    Raises:
+        InvalidInput: the file is missing or no image.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            turned = picture.getexif().get(_ORIENTATION, 1) in _LYING
+            return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    # As in decoding: broken bytes raise almost anything.
+    except Exception as error:
+        raise InvalidInput(
+            f"{path} cannot be read as an image ({reason(error)}); replace the file or remove it"
         ) from error
 
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from secondlook.data.base import Source
 from secondlook.decision import Decision, Glimpse
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Classifier, evaluating
+from secondlook.models.base import Classifier, Model, evaluating
 from secondlook.randomness import Keys
 
 Gradient = Literal["full", "bpda"]
@@ -30,9 +31,19 @@ class Defence(ABC):
     model: Classifier = field(metadata=RUNTIME)
 
     @property
+    def parts(self) -> tuple[Model, ...]:
+        """All models inside; what the defence decides depends on each of them."""
+        return (self.model,)
+
+    @property
     def modules(self) -> tuple[nn.Module, ...]:
         """All networks inside."""
-        return self.model.modules
+        return tuple(module for part in self.parts for module in part.modules)
+
+    @property
+    def calibration(self) -> Source | None:
+        """The clean data that a threshold comes from; None where none does."""
+        return None
 
     @property
     def stochastic(self) -> bool:
@@ -43,6 +54,12 @@ class Defence(ABC):
     def unseen(self) -> frozenset[str]:
         """Settings that :meth:`glimpse` does not depend on: an attack need not be made anew."""
         return frozenset()
+
+    def prepare(self) -> None:  # noqa: B027
+        """Does what is done once and is no part of a decision's cost, such as calibration.
+
+        Whoever counts passes calls it first; a defence that was not prepared does it by itself.
+        """
 
     @abstractmethod
     def judge(self, x: Tensor, keys: Keys) -> Decision:

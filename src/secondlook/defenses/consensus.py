@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from secondlook.decision import Decision, Glimpse
 from secondlook.defenses.base import Defence, Gradient, single
 from secondlook.defenses.voting import RULES, Poll, Rule
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import load
-from secondlook.models.base import Purifier
+from secondlook.models.base import Model, Purifier
 from secondlook.models.jpeg import straight_through
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -61,9 +61,9 @@ class Consensus(Defence):
         return purifier
 
     @property
-    def modules(self) -> tuple[nn.Module, ...]:
-        """The networks of the model and of the purifier."""
-        return (*self.model.modules, *self.eye.modules)
+    def parts(self) -> tuple[Model, ...]:
+        """The model and the purifier."""
+        return (self.model, self.eye)
 
     @property
     def stochastic(self) -> bool:

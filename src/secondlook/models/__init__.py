@@ -11,9 +11,11 @@ from secondlook.errors import InvalidInput, UnknownName
 def load(name: str) -> Any:
     """The model under ``FAMILY:REST``, say ``scenes:clip``; its capabilities are its class.
 
+    Other settings of a family may follow: ``hf:OWNER/NAME?resolution=native``.
+
     Raises:
-        UnknownName: no such family, or no such model in it; the nearest names are offered.
-        InvalidInput: the name has no family.
+        UnknownName: no such family, setting, or model in it; the nearest names are offered.
+        InvalidInput: the name has no family, or a setting no value.
     """
     family, colon, rest = name.partition(":")
     if not colon:
@@ -21,7 +23,16 @@ def load(name: str) -> Any:
         raise UnknownName("model", name, known)
     if not rest:
         raise InvalidInput(f"model {name!r} names a family alone; write {family}:NAME")
-    return registry.build("model", family, {"name": rest}).load()
+    rest, _, tail = rest.partition("?")
+    settings = dict(_setting(name, part) for part in tail.split("&") if part)
+    return registry.build("model", family, {**settings, "name": rest}).load()
+
+
+def _setting(name: str, part: str) -> tuple[str, str]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise InvalidInput(f"model {name!r}: setting {part!r} has no value; write {part}=VALUE")
+    return key, value
 
 
 def listed(family: str) -> dict[str, str]:

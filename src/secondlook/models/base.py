@@ -94,6 +94,9 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
 class Embedder(Model):
     """Images and texts to unit vectors of one space; a subclass writes the two encoders."""
 
+    prompt: str = "a photo of a {}."
+    """The template for a class name where nobody asks for another."""
+
     @abstractmethod
     def encode_image(self, x: Tensor) -> Tensor:
         """``[B, 3, H, W]`` in [0, 1] to vectors ``[B, D]``; resizing and normalisation inside."""
@@ -147,46 +150,6 @@ class Classifier(Model):
     def __call__(self, x: Tensor) -> Tensor:
         """Scores ``[B, K]`` of a batch of images."""
         return self.scores(self.features(x))
-
-
-class ZeroShot(Classifier):
-    """An embedder as a classifier: the score of a class is the cosine to its prompt's vector.
-
-    Example:
-        ``ZeroShot(load("scenes:clip"), ("red circle", "blue star"), "a picture of a {}")``
-
-    Raises:
-        InvalidInput: fewer than two classes, or a prompt without ``{}``.
-    """
-
-    cosine = True
-
-    def __init__(self, embedder: Embedder, classes: Sequence[str], prompt: str = "{}") -> None:
-        if len(classes) < 2:
-            raise InvalidInput(f"{len(classes)} class(es); a choice needs two or more")
-        if "{}" not in prompt:
-            raise InvalidInput(f"prompt={prompt!r} has no place for the class; write {{}}")
-        self.embedder, self.classes, self.prompt = embedder, tuple(classes), prompt
-        self.name, self.modules = embedder.name, embedder.modules
-        self.size = getattr(embedder, "size", None)
-        self.texts = embedder.embed_text([prompt.format(name) for name in classes])
-
-    @property
-    def hash(self) -> str:
-        """The embedder's own."""
-        return self.embedder.hash
-
-    def features(self, x: Tensor) -> Tensor:
-        """Unit vectors ``[B, D]``."""
-        return self.embedder.embed(x)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Cosines ``[..., K]``."""
-        return features @ self.texts.T
-
-    def aim(self, classes: Tensor) -> Tensor:
-        """The vectors of the classes' prompts, ``[B, D]``."""
-        return self.texts[classes]
 
 
 class Purifier(Model):

@@ -1,4 +1,4 @@
-"""Checkpoints of the diffusers ecosystem: in a folder, in the hub's cache, or on the hub."""
+"""Checkpoints of diffusers and transformers: in a folder, in the hub's cache, or on the hub."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from secondlook.errors import InvalidInput
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def extra(module: str) -> ModuleType:
-    """A module that comes with the extra ``diffusion``.
+def extra(module: str, group: str = "diffusion") -> ModuleType:
+    """A module that comes with an extra.
 
     Raises:
         InvalidInput: the extra is not installed.
@@ -25,7 +25,7 @@ def extra(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         raise InvalidInput(
-            f'{module} is not installed; run: pip install "secondlook[diffusion]"'
+            f'{module} is not installed; run: pip install "secondlook[{group}]"'
         ) from None
 
 
@@ -35,12 +35,16 @@ class Checkpoint:
 
     Attributes:
         source: a folder, or ``OWNER/NAME`` on the hub; what is in its cache is not asked for again.
+        revision: a branch, tag or commit on the hub; None is its main branch.
+        family: how the user names such checkpoints, for messages.
 
     Raises:
         InvalidInput: it can be neither.
     """
 
     source: str
+    revision: str | None = None
+    family: Literal["diffusers", "hf"] = "diffusers"
 
     def __post_init__(self) -> None:
         if not self.local and (self.source[0] in "/.~" or self.source.count("/") != 1):
@@ -62,11 +66,21 @@ class Checkpoint:
         Raises:
             InvalidInput: none is, or there is no way to the hub.
         """
+        path, file = self.find(*paths)
+        return path, json.loads(file.read_text(encoding="utf-8"))
+
+    def find(self, *paths: str) -> tuple[str, Path]:
+        """The first of several files that is there, and where.
+
+        Raises:
+            InvalidInput: none is, or there is no way to the hub.
+        """
         for look in (self._beside, self._fetched):
             for path in paths:
                 if (file := look(path)) is not None:
-                    return path, json.loads(file.read_text(encoding="utf-8"))
-        raise InvalidInput(f"{self.source} has no {' nor '.join(paths)}; is it a diffusers folder?")
+                    return path, file
+        library = "diffusers" if self.family == "diffusers" else "transformers"
+        raise InvalidInput(f"{self.source} has no {' nor '.join(paths)}; is it a {library} folder?")
 
     def weights(self, load: Callable[..., Any], subfolder: str | None) -> Any:
         """What ``load``, a ``from_pretrained``, makes of the weights in ``subfolder``.
@@ -74,37 +88,52 @@ class Checkpoint:
         Raises:
             InvalidInput: they are missing or damaged.
         """
+        what = "/".join(filter(None, (subfolder, WEIGHTS)))
+        return self.made(load, what, subfolder=subfolder, low_cpu_mem_usage=False)
+
+    def made(self, load: Callable[..., Any], what: str, **options: Any) -> Any:
+        """What ``load``, a ``from_pretrained``, makes of ``what``, from here or from the hub.
+
+        Raises:
+            InvalidInput: it is missing or damaged.
+        """
         source = str(self.folder) if self.local else self.source
+        pinned = {} if self.revision is None else {"revision": self.revision}
         ways: tuple[dict[str, bool], ...] = ({"local_files_only": True}, {})
         for way in ways[: 1 if self.local else 2]:
             try:
-                return load(source, subfolder=subfolder, low_cpu_mem_usage=False, **way)
+                return load(source, **options, **pinned, **way)
             except Exception as error:
                 reason = error
-        where = "/".join(filter(None, (self.source, subfolder, WEIGHTS)))
-        raise InvalidInput(f"{where} cannot be loaded: {reason}") from reason
+        raise InvalidInput(f"{self.source}/{what} cannot be loaded: {reason}") from reason
+
+    @property
+    def _hub(self) -> ModuleType:
+        return extra("huggingface_hub", "diffusion" if self.family == "diffusers" else "hf")
 
     def _beside(self, path: str) -> Path | None:
         """A file that is on this machine."""
         if self.local:
             return self.folder / path if (self.folder / path).is_file() else None
-        found = extra("huggingface_hub").try_to_load_from_cache(self.source, path)
+        found = self._hub.try_to_load_from_cache(self.source, path, revision=self.revision)
         return Path(found) if isinstance(found, str) else None
 
     def _fetched(self, path: str) -> Path | None:
         """A file from the hub."""
         if self.local:
             return None
-        hub = extra("huggingface_hub")
+        hub = self._hub
         try:
-            return Path(hub.hf_hub_download(self.source, path))
+            return Path(hub.hf_hub_download(self.source, path, revision=self.revision))
         except hub.errors.LocalEntryNotFoundError:
             raise InvalidInput(
                 f"{path} of {self.source} is not on this machine and the hub cannot be reached; "
-                "put the checkpoint into a folder and write diffusers:FOLDER, "
+                f"put the checkpoint into a folder and write {self.family}:FOLDER, "
                 f"or into the cache at {hub.constants.HF_HUB_CACHE}"
             ) from None
         except hub.errors.RepositoryNotFoundError:
             raise InvalidInput(f"the hub has no {self.source}, or keeps it private") from None
+        except hub.errors.RevisionNotFoundError:
+            raise InvalidInput(f"{self.source} has no revision {self.revision!r}") from None
         except hub.errors.EntryNotFoundError:
             return None

@@ -19,10 +19,14 @@ from torch import nn
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.base import Model
 from secondlook.registry import register
+from secondlook.scenes.classifier import SceneClassifier
 from secondlook.scenes.embedder import SceneEmbedder
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
+from secondlook.scenes.networks.photos import PhotoNetwork
+from secondlook.scenes.photo_embedder import PhotoEmbedder
 from secondlook.scenes.purifiers import SceneAutoencoder, SceneDiffusion
 
 
@@ -35,7 +39,9 @@ class Kind(NamedTuple):
 
 KINDS: Final = MappingProxyType[str, Kind]({
     "ClipNetwork": Kind(ClipNetwork, SceneEmbedder),
+    "ClassifierNetwork": Kind(ClassifierNetwork, SceneClassifier),
     "AutoencoderNetwork": Kind(AutoencoderNetwork, SceneAutoencoder),
+    "PhotoNetwork": Kind(PhotoNetwork, PhotoEmbedder),
     "DenoiserNetwork": Kind(DenoiserNetwork, SceneDiffusion),
 })  # fmt: skip
 """By the name that a card gives to its network."""
@@ -68,18 +74,27 @@ class Scenes:
             UnknownName: there is none of this name; the nearest names are offered.
             InvalidInput: its weights are missing, damaged or of another version.
         """
-        shelf, full = _shelf(self.weights), f"scenes:{self.name}"
-        known = self.listed(self.weights)
-        if self.name not in known:
-            raise UnknownName("model", full, [f"scenes:{name}" for name in known])
-        card = _card(shelf, self.name)
-        architecture = dict(card["architecture"])
-        kind = KINDS.get(architecture.pop("network"))
-        if kind is None:
-            raise InvalidInput(f"{full} was written by another version; train it again")
-        network = kind.network(**architecture)
-        _fill(network, _verified(shelf, self.name, card["sha256"]), full)
-        return kind.model(full, network)
+        known = [f"scenes:{name}" for name in self.listed(self.weights)]
+        full = f"scenes:{self.name}"
+        if full not in known:
+            raise UnknownName("model", full, known)
+        return opened(_shelf(self.weights), self.name, full)
+
+
+def opened(shelf: Traversable, name: str, full: str) -> Model:
+    """The model whose card and weights lie as ``NAME`` in a folder; ``full`` is what it is called.
+
+    Raises:
+        InvalidInput: its weights are missing, damaged or of another version.
+    """
+    card = _card(shelf, name)
+    architecture = dict(card["architecture"])
+    kind = KINDS.get(architecture.pop("network"))
+    if kind is None:
+        raise InvalidInput(f"{full} was written by another version; train it again")
+    network = kind.network(**architecture)
+    _fill(network, _verified(shelf, name, card), full)
+    return kind.model(full, network)
 
 
 def _shelf(weights: Path | None) -> Traversable:
@@ -96,17 +111,17 @@ def _line(card: dict[str, Any]) -> str:
     return f"{card['role']}, {card['parameters'] / 1e6:.1f} M parameters; {measured}"
 
 
-def _verified(shelf: Traversable, name: str, wanted: str) -> bytes:
+def _verified(shelf: Traversable, name: str, card: dict[str, Any]) -> bytes:
     """The bytes of the weights that the card vouches for."""
     file = shelf.joinpath(f"{name}.safetensors")
     if not file.is_file():
-        raise InvalidInput(f"{file} is missing; run: secondlook train scenes:{name}")
+        raise InvalidInput(f"{file} is missing; run: {card['command']}")
     held = file.read_bytes()
     found = hashlib.sha256(held).hexdigest()
-    if found != wanted:
+    if found != card["sha256"]:
         raise InvalidInput(
-            f"{file} has SHA-256 {found}, its card says {wanted}; install the package again, "
-            f"or run: secondlook train scenes:{name}"
+            f"{file} has SHA-256 {found}, its card says {card['sha256']}; install the package "
+            f"again, or run: {card['command']}"
         )
     return held
 

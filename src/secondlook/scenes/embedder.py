@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from secondlook.models.base import Embedder, resized
+from secondlook.scenes.captions import PROMPT
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.world import SIDE
@@ -17,6 +18,7 @@ class SceneEmbedder(Embedder):
     """A CLIP of scenes; images of another size are resized to 64×64 inside."""
 
     size = (SIDE, SIDE)
+    prompt = PROMPT
 
     def __init__(self, name: str, network: ClipNetwork) -> None:
         self.name, self.network, self.modules = name, network, (network,)

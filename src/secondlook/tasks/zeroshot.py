@@ -15,11 +15,16 @@ from secondlook.data.base import Source
 from secondlook.errors import InvalidInput
 from secondlook.goals.base import Goal
 from secondlook.goals.illusion import AlignTo
+from secondlook.goals.mislead import Mislead
 from secondlook.goals.targeted import WinVotes
-from secondlook.models.base import Classifier, Embedder, ZeroShot, evaluating
+from secondlook.models.base import Classifier, Embedder, Model, evaluating
+from secondlook.models.labels import plain
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.registry import register
+from secondlook.tasks.labels import theirs, translated
 
+Wish = Literal["targeted", "untargeted"]
 COSINE_TEMPERATURE = 0.05
 """Temperature of soft votes over cosines: the order of a trained CLIP's own."""
 
@@ -34,6 +39,7 @@ class Batch(NamedTuple):
         truth: the class of each, ``[B]``.
         target: the class that an attacker wants, ``[B]``; never the truth.
         keys: one key per sample.
+        classes: the names that ``truth`` and ``target`` count: of the model it was made for.
     """
 
     ids: tuple[str, ...]
@@ -42,6 +48,7 @@ class Batch(NamedTuple):
     truth: Tensor
     target: Tensor
     keys: Keys
+    classes: tuple[str, ...]
 
 
 @register("task", "zeroshot")
@@ -53,6 +60,7 @@ class ZeroShotTask:
         data: a source by name, ``scenes:test`` or ``folder:PATH``.
         samples: how many of its images; 0 takes all.
         prompt: template of a class name; empty takes the source's own.
+        goal: what the attacker wants: the answer ``targeted``, or any wrong one, ``untargeted``.
         target: align to the ``text`` of another class, or to another ``image`` of the source.
         seed: chooses the images and the targets.
 
@@ -63,6 +71,7 @@ class ZeroShotTask:
     data: str = "scenes:test"
     samples: int = 100
     prompt: str = ""
+    goal: Wish = "targeted"
     target: Literal["text", "image"] = "text"
     seed: int = 0
 
@@ -72,7 +81,7 @@ class ZeroShotTask:
 
     def open(self) -> OpenTask:
         """The task with its source found on disk."""
-        return OpenTask(self, load(self.data))
+        return OpenTask(self, load(self.data).labelled())
 
 
 class OpenTask:
@@ -90,14 +99,20 @@ class OpenTask:
         """How reports call it."""
         return f"{registry.describe(self.task)['name']} {self.task.data}"
 
-    def classifier(self, model: Embedder | Classifier) -> Classifier:
+    def classifier(self, model: Model, prompt: str = "") -> Classifier:
         """The model as a classifier over the classes of this task.
+
+        Args:
+            model: an embedder or a classifier.
+            prompt: for an embedder, instead of the task's.
 
         Raises:
             InvalidInput: the model cannot name the classes of the data.
         """
         if isinstance(model, Embedder):
-            return ZeroShot(model, self.source.classes, self.task.prompt or self.source.prompt)
+            return ZeroShot(
+                model, self.source.classes, prompt or self.task.prompt or self.source.prompt
+            )
         if not isinstance(model, Classifier):
             raise InvalidInput(f"{model!r} neither embeds nor classifies images")
         return model
@@ -106,62 +121,42 @@ class OpenTask:
         """Reads the images of ``rows`` at the resolution of ``model`` and chooses their targets."""
         ids = tuple(self.source.ids[row] for row in rows)
         images, truth = self.source.read(rows, model.size)
-        truth = self._translated(truth, model)
+        truth = translated(truth, self.source, model)
         keys = Keys.of(self.task.seed, ids)
         target = other_than(truth, keys.fold("target"), model.classes)
-        return Batch(ids, rows, images, truth, target, keys)
+        return Batch(ids, rows, images, truth, target, keys, model.classes)
 
     def aim(self, batch: Batch, model: Classifier, objective: str) -> Goal:
-        """What an attacker wants of ``model``: an embedding (``cosine``) or the ``votes``."""
-        vectors = self._vectors(batch, model)
+        """What an attacker wants of ``model``: an embedding (``cosine``), the ``votes``, or harm.
+
+        Untargeted there is one objective, any wrong answer; ``objective`` does not matter then.
+        """
+        if self.task.goal == "untargeted":
+            return Mislead(truth=theirs(batch.truth, batch.classes, model))
+        target = theirs(batch.target, batch.classes, model)
+        vectors = self._vectors(target, batch.keys, model)
         if vectors is None or objective == "votes":
             temperature = COSINE_TEMPERATURE if model.cosine else 1.0
-            return WinVotes(classes=batch.target, temperature=temperature)
-        return AlignTo(vectors=vectors, classes=batch.target)
+            return WinVotes(classes=target, temperature=temperature)
+        return AlignTo(vectors=vectors, classes=target)
 
-    def _vectors(self, batch: Batch, model: Classifier) -> Tensor | None:
+    def _vectors(self, target: Tensor, keys: Keys, model: Classifier) -> Tensor | None:
         if self.task.target == "text" or not model.cosine:
-            return model.aim(batch.target)
+            return model.aim(target)
         with torch.no_grad(), evaluating(model.modules):
-            return model.features(self._images_of(batch, model))
+            return model.features(self._images_of(target, keys, model))
 
-    def _images_of(self, batch: Batch, model: Classifier) -> Tensor:
+    def _images_of(self, target: Tensor, keys: Keys, model: Classifier) -> Tensor:
         """Another image of the source for each sample, of its target's class."""
-        return torch.cat(
-            [
-                self._find(int(target), key, model)
-                for target, key in zip(batch.target, batch.keys.fold("image").words, strict=True)
-            ]
-        )
+        pairs = zip(target, keys.fold("image").words, strict=True)
+        return torch.cat([self._find(int(wanted), key, model) for wanted, key in pairs])
 
     def _find(self, target: int, key: np.uint64, model: Classifier) -> Tensor:
         for row in np.argsort(self._keys.fold("image", int(key)).words):
             images, truth = self.source.read([int(row)], model.size)
-            if int(self._translated(truth, model)[0]) == target:
+            if int(translated(truth, self.source, model)[0]) == target:
                 return images
         raise InvalidInput(f"no image of class {model.classes[target]!r} to aim at; target='text'")
-
-    def _translated(self, truth: Tensor, model: Classifier) -> Tensor:
-        """The source's classes as the model's: by published index, else by name."""
-        if model.classes == self.source.classes:
-            return truth
-        known = self.source.indices
-        if known is not None and len(model.classes) - 1000 in (0, 1):
-            return torch.tensor([known[int(index)] for index in truth]) + len(model.classes) - 1000
-        theirs = {plain(name): index for index, name in enumerate(model.classes)}
-        ours = [plain(name) for name in self.source.classes]
-        lost = [name for name in ours if name not in theirs]
-        if lost:
-            raise InvalidInput(
-                f"{model.name} has no class {lost[0]!r} ({len(lost)} of {len(ours)} are unknown); "
-                "its labels and those of the data must have the same names"
-            )
-        return torch.tensor([theirs[ours[int(index)]] for index in truth])
-
-
-def plain(name: str) -> str:
-    """A class name without case, underscores and synonyms."""
-    return name.split(",")[0].lower().replace("_", " ").strip()
 
 
 def other_than(truth: Tensor, keys: Keys, classes: tuple[str, ...]) -> Tensor:

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from secondlook.audit.exhibit import Ballot, Exhibit
 from secondlook.audit.schema import (
     Audit,
-    Ballot,
     Cell,
     Check,
     Cost,
-    Exhibit,
     Headline,
     Metric,
     Outcomes,

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from secondlook.audit.exhibit import Exhibit
 from secondlook.audit.report.page import flat, html, pixelated, place
 from secondlook.audit.report.verdict import EMBEDDED, verdicts
-from secondlook.audit.schema import Audit, Exhibit
+from secondlook.audit.schema import Audit
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 LIMIT = 2_000_000

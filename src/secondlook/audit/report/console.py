@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from secondlook.audit.report.tables import SHOWN, Block, Group, Row, blocks
+from secondlook.audit.report.tables import Block, Group, Row, blocks
 from secondlook.audit.report.verdict import EMBEDDED, Verdict, embedded, verdicts
 from secondlook.audit.report.words import NOTHING, ends, percent, times, title
 from secondlook.audit.schema import Audit, Status
@@ -44,20 +44,22 @@ def _table(block: Block, roomy: bool) -> Table:
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
     table.add_column("defence\n  attacker", overflow="fold", ratio=1)
-    headers = [title(metric).replace(" ", "\n", 1) + ", %" for metric in _metrics(roomy)]
+    headers = [title(metric).replace(" ", "\n", 1) + ", %" for metric in _metrics(block, roomy)]
     for header in [*headers, "n", *(["forw./\nimage"] if roomy else []), "over-\nhead"]:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("health", no_wrap=True)
     for group in block.groups:
-        _add(table, group, roomy)
+        _add(table, group, _metrics(block, roomy), roomy)
     return table
 
 
-def _metrics(roomy: bool) -> tuple[str, ...]:
-    return SHOWN if roomy else (SHOWN[0], SHOWN[2])
+def _metrics(block: Block, roomy: bool) -> tuple[str, ...]:
+    """Untargeted the outcomes, whose shares make one; targeted the chief ranks."""
+    first, second, third, *_ = block.shown
+    return (first, second, third) if roomy or block.goal == "untargeted" else (first, third)
 
 
-def _add(table: Table, group: Group, roomy: bool) -> None:
+def _add(table: Table, group: Group, metrics: tuple[str, ...], roomy: bool) -> None:
     lost = " (withheld)" if group.withheld else ""
     table.add_row(Text(group.name + lost, style="bold red" if lost else "bold"))
     for i, row in enumerate(group.rows):
@@ -65,7 +67,7 @@ def _add(table: Table, group: Group, roomy: bool) -> None:
         forwards = [Text(f"{cell.ledger.forwards / cell.n:.1f}" if cell.n else NOTHING)]
         table.add_row(
             Padding(Text(row.name, style=_KNOWLEDGE.get(cell.knowledge, "")), (0, 0, 0, 2)),
-            *(_figure(row, metric) for metric in _metrics(roomy)), Text(str(cell.n)),
+            *(_figure(row, metric) for metric in metrics), Text(str(cell.n)),
             *(forwards if roomy else []), Text(times(cell.ledger.overhead)), _health(row),
             end_section=i == len(group.rows) - 1,
         )  # fmt: skip

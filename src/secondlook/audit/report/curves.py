@@ -107,7 +107,7 @@ def axis_title(panel: Panel) -> str:
     """What the axis measures, with its unit."""
     norm = panel.lines[0].cells[0].threat.norm
     titles: dict[Axis, str] = {
-        "eps": "eps, L∞, in 1/255" if norm == "linf" else "eps, L2, in pixel units",
+        "eps": "eps, L∞, in 1/255" if norm == "linf" else f"eps, {norm.upper()}, in pixel units",
         "steps": "gradient steps of the attack",
         "samples": "N, reconstructions that vote",
     }

@@ -32,9 +32,17 @@ def attacker_name(cell: Cell, cells: Sequence[Cell]) -> str:
 
 
 def attack_details(cell: Cell, peers: Sequence[Cell], besides: str = "") -> list[str]:
-    """The facts of an attack, ``besides`` one, that are not the same for all ``peers``."""
+    """The facts of an attack, ``besides`` one, that are not the same for all ``peers``.
+
+    Settings are compared among attacks of one name: others do not have them.
+    """
     own = {key: text for key, text in _attack_facts(cell).items() if key != besides}
-    return _apart(own, map(_attack_facts, peers))
+    namesakes = [peer for peer in peers if peer.attack == cell.attack]
+    settings = _phrases(cell.settings.get("attack", {}))
+    settings.pop(besides, None)
+    apart = _apart(own, map(_attack_facts, peers))
+    apart += _apart(settings, [_phrases(peer.settings.get("attack", {})) for peer in namesakes])
+    return [*apart, *_beliefs(cell)]
 
 
 def rivals(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
@@ -72,11 +80,18 @@ def _attack_facts(cell: Cell) -> Facts:
     facts = {"attack": cell.attack, "budget": budget(cell.threat)}
     if cell.surrogates:
         facts["surrogates"] = "on " + " + ".join(cell.surrogates)
-    return facts | _phrases(cell.settings.get("attack", {}))
+    return facts
+
+
+def _beliefs(cell: Cell) -> list[str]:
+    """What the attacker takes the defence for, where that is not what it is."""
+    instead = cell.settings.get("attack", {}).get("instead") or {}
+    return [f"believes {key} {value}" for key, value in instead.items()]
 
 
 def _phrases(settings: Mapping[str, Any]) -> Facts:
-    named = {key: value for key, value in settings.items() if key != "name"}
+    """Settings in words; which defence an attacker believes in is said apart."""
+    named = {k: v for k, v in settings.items() if k not in ("name", "instead")}
     return {key: _PHRASES.get(key, f"{key} {{}}").format(value) for key, value in named.items()}
 
 

@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import curves, outcomes, votes, words
+from secondlook.audit.exhibit import Exhibit
+from secondlook.audit.report import curves, outcomes, risk, security, votes, words
 from secondlook.audit.report.names import KNOWLEDGE
 from secondlook.audit.report.sweeps import panels
-from secondlook.audit.report.tables import SHOWN, blocks
+from secondlook.audit.report.tables import blocks
 from secondlook.audit.report.verdict import EMBEDDED, embedded, verdicts
-from secondlook.audit.schema import Audit, Exhibit
+from secondlook.audit.schema import Audit
 
 _SMALL = 96
 """Pictures up to this many pixels wide are shown with their pixels."""
@@ -28,9 +29,12 @@ _HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
 
 def html(audit: Audit, exhibits: Sequence[Exhibit]) -> str:
     """The whole page, which asks nothing of any other file or host."""
+    matrix = blocks(audit)
     return _environment().get_template("page.html.jinja").render(
-        audit=audit, exhibits=exhibits, css=_css(), verdicts=verdicts(audit),
-        blocks=blocks(audit), panels=panels(audit.cells), shown=SHOWN, knowledge=KNOWLEDGE,
+        audit=audit, exhibits=exhibits, css=_css(), verdicts=verdicts(audit), blocks=matrix,
+        risky=[group for block in matrix for group in block.groups if risk.worth(group)],
+        panels=panels(audit.cells), security=security.curves(audit.cells),
+        knowledge=KNOWLEDGE, goals={cell.goal for cell in audit.cells},
         embedded=EMBEDDED if embedded(audit) else "", provenance=list(flat(audit.provenance)),
     )  # fmt: skip
 
@@ -84,5 +88,6 @@ def _environment() -> Environment:
         metric_title=words.title, budget=words.budget, times=words.times,
         duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
         chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,
+        areas=security.picture, risks=risk.picture,
     )  # fmt: skip
     return made

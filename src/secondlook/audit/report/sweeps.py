@@ -51,6 +51,12 @@ class Panel:
     knowledge: str
     lines: tuple[Line, ...]
 
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """What is drawn: what the attacker wants high, and what the defender does."""
+        untargeted = self.lines[0].cells[0].goal == "untargeted"
+        return ("wrong", "correct") if untargeted else ("target_top1", "original_top1")
+
 
 def panels(cells: Sequence[Cell]) -> list[Panel]:
     """All curves of an audit: eps first, then steps, then the number of votes."""

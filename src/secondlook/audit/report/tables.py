@@ -9,8 +9,16 @@ from secondlook.audit.report.names import attacker_name, defence_name
 from secondlook.audit.report.words import budget
 from secondlook.audit.schema import Audit, Cell, Check, Status
 
-SHOWN = ("target_top1", "target_top5", "original_top1")
-"""The metrics of the main table; all others stand in the table of details."""
+SHOWN = {
+    "targeted": ("target_top1", "target_top5", "original_top1"),
+    "untargeted": ("correct", "wrong", "rejected", "coverage"),
+}
+"""The metrics of the main table, by the attacker's goal; others stand in the table of details."""
+_SAID = {
+    "targeted": {"reached", "reached_worst", "reached_vote", "asr_targeted"},
+    "untargeted": {"reached", "accuracy", "original_top1"},
+}
+"""Figures that are in the tables already under another name."""
 _GRAVITY: dict[Status, int] = {"pass": 0, "warn": 1, "fail": 2}
 
 
@@ -81,10 +89,28 @@ class Block:
         return [row for group in self.groups for row in group.rows]
 
     @property
+    def goal(self) -> str:
+        """What the attackers want."""
+        return self.rows[0].cell.goal
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The metrics of the main table."""
+        return SHOWN[self.goal]
+
+    @property
     def details(self) -> list[str]:
         """The metrics that the main table does not show, in order of appearance."""
         names = {name: None for row in self.rows for name in row.cell.metrics}
-        return [name for name in names if name not in SHOWN]
+        return [name for name in names if name not in {*self.shown, *_SAID[self.goal]}]
+
+    @property
+    def rejecting(self) -> list[Group]:
+        """The defences that reject, of those whose attackers are content with any wrong answer."""
+        return [
+            group for group in self.groups
+            if any(cell.controls and cell.outcomes.rejected for cell in group.cells)
+        ]  # fmt: skip
 
 
 def blocks(audit: Audit) -> list[Block]:

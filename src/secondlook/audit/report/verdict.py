@@ -13,6 +13,9 @@ EMBEDDED = (
     "with the package. They show how attack and defence behave there, not how a large model does."
 )
 _UNDEFENDED = "undefended"
+_DEEDS = {
+    "targeted": "reaches the target on", "untargeted": "gets a wrong answer accepted on",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,7 @@ class Claim:
     Attributes:
         who: the attacker, in words.
         knowledge: what they know; it chooses the colour.
-        metric: share of the samples on which the target was reached.
+        metric: share of the samples on which the attacker's goal was reached.
         n: samples.
     """
 
@@ -56,6 +59,11 @@ class Verdict:
         return self.headline.status == "withheld"
 
     @property
+    def deed(self) -> str:
+        """What an attacker does to the images that follow."""
+        return _DEEDS[self.headline.goal]
+
+    @property
     def sentence(self) -> str:
         """All of it in one line of plain text."""
         if self.withheld:
@@ -73,8 +81,7 @@ class Verdict:
         metric, n = self.worst.metric, self.worst.n
         interval = share(metric, n).removeprefix(percent(metric.value, n))
         return (
-            f"{self.worst.who} reaches the target on {percent(metric.value, n)} of images"
-            f"{interval} (n = {n})"
+            f"{self.worst.who} {self.deed} {percent(metric.value, n)} of images{interval} (n = {n})"
         )
 
 
@@ -104,7 +111,9 @@ def _verdict(headline: Headline, audit: Audit) -> Verdict:
     )
 
 
-def _worst(headline: Headline, known: set[str], undefended: bool) -> Claim:
+def _worst(headline: Headline, known: set[str], undefended: bool) -> Claim | None:
+    if headline.success is None:
+        return None
     strongest = [knowledge for knowledge in KNOWLEDGE if knowledge in known]
     who = "an attacker who does not know the defence"
     if known == {"transfer"}:
@@ -116,22 +125,17 @@ def _worst(headline: Headline, known: set[str], undefended: bool) -> Claim:
     return Claim(
         who=who,
         knowledge=strongest[-1] if strongest else "adaptive",
-        metric=headline.worst_target_top1,
+        metric=headline.success,
         n=headline.n,
     )
 
 
 def _stranger(rows: list[Cell]) -> Claim | None:
-    blind = [row for row in rows if row.knowledge != "adaptive" and "target_top1" in row.metrics]
-    if not blind:
-        return None
-    best = max(blind, key=lambda row: row.metrics["target_top1"].value)
-    return Claim(
-        who="an attacker who does not",
-        knowledge=best.knowledge,
-        metric=best.metrics["target_top1"],
-        n=best.n,
-    )
+    blind = [
+        Claim(who="an attacker who does not", knowledge=row.knowledge, metric=row.success, n=row.n)
+        for row in rows if row.knowledge != "adaptive" and row.success is not None
+    ]  # fmt: skip
+    return max(blind, key=lambda claim: claim.metric.value, default=None)
 
 
 def _remark(known: set[str], undefended: bool) -> str:

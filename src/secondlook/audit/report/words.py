@@ -7,10 +7,13 @@ from math import isfinite
 from secondlook.audit.schema import Metric, ThreatRow
 
 NOTHING = "–"
-SHARES = ("target_top", "original_top")
+SHARES = (
+    "target_top", "original_top", "reached", "asr_", "correct", "wrong", "rejected", "coverage",
+    "selective_accuracy",
+)  # fmt: skip
 """How the names of metrics begin that are shares of the samples, 0 to 1."""
 
-_NORMS = {"linf": "L∞", "l2": "L2"}
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 _LEVELS = 255
 _ROUNDING = 1e-9
 
@@ -54,12 +57,24 @@ def measure(name: str, metric: Metric, n: int) -> str:
     """Any metric with what it carries: shares in percent, means with deviation and interval."""
     if name.startswith(SHARES):
         return share(metric, n)
+    if name == "accuracy_drop":
+        return f"{points(metric.value)} [{points(metric.low)}, {points(metric.high)}] points"
     if not isfinite(metric.value):
         return NOTHING
     spread = "" if metric.sd is None else f" ± {number(metric.sd)}"
     bounded = isfinite(metric.low) and isfinite(metric.high)
     interval = f" [{number(metric.low)}, {number(metric.high)}]" if bounded else ""
     return f"{number(metric.value)}{spread}{interval}"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign.
+
+    Example:
+        >>> points(0.305), points(0.0)
+        ('+30.5', '0.0')
+    """
+    return f"{100 * share:+.1f}" if abs(share) > _ROUNDING else "0.0"
 
 
 def number(value: float) -> str:
@@ -75,7 +90,7 @@ def title(metric: str) -> str:
 
 
 def budget(threat: ThreatRow) -> str:
-    """The ball of the attacker, ``L∞ 8/255``; L2 stays in pixel units."""
+    """The ball of the attacker, ``L∞ 8/255``; L2 and L1 stay in pixel units."""
     norm = _NORMS.get(threat.norm, threat.norm)
     if threat.eps == 0:
         return "no change"

@@ -56,6 +56,8 @@ class Training:
     step: int = 0
 
     def __post_init__(self) -> None:
+        # Channels last is the faster layout for small convolutions on a CPU.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
         )

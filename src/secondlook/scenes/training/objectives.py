@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
 from secondlook.scenes.training.images import SceneSet
@@ -52,6 +53,17 @@ def contrastive(
         logits = network.log_scale.exp().clamp(max=100) * image @ text.T
         truth = torch.arange(len(rows), device=device)
         return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+    return loss
+
+
+def classifying(network: ClassifierNetwork, scenes: SceneSet, device: str) -> Loss:
+    """Cross-entropy over the classes of the main thing."""
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        with fast(device):
+            scores = network(scenes.images(rows).to(device))
+        return F.cross_entropy(scores.float(), scenes.labels[rows].to(device))
 
     return loss
 

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from secondlook.errors import UnknownName
 from secondlook.scenes.captions import PROMPT, class_names
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
 from secondlook.scenes.tokenizer import Tokenizer
+from secondlook.scenes.training.adversarial import hardening
 from secondlook.scenes.training.images import SceneSet
 from secondlook.scenes.training.loop import Loss, Recipe
-from secondlook.scenes.training.objectives import autoencoding, contrastive, denoising
+from secondlook.scenes.training.objectives import autoencoding, classifying, contrastive, denoising
 
-Role = Literal["embedder", "purifier"]
+Role = Literal["embedder", "classifier", "purifier"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +79,20 @@ def _denoiser(recipe: Recipe) -> Model:
     )  # fmt: skip
 
 
+def _classifier(objective: Callable[..., Loss], recipe: Recipe) -> Model:
+    return Model(
+        role="classifier", build=ClassifierNetwork,
+        architecture={"classes": len(class_names())}, objective=objective, recipe=recipe,
+    )  # fmt: skip
+
+
 def models() -> dict[str, Model]:
     """All recipes by the name after ``scenes:``."""
     return {
         "clip": _clip("conv", Recipe(steps=1100, seed=1)),
         "clip-vit": _clip("vit", Recipe(steps=1000, batch=192, rate=1.5e-3, seed=2)),
+        "classifier": _classifier(classifying, Recipe(steps=800, seed=6, average=0.99)),
+        "classifier-at": _classifier(hardening, Recipe(steps=1500, seed=7, average=0.995)),
         "ae": _autoencoder(False, Recipe(steps=1000, batch=96, seed=3, average=0.995)),
         "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
         "diffusion": _denoiser(Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998)),

@@ -15,7 +15,7 @@ from torch import nn
 from secondlook.scenes.training.images import Tick, load
 from secondlook.scenes.training.loop import Training
 from secondlook.scenes.training.measure import figures
-from secondlook.scenes.training.recipes import Model, class_prompts, recipe_of
+from secondlook.scenes.training.recipes import class_prompts, recipe_of
 
 MEASURED_ON = 1000
 
@@ -34,47 +34,46 @@ def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dic
     short, model = name.removeprefix("scenes:"), recipe_of(name)
     scenes = load(model.recipe.seed, "train", model.recipe.images, workers, tick)
     network = model.network().to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, model.recipe, out / f"{short}.checkpoint")
     training.run(model.objective(network, scenes, device), len(scenes), tick)
-    weights = save(_halved(network))
-    measured = figures(_reloaded(network), load(0, "test", MEASURED_ON, 1, tick), class_prompts())
-    card = _card(short, model, network, weights, measured)
-    (out / f"{short}.safetensors").write_bytes(weights)
-    (out / f"{short}.json").write_text(json.dumps(card, indent=2) + "\n")
-    training.checkpoint.unlink()
-    return card
-
-
-def _halved(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights as they ship: half precision, half the size."""
-    return {
-        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
-
-
-def _reloaded(network: nn.Module) -> nn.Module:
-    """The network as a user gets it, so that the card's figures are the shipped model's."""
-    network.load_state_dict(_halved(network))
-    return network.cpu().eval()
-
-
-def _card(
-    short: str, model: Model, network: nn.Module, weights: bytes, measured: dict[str, float]
-) -> dict[str, Any]:
-    return {
+    weights = as_shipped(network)
+    measured = figures(network, load(0, "test", MEASURED_ON, 1, tick), class_prompts())
+    return shelve(training, weights, measured, {
         "name": f"scenes:{short}",
         "role": model.role,
         "architecture": {"network": type(network).__name__, **model.architecture},
         "data": f"the first {model.recipe.images} scenes of the train split, "
         f"seed {model.recipe.seed}",
         "command": f"secondlook train scenes:{short}",
-        "recipe": asdict(model.recipe),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "measured": {key: round(value, 4) for key, value in measured.items()},
         "measured_on": f"the first {MEASURED_ON} scenes of the test split, seed 0",
+    })  # fmt: skip
+
+
+def as_shipped(network: nn.Module) -> bytes:
+    """Makes of the network what a user gets, so that a card's figures are of that; its bytes."""
+    halved = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(halved)
+    network.cpu().eval()
+    return save(halved)
+
+
+def shelve(
+    training: Training, weights: bytes, measured: dict[str, float], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes weights and card beside the checkpoint, removes that, and returns the card."""
+    card = {
+        **facts,
+        "recipe": asdict(training.recipe),
+        "parameters": sum(p.numel() for p in training.network.parameters()),
+        "measured": {key: round(value, 4) for key, value in measured.items()},
         "licence": "Apache-2.0",
         "torch": torch.__version__,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
+    training.checkpoint.with_suffix(".safetensors").write_bytes(weights)
+    training.checkpoint.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    training.checkpoint.unlink()
+    return card

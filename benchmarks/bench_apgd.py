@@ -1,0 +1,167 @@
+"""What APGD costs over a bare replay of its own passes, in one process, on a small CNN.
+
+The replay is a forward, and where the attack takes one an input gradient of the cross-entropy, at
+the very batch sizes of the attack. Each of its passes follows on one of the attack's, so that
+whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secondlook.attacks.apgd import APGD
+from secondlook.attacks.base import Judged
+from secondlook.attacks.contest import View
+from secondlook.defenses.undefended import Undefended
+from secondlook.goals.mislead import Bout, Mislead
+from secondlook.models.logits import LogitClassifier
+from secondlook.randomness import Keys
+from secondlook.threat import Threat, fraction
+
+CLASSES, SIDE = 10, 32
+ATTACKS = {"apgd-ce": (APGD(), 1.08), "apgd-t": (APGD(targets=9), 1.10)}
+
+
+class Spent(NamedTuple):
+    """Seconds of the processor, which other programs do not touch, and of the wall."""
+
+    processor: float = 0.0
+    wall: float = 0.0
+
+    @staticmethod
+    def now() -> Spent:
+        return Spent(time.process_time(), time.perf_counter())
+
+    def plus(self, other: Spent, sign: int = 1) -> Spent:
+        return Spent(self.processor + sign * other.processor, self.wall + sign * other.wall)
+
+
+@dataclass
+class Replay:
+    """The bare passes, and what they took."""
+
+    network: nn.Module
+    spent: Spent = Spent()
+
+    def turn(self, x: Tensor) -> None:
+        """One pass over a batch like ``x``, timed."""
+        start = Spent.now()
+        if x.requires_grad:
+            own = x.detach().requires_grad_()
+            logits = self.network(own)
+            loss = F.cross_entropy(logits, logits.detach().argmax(1), reduction="sum")
+            torch.autograd.grad(loss, own)
+        else:
+            self.network(x)
+        self.spent = self.spent.plus(Spent.now().plus(start, -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A bout beside which the replay takes a turn whenever it is asked."""
+
+    bout: Bout
+    replay: Replay = field(repr=False)
+
+    @property
+    def parts(self) -> tuple[Beside, ...]:
+        return (self,)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return tuple(self.bout.modules)
+
+    @property
+    def losing(self) -> Tensor:
+        return self.bout.losing
+
+    @property
+    def classes(self) -> int:
+        return self.bout.classes
+
+    def look(self, x: Tensor, keys: Keys) -> View:
+        self.replay.turn(x)
+        return self.bout.look(x, keys)
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        self.replay.turn(x)
+        return self.bout(x, keys)
+
+    def drawing(self, draws: int) -> Beside:
+        return replace(self, bout=self.bout.drawing(draws))
+
+    def take(self, rows: Tensor) -> Beside:
+        return replace(self, bout=self.bout.take(rows))
+
+
+class Result(NamedTuple):
+    """What the attack and the bare replay took, and the share that was not fooled."""
+
+    attack: Spent
+    bare: Spent
+    robust: float
+
+
+def small_cnn() -> nn.Module:
+    """Three convolutions and a head, with the same random weights each time."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.ReLU(), nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(64 * (SIDE // 4) ** 2, CLASSES),
+    )  # fmt: skip
+    for index, weight in enumerate(network.parameters()):
+        width = weight[0].numel()
+        drawn = Keys.of(0, [index]).normal(tuple(weight.shape))[0] * (2 / width) ** 0.5
+        weight.data.copy_(drawn if weight.dim() > 1 else torch.zeros_like(weight))
+    return network.eval().requires_grad_(False)
+
+
+def race(network: nn.Module, attack: APGD, batch: int, eps: float) -> Result:
+    """One attack with the replay beside it."""
+    keys = Keys.of(0, range(batch))
+    clean = (keys.uniform((3, SIDE, SIDE)) * 255).round() / 255
+    names = tuple(f"class {k}" for k in range(CLASSES))
+    model = LogitClassifier("bench:cnn", network, names, modules=(network,))
+    bout = Bout(
+        goal=Mislead(truth=network(clean).argmax(1)), victim=Undefended(model=model),
+        classes=CLASSES,
+    )  # fmt: skip
+    replay = Replay(network)
+    start = Spent.now()
+    x = attack(Beside(bout=bout, replay=replay), clean, Threat(eps=eps), keys).x
+    alone = Spent.now().plus(start, -1).plus(replay.spent, -1)
+    robust = float((~bout(x, keys).reached).float().mean())
+    return Result(alone, replay.spent, robust)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--batch", type=int, default=64, help="images at once (%(default)s)")
+    parser.add_argument("--eps", type=fraction, default=1 / 255, help="L∞ radius (1/255)")
+    parser.add_argument("--repeats", type=int, default=3, help="races of each (%(default)s)")
+    options = parser.parse_args()
+
+    torch.set_num_threads(1)
+    network = small_cnn()
+    race(network, APGD(steps=3), options.batch, options.eps)  # warm-up
+    for name, (attack, target) in ATTACKS.items():
+        results = [
+            race(network, attack, options.batch, options.eps) for _ in range(options.repeats)
+        ]
+        ratio = statistics.median(own.processor / bare.processor for own, bare, _ in results)
+        wall = statistics.median(own.wall / bare.wall for own, bare, _ in results)
+        print(f"{name}, batch {options.batch}, {results[0].robust:.0%} robust")
+        print(f"over the bare passes: {ratio:.3f} of the processor, {wall:.3f} of the wall")
+        print(f"target at most {target}: {'met' if ratio <= target else 'missed'}")
+
+
+if __name__ == "__main__":
+    main()

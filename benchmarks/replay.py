@@ -1,0 +1,172 @@
+"""What an attack costs over a bare replay of its passes, in one process.
+
+Every pass of the attack, on whatever batch is left, is followed by the same pass of the bare
+network, so that whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secondlook.attacks.base import Attack, Judged
+from secondlook.attacks.contest import View
+from secondlook.defenses.undefended import Undefended
+from secondlook.goals.mislead import Bout, Mislead
+from secondlook.ledger import counting
+from secondlook.models.base import Classifier
+from secondlook.randomness import Keys
+from secondlook.threat import LEVELS, Threat
+
+CLASSES, SIDE = 10, 32
+
+
+class SmallNetwork(Classifier):
+    """Three convolutions with random weights, and ten classes."""
+
+    name = "bench:small"
+    classes = tuple(f"class {k}" for k in range(CLASSES))
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for inside, outside, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 2)):
+            layers += [nn.Conv2d(inside, outside, 3, stride, padding=1), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(64 * (SIDE // 4) ** 2, CLASSES)]
+        self.network = nn.Sequential(*layers).eval().requires_grad_(False)
+        keys = Keys.of(0, range(len(layers)))
+        for row, layer in enumerate(layers):
+            weight = getattr(layer, "weight", None)
+            if weight is not None:
+                draws = keys[row : row + 1].normal(weight.shape)[0]
+                weight.copy_(draws * (2 / weight[0].numel()) ** 0.5)
+        self.modules = (self.network,)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Scores are the features."""
+        out: Tensor = self.network(self.see(x))
+        return out
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Themselves."""
+        return features
+
+
+class Spent(NamedTuple):
+    """Seconds of the processor, which other programs do not touch, and of the wall."""
+
+    processor: float
+    wall: float
+
+    @staticmethod
+    def now() -> Spent:
+        return Spent(time.process_time(), time.perf_counter())
+
+    def since(self, start: Spent) -> Spent:
+        return Spent(self.processor - start.processor, self.wall - start.wall)
+
+
+@dataclass
+class Replay:
+    """The bare network: each pass by hand, timed."""
+
+    network: nn.Module
+    turns: list[Spent] = field(default_factory=list)
+
+    def forward(self, x: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the input that it can be differentiated by."""
+        start = Spent.now()
+        bare = x.detach().requires_grad_(x.requires_grad)
+        with torch.set_grad_enabled(x.requires_grad):
+            loss = F.cross_entropy(self.network(bare), truth, reduction="sum")
+        self.turns.append(Spent.now().since(start))
+        return loss, bare
+
+    def backward(self, loss: Tensor, bare: Tensor) -> None:
+        """The gradient of that loss."""
+        start = Spent.now()
+        torch.autograd.grad(loss, bare)
+        self.turns.append(Spent.now().since(start))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A bout whose passes are replayed."""
+
+    bout: Bout
+    replay: Replay
+
+    @property
+    def parts(self) -> tuple[Beside, ...]:
+        return (self,)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return tuple(self.bout.modules)
+
+    @property
+    def losing(self) -> Tensor:
+        return self.bout.losing
+
+    @property
+    def classes(self) -> int:
+        return self.bout.classes
+
+    def look(self, x: Tensor, keys: Keys) -> View:
+        loss, bare = self.replay.forward(x, self.bout.goal.truth)
+        if x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(lambda _: self.replay.backward(loss, bare))
+        return self.bout.look(x, keys)
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        self.replay.forward(x, self.bout.goal.truth)
+        return self.bout(x, keys)
+
+    def drawing(self, draws: int) -> Beside:
+        return replace(self, bout=self.bout.drawing(draws))
+
+    def take(self, rows: Tensor) -> Beside:
+        return replace(self, bout=self.bout.take(rows))
+
+
+class Result(NamedTuple):
+    """Seconds of attack and replay, passes for each image, and the share that is left."""
+
+    attack: Spent
+    bare: Spent
+    forwards: float
+    backwards: float
+    robust: float
+
+
+def race(attack: Attack, threat: Threat, batch: int) -> Result:
+    """One attack on images of noise, with the replay beside it."""
+    model, keys = SmallNetwork(), Keys.of(0, range(batch))
+    clean = (keys.uniform((3, SIDE, SIDE)) * LEVELS).round() / LEVELS
+    truth = model.network(clean).argmax(1)
+    replay = Replay(model.network)
+    bout = Bout(goal=Mislead(truth=truth), victim=Undefended(model=model), classes=CLASSES)
+    start = Spent.now()
+    with counting() as ledger:
+        found = attack(Beside(bout=bout, replay=replay), clean, threat, keys)
+    both = Spent.now().since(start)
+    bare = Spent(*(sum(column) for column in zip(*replay.turns, strict=True)))
+    left = (model.network(found.x).argmax(1) == truth).float().mean()
+    passes = (ledger.forwards / batch, ledger.backwards / batch)
+    return Result(both.since(bare), bare, *passes, float(left))
+
+
+def report(name: str, result: Result, target: float) -> None:
+    """Prints the figures, and whether the target is met."""
+    ratio, wall = (a / b for a, b in zip(result.attack, result.bare, strict=True))
+    print(
+        f"{name}: {result.forwards:.0f} forwards and {result.backwards:.0f} backwards an image, "
+        f"{result.robust:.0%} of them left"
+    )
+    print(f"over the bare replay: {ratio:.3f} of the processor, {wall:.3f} of the wall")
+    print(f"target at most {target}: {'met' if ratio <= target else 'missed'}")

@@ -1,0 +1,85 @@
+"""The bytes of a sound file become one channel of samples in [-1, 1]."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secondlook.data.decoding import reason
+from secondlook.data.extras import extra
+from secondlook.errors import InvalidInput
+
+EXTENSIONS: Final = (".flac", ".mp3", ".ogg", ".wav")
+"""What a file must end in, in small or capital letters, to count as a sound."""
+
+
+class Wave(NamedTuple):
+    """A sound.
+
+    Attributes:
+        samples: ``[T]`` in [-1, 1], float32; several channels are averaged.
+        rate: samples per second.
+    """
+
+    samples: Tensor
+    rate: int
+
+
+def hear(path: Path) -> Wave:
+    """Reads one sound file: PCM ``.wav`` as it is, other formats with the extra ``audio``.
+
+    Raises:
+        InvalidInput: the file is missing, empty, truncated or no sound, or the extra is missing.
+    """
+    try:
+        channels, rate = _pcm(path) if path.suffix.lower() == ".wav" else _other(path)
+    except InvalidInput:
+        raise
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be opened ({reason(error)}); check the path") from error
+    # Decoders meet broken bytes with errors of their own: wave.Error, EOFError, RuntimeError.
+    except Exception as error:
+        raise InvalidInput(
+            f"{path} cannot be read as a sound ({reason(error)}); replace the file, by one of PCM"
+        ) from error
+    if not len(channels):
+        raise InvalidInput(f"{path} holds no sample; replace the file or remove it")
+    mono = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return Wave(torch.from_numpy(mono), rate)
+
+
+def _pcm(path: Path) -> tuple[NDArray[Any], int]:
+    """Samples ``[T, channels]`` of an uncompressed file."""
+    with wave.open(str(path), "rb") as file:
+        frames, width, channels = file.getnframes(), file.getsampwidth(), file.getnchannels()
+        content = file.readframes(frames)
+        if len(content) != frames * width * channels:
+            raise InvalidInput(
+                f"{path} is truncated: {len(content)} of {frames * width * channels} bytes of "
+                "sound; load it again"
+            )
+        return _scaled(content, width).reshape(-1, channels), file.getframerate()
+
+
+def _scaled(content: bytes, width: int) -> NDArray[Any]:
+    """Whole numbers of 1 to 4 bytes as shares of full scale; those of one byte have no sign."""
+    if width == 1:
+        return (np.frombuffer(content, np.uint8).astype(np.float64) - 128) / 128
+    parts = np.frombuffer(content, np.uint8).reshape(-1, width)
+    whole = np.zeros((len(parts), 4), np.uint8)
+    whole[:, 4 - width :] = parts  # in the upper bytes, so that the sign is where it belongs
+    return whole.view("<i4")[:, 0] / 2.0**31
+
+
+def _other(path: Path) -> tuple[NDArray[Any], int]:
+    if path.suffix.lower() not in EXTENSIONS:
+        raise InvalidInput(f"{path} is no sound; it must end in {', '.join(EXTENSIONS)}")
+    reader = extra("soundfile", "audio", f"{path.name}, which is no .wav,")
+    samples, rate = reader.read(str(path), dtype="float32", always_2d=True)
+    return samples, int(rate)

@@ -1,0 +1,98 @@
+"""Thresholds from held-out clean data, with the guarantee of split conformal prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secondlook.data.base import Source
+from secondlook.data.files import Files
+from secondlook.errors import InvalidInput
+from secondlook.randomness import Keys
+
+_BATCH = 64
+
+
+def conformal_threshold(scores: Tensor, alpha: float) -> float:
+    """The threshold that a clean score exceeds with probability ``alpha`` at most.
+
+    It is the ``ceil((n + 1)(1 - alpha))``-th smallest of n held-out scores. If they and a new
+    clean score are exchangeable, the new one is above it with probability ``<= alpha``, and, if no
+    two scores are equal, ``> alpha - 1 / (n + 1)``. The probability is over both draws: for one
+    set of held-out data the rate is Beta(n + 1 - k, k) distributed at most, k being the rank
+    (Vovk et al. 2005; Angelopoulos and Bates 2023, section 3.2). Nothing is promised of inputs
+    that are attacked or come from elsewhere.
+
+    Args:
+        scores: ``[n]``, higher is more suspicious, of clean data that nothing else is measured on.
+        alpha: the wanted share of clean inputs above the threshold, in (0, 1).
+
+    Example:
+        >>> conformal_threshold(torch.arange(1.0, 20.0), 0.05)
+        19.0
+
+    Raises:
+        InvalidInput: an ``alpha`` outside (0, 1), too few scores for it, or NaN among them.
+    """
+    enough = samples_needed(alpha)
+    if len(scores) < enough:
+        raise InvalidInput(
+            f"{len(scores)} held-out samples are too few for a false rejection of {alpha:g}; "
+            f"{enough} or more are needed"
+        )
+    if bool(scores.isnan().any()):
+        raise InvalidInput("scores to calibrate on hold NaN; find what made them")
+    rank = ceil((len(scores) + 1) * (1 - Fraction(str(alpha))))
+    return float(scores.sort().values[rank - 1])
+
+
+def samples_needed(alpha: float) -> int:
+    """How many held-out samples a threshold for ``alpha`` takes, ``ceil(1 / alpha) - 1``.
+
+    Raises:
+        InvalidInput: ``alpha`` is outside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise InvalidInput(f"false rejection {alpha:g} is outside (0, 1); write 0.05 for 5 %")
+    return ceil(1 / Fraction(str(alpha))) - 1
+
+
+def clean_scores(
+    source: Source, score: Callable[[Tensor], Tensor], size: tuple[int, int] | None, samples: int
+) -> Tensor:
+    """Scores ``[n]`` of some images of a source, read batch by batch.
+
+    Args:
+        source: clean data.
+        score: images ``[B, 3, H, W]`` to scores ``[B]``.
+        size: height and width that they are read at; None for their own.
+        samples: how many, chosen by their names so that a sorted source is no trap; 0 takes all.
+    """
+    order = np.argsort(Keys.of(0, source.ids).fold("calibrate").words, kind="stable")
+    rows = [int(row) for row in order[: samples or len(order)]]
+    batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    return torch.cat([score(source.read(batch, size).images) for batch in batches])
+
+
+def refuse_evaluated(calibration: Source, evaluated: Source) -> None:
+    """Refuses to calibrate on an image that is evaluated, told by its file, else by its name.
+
+    Raises:
+        InvalidInput: there is such an image.
+    """
+    if isinstance(calibration, Files) and isinstance(evaluated, Files):
+        files = {path.resolve() for path in calibration.paths}
+        shared = [str(path) for path in evaluated.paths if path.resolve() in files]
+    else:
+        names = set(calibration.ids) if type(calibration) is type(evaluated) else set()
+        shared = [name for name in evaluated.ids if name in names]
+    if shared:
+        raise InvalidInput(
+            f"{len(shared)} images that are evaluated are also calibrated on, {shared[0]} is one; "
+            "calibrate on data of its own, calibrate_on = 'scenes:val'"
+        )

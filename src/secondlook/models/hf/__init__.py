@@ -1,0 +1,1 @@
+"""Adapters of the families of encoders that transformers knows."""

@@ -1,0 +1,130 @@
+"""What an image processor does to a picture, on tensors and with a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from secondlook.errors import InvalidInput
+
+Resolution = Literal["input", "native"]
+Filter = Literal["bilinear", "bicubic"]
+Fit = Literal["none", "exact", "shortest", "longest"]
+Size = tuple[int, int]
+
+# A flat white region comes out of a resize as 1 plus a rounding error; an exact clamp would cut off
+# its gradient, which points back into the range.
+_SLACK: Final = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Resize, centre crop and normalise, as the processor of a checkpoint says.
+
+    The processors round to 8 bits after each pass of a resize, which has no gradient. Without the
+    rounding, pixels are within 1.2/255 of theirs, and within one step once rounded to 8 bits.
+
+    Attributes:
+        fit: how a picture is resized: to ``edge`` exactly; until its shortest or its longest edge
+            is that of ``edge``; or not at all.
+        edge: height and width of the resize.
+        crop: height and width of the box about the centre, padded with black where it is larger
+            than the picture; None crops nothing.
+        middle: how half a pixel of the crop is rounded: ``floor`` by transformers, ``even`` by
+            torchvision.
+        filter: the kernel, with antialias.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel.
+        resolution: what an attack perturbs. ``input``: pictures that have the network's own size
+            already, which are normalised alone. ``native``: pictures of any size; all of it runs.
+
+    Raises:
+        InvalidInput: a size, or a standard deviation, is not positive.
+    """
+
+    fit: Fit
+    edge: Size
+    crop: Size | None = None
+    middle: Literal["floor", "even"] = "floor"
+    filter: Filter = "bicubic"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution: Resolution = "input"
+
+    def __post_init__(self) -> None:
+        if min(*self.edge, *(self.crop or self.edge)) < 1:
+            raise InvalidInput(f"edge={self.edge}, crop={self.crop}: sizes must be 1 or more")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InvalidInput(
+                f"mean={self.mean}, std={self.std}; write three each, std above 0, for RGB"
+            )
+
+    @property
+    def size(self) -> Size:
+        """Height and width that the network takes."""
+        return self.crop or self.edge
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pixels ``[B, 3, H, W]`` in [0, 1] to what the network takes, ``[B, 3, *size]``."""
+        ready = self.resolution == "input" and x.shape[-2:] == self.size
+        return self.normalised(x if ready else self.fitted(x))
+
+    def fitted(self, x: Tensor) -> Tensor:
+        """Pixels ``[B, 3, H, W]`` resized and cropped to ``[B, 3, *size]``, still in [0, 1].
+
+        Made of a picture at its own size, they are what an attack at ``input`` starts from.
+        """
+        x = resampled(x, *self._target(x.shape[-2], x.shape[-1]), self.filter)
+        return x if self.crop is None else self._cropped(x, *self.crop)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Pixels less the mean, over the standard deviation."""
+        mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+        return (x - mean) / std
+
+    def _target(self, height: int, width: int) -> Size:
+        if self.fit == "none":
+            return height, width
+        if self.fit == "exact":
+            return self.edge
+        if self.fit == "longest":
+            ratio = max(height / self.edge[0], width / self.edge[1])
+            return round(height / ratio), round(width / ratio)
+        short, long = sorted((height, width))
+        # The libraries cut the longer edge off to whole pixels and do not round it.
+        long = int(self.edge[0] * long / short)
+        return (self.edge[0], long) if height <= width else (long, self.edge[0])
+
+    def _cropped(self, x: Tensor, height: int, width: int) -> Tensor:
+        top, bottom = self._margins(x.shape[-2] - height)
+        left, right = self._margins(x.shape[-1] - width)
+        return F.pad(x, (-left, -right, -top, -bottom))
+
+    def _margins(self, spare: int) -> tuple[int, int]:
+        """What falls away before and behind; negative is padded."""
+        if self.middle == "floor":
+            before = spare // 2
+        else:
+            before = round(spare / 2) if spare > 0 else -(-spare // 2)
+        return before, spare - before
+
+
+def resampled(x: Tensor, height: int, width: int, filter: Filter) -> Tensor:
+    """``[B, C, H, W]`` at another size, as Pillow does it: one edge, then the other, clipped twice.
+
+    The bicubic kernel has a = -0.5, and shrinking widens a kernel (antialias). The gradient is that
+    of the clipped result.
+    """
+    before, across = x.shape[-2:]
+    # Which edge is first decides what is clipped between the two, hence a few pixels at hard edges.
+    # The rule is that of Pillow 13, as measured; up to 12.0 the width is always first.
+    tall = height < before and before - height > 2 * (across - width)
+    for size in ((height, across) if tall else (before, width), (height, width)):
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size, mode=filter, antialias=True)
+            x = torch.clamp(x, -_SLACK, 1 + _SLACK)
+    return x

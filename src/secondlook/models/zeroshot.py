@@ -1,0 +1,63 @@
+"""An embedder as a classifier, by the texts that stand for its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from secondlook.errors import InvalidInput
+from secondlook.models.base import Classifier, Embedder
+from secondlook.models.templates import templates
+from secondlook.models.textcache import cached
+
+
+class ZeroShot(Classifier):
+    """An embedder as a classifier: the score of a class is the cosine to its prompt's vector.
+
+    With a set of templates the vector of a class is the normalised mean of the unit vectors of
+    its texts, one for each template (Radford et al. 2021, section 3.1.4).
+
+    Args:
+        embedder: what sees the images and reads the texts.
+        classes: two names or more.
+        prompt: a template, with ``{}`` where the class goes, or the name of a set of templates:
+            ``imagenet-80``.
+
+    Example:
+        ``ZeroShot(load("scenes:clip"), ("red circle", "blue star"), "a picture of a {}")``
+
+    Raises:
+        InvalidInput: fewer than two classes.
+        UnknownName: a prompt without ``{}`` that no set of templates is called; the nearest are
+            offered.
+    """
+
+    cosine = True
+
+    def __init__(self, embedder: Embedder, classes: Sequence[str], prompt: str = "{}") -> None:
+        if len(classes) < 2:
+            raise InvalidInput(f"{len(classes)} class(es); a choice needs two or more")
+        self.embedder, self.classes, self.prompt = embedder, tuple(classes), prompt
+        self.name, self.modules = embedder.name, embedder.modules
+        self.size = getattr(embedder, "size", None)
+        worded = templates(prompt)
+        texts = [words.replace("{}", name) for name in classes for words in worded]
+        self.texts = cached(embedder, texts, each=len(worded))
+
+    @property
+    def hash(self) -> str:
+        """The embedder's own."""
+        return self.embedder.hash
+
+    def features(self, x: Tensor) -> Tensor:
+        """Unit vectors ``[B, D]``."""
+        return self.embedder.embed(x)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Cosines ``[..., K]``."""
+        return features @ self.texts.T
+
+    def aim(self, classes: Tensor) -> Tensor:
+        """The vectors of the classes' prompts, ``[B, D]``."""
+        return self.texts[classes]

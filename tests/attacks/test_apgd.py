@@ -1,0 +1,355 @@
+"""APGD reaches the optima that are known, costs what it says, and leaves when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secondlook.attacks.apgd import APGD
+from secondlook.attacks.apgd_schedule import Schedule
+from secondlook.attacks.base import Attacked, Judged
+from secondlook.decision import Glimpse
+from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.undefended import Undefended
+from secondlook.errors import InvalidInput
+from secondlook.goals.base import Ensemble
+from secondlook.goals.mislead import Bout, Mislead
+from secondlook.ledger import counting
+from secondlook.models.base import Classifier
+from secondlook.models.noise import NoisePurifier
+from secondlook.randomness import Keys
+from secondlook.threat import Norm, Threat
+from tests.analytic import (
+    Bowl,
+    Coin,
+    LinearClassifier,
+    ReadOut,
+    Slope,
+    directions,
+    halving_eps,
+    images,
+    worst_lead,
+)
+
+KEYS = Keys.of(0, range(6))
+LINF = Threat(eps=8 / 255)
+NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
+
+
+def against(model: Classifier, truth: Tensor) -> Bout:
+    return Bout(
+        goal=Mislead(truth=truth), victim=Undefended(model=model), classes=len(model.classes)
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A linear victim whose images are all right, and the ball in which half are robust."""
+
+    bout: Bout
+    clean: Tensor
+    keys: Keys
+    threat: Threat
+    robust: Tensor
+
+
+def line(classes: int, norm: Norm, count: int = 60) -> Line:
+    weights, clean = directions(classes), images(count, 96, 160)
+    model = LinearClassifier(weights)
+    truth = model(clean).argmax(1)
+    threat = halving_eps(weights, clean, truth, norm)
+    robust = worst_lead(weights, clean, truth, threat) < 0
+    return Line(against(model, truth), clean, Keys.of(0, range(count)), threat, robust)
+
+
+def survivors(found: Attacked, on: Line) -> Tensor:
+    return ~on.bout(found.x, on.keys).reached
+
+
+# --- the optimum -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 3, 5, 12])
+def test_the_targeted_search_fools_whom_the_ball_allows(classes: int, norm: Norm) -> None:
+    on = line(classes, norm)
+    found = APGD(steps=30, targets=9).search(on.bout, on.clean, on.threat, on.keys)
+    on.threat.check(found.x, on.clean)
+    left = survivors(found, on)
+    assert bool(left[on.robust].all()), "nobody can do better than the closed form"
+    assert int(left.sum() - on.robust.sum()) <= 1
+
+
+@pytest.mark.parametrize("loss", ["ce", "dlr", "cw"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_between_two_classes_every_loss_finds_the_optimum(norm: Norm, loss: str) -> None:
+    on = line(2, norm)
+    attack = APGD(steps=30, loss=loss)  # type: ignore[arg-type]
+    left = survivors(attack.search(on.bout, on.clean, on.threat, on.keys), on)
+    assert int((left != on.robust).sum()) <= 1
+
+
+def test_any_objective_can_be_climbed() -> None:
+    clean, weights = images(6), directions(6)
+    x = APGD(loss="")(Slope(weights=weights), clean, LINF, KEYS).x
+    assert torch.allclose(x, clean + LINF.eps * weights.sign())
+
+
+def test_a_step_that_is_too_long_is_halved() -> None:
+    """From a ball of 40 levels to a peak that only short steps can meet."""
+    clean, threat = images(6), Threat(eps=40 / 255)
+    centre = clean + 0.3 * threat.eps * directions(6).sign()
+    x = APGD(loss="", steps=200).search(Bowl(centre=centre), clean, threat, KEYS).x
+    assert float((x - centre).abs().max()) < 0.02 * threat.eps
+
+
+def test_restarts_and_steps_do_not_help_the_defender() -> None:
+    on = line(12, "linf")
+    left = {}
+    for key, attack in {
+        "few": APGD(steps=5), "more": APGD(steps=30), "restarts": APGD(steps=5, restarts=4),
+        "targets": APGD(steps=30, targets=9),
+    }.items():  # fmt: skip
+        left[key] = int(survivors(attack.search(on.bout, on.clean, on.threat, on.keys), on).sum())
+    assert left["few"] >= left["restarts"]
+    assert left["few"] >= left["more"] >= left["targets"] >= int(on.robust.sum())
+
+
+# --- what it costs -----------------------------------------------------------------------------
+
+
+def spent(attack: APGD, bout: Bout, clean: Tensor, threat: Threat) -> tuple[int, int, Attacked]:
+    with counting() as ledger:
+        found = attack(bout, clean, threat, Keys.of(0, range(len(clean))))
+    return ledger.forwards, ledger.backwards, found
+
+
+def test_whoever_is_wrong_already_costs_one_look() -> None:
+    model, clean = LinearClassifier(directions(5)), images(6)
+    wrong = against(model, (model(clean).argmax(1) + 1) % 5)
+    forwards, backwards, found = spent(APGD(), wrong, clean, LINF)
+    assert (forwards, backwards) == (6, 0)
+    assert torch.equal(found.x, clean)
+    assert found.trace.steps.tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("attack", [APGD(), APGD(targets=9), APGD(loss="")])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_whoever_is_fooled_at_the_first_step_costs_three_looks(norm: Norm, attack: APGD) -> None:
+    model, clean = LinearClassifier(directions(5)), images(6, 96, 160)
+    bout = against(model, model(clean).argmax(1))
+    threat = Threat(norm=norm, eps=0.3 if norm == "linf" else 2.0)
+    forwards, backwards, found = spent(attack, bout, clean, threat)
+    assert bool(bout(found.x, KEYS).reached.all())
+    assert forwards <= 3 * 6
+    assert backwards <= 2 * 6
+
+
+@pytest.mark.parametrize(
+    ("attack", "forwards", "backwards"),
+    [
+        (APGD(), 102, 100), (APGD(restarts=2), 203, 200), (APGD(targets=9), 910, 900),
+        (APGD(targets=9, width=2), 919, 909), (APGD(early_exit=False), 101, 100),
+    ],
+)  # fmt: skip
+def test_what_a_survivor_costs(attack: APGD, forwards: int, backwards: int) -> None:
+    model, clean = LinearClassifier(directions(12)), images(3, 96, 160)
+    bout = against(model, model(clean).argmax(1))
+    used = spent(attack, bout, clean, Threat(eps=1e-4))
+    assert used[0] <= forwards * 3
+    assert used[1] <= backwards * 3
+
+
+# --- company -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("targets", [0, 3])
+@pytest.mark.parametrize("width", [1, 4])
+def test_the_width_changes_nothing(norm: Norm, targets: int, width: int) -> None:
+    on = line(5, norm, 10)
+    attack = APGD(steps=5, targets=targets, restarts=2)
+    whole = attack(on.bout, on.clean, on.threat, on.keys)
+    narrow = replace(attack, width=width)(on.bout, on.clean, on.threat, on.keys)
+    assert torch.equal(whole.x, narrow.x)
+    assert torch.equal(whole.trace.last_loss, narrow.trace.last_loss)
+    assert torch.equal(whole.trace.first_loss, narrow.trace.first_loss)
+
+
+def test_in_l1_too_a_sample_is_attacked_alike_in_any_company() -> None:
+    victim = Consensus(model=LinearClassifier(directions(3)), purifier=NoisePurifier(0.2))
+    goal = Mislead(truth=torch.tensor([0, 1, 2, 0, 1, 2]))
+    bout, threat = Bout(goal=goal, victim=victim, draws=2, classes=3), Threat(norm="l1", eps=2)
+    whole = APGD(steps=10)(bout, images(6), threat, KEYS)
+    for rows in (torch.tensor([4]), torch.tensor([5, 0, 3])):
+        part = APGD(steps=10)(bout.take(rows), images(6)[rows], threat, KEYS[rows])
+        assert torch.equal(part.x, whole.x[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Slope):
+    """Writes down how many it is shown at once."""
+
+    shown: list[int] = field(default_factory=list)
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        self.shown.append(len(x))
+        return super().__call__(x, keys)
+
+
+def test_free_places_are_filled_and_no_more() -> None:
+    """Half are done with their first look, and the others fill the places of two."""
+    bar = torch.tensor([float("-inf"), float("inf")] * 3)
+    watched = Watched(weights=directions(6), bar=bar)
+    APGD(loss="", steps=4, width=2)(watched, images(6), LINF, KEYS)
+    assert watched.shown[:3] == [2, 2, 2], "the first look"
+    assert watched.shown[3:] == [2] * 5 + [1] * 5, "three walks of five looks, in two places"
+
+
+# --- leaving, and staying ----------------------------------------------------------------------
+
+
+def test_early_exit_can_be_left_out_to_go_to_the_highest_loss() -> None:
+    clean, weights = images(6), directions(6)
+    slope = Slope(weights=weights, bar=torch.full((6,), float("-inf")))
+    assert torch.equal(APGD(loss="")(slope, clean, LINF, KEYS).x, clean)
+    x = APGD(loss="", early_exit=False)(slope, clean, LINF, KEYS).x
+    assert torch.allclose(x, clean + LINF.eps * weights.sign())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledge(Slope):
+    """A slope whose goal is reached below ``bar`` and not above it."""
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        judged = super().__call__(x, keys)
+        return judged._replace(reached=~judged.reached)
+
+
+def test_a_point_that_fools_comes_before_a_higher_loss_that_does_not() -> None:
+    clean, weights = images(6), directions(6)
+    start = (weights * clean).flatten(1).sum(1)
+    ledge = Ledge(weights=weights, bar=start)
+    x = APGD(loss="", early_exit=False, steps=30).search(ledge, clean, LINF, KEYS).x
+    reached = ledge(x, KEYS).reached
+    tried = APGD(loss="", steps=30).search(ledge, clean, LINF, KEYS).x
+    assert torch.equal(reached, ledge(tried, KEYS).reached)
+    assert bool(reached.any())
+
+
+def test_more_draws_trust_no_lucky_one() -> None:
+    keys = Keys.of(0, range(64))
+    victim = Consensus(model=ReadOut(2), purifier=Coin(0.5))
+    bout = Bout(goal=Mislead(truth=torch.zeros(64, dtype=torch.long)), victim=victim)
+    gone = {}
+    for draws in (1, 12):
+        steps = APGD(steps=2, draws=draws)(bout, images(64), LINF, keys).trace.steps
+        gone[draws] = int((steps == 0).sum())
+    assert 20 < gone[1] < 44, "a coin calls half of the clean images wrong"
+    assert gone[12] == 0
+
+
+# --- a second opinion --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twofold:
+    """A classifier beside a second one, whose opinion must be the same or all is rejected."""
+
+    first: Classifier
+    second: Classifier
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        return ()
+
+    def glimpse(self, x: Tensor, keys: Keys, draws: int = 1, gradient: str = "full") -> Glimpse:
+        scores, opinion = self.first(x)[:, None], self.second(x)[:, None]
+        chosen = scores.argmax(2, keepdim=True)
+        acceptance = opinion.gather(2, chosen)[..., 0] - opinion.amax(2) + 1e-6
+        return Glimpse(
+            features=scores, scores=scores, acceptance=acceptance, opinions=opinion[:, :, None]
+        )
+
+
+def test_driving_both_models_to_one_class_fools_more_than_climbing_their_verdict() -> None:
+    """The second model's scores are so small that no sign of the joint gradient minds them."""
+    weights = directions(6)
+    first = LinearClassifier(weights)
+    second = LinearClassifier(1e-3 * (weights + directions(6, seed=1)))
+    clean = images(40, 96, 160)
+    truth = first(clean).argmax(1)
+    agreed = second(clean).argmax(1) == truth
+    clean, truth = clean[agreed], truth[agreed]
+    bout = Bout(
+        goal=Mislead(truth=truth), victim=Twofold(first=first, second=second),
+        rejects=True, classes=6,
+    )  # fmt: skip
+    keys, threat = Keys.of(0, range(len(clean))), Threat(eps=0.07)
+    fooled = {}
+    for name, attack in {"ce": APGD(), "dlr": APGD(loss="dlr"), "t": APGD(targets=5)}.items():
+        x = attack.search(bout, clean, threat, keys).x
+        fooled[name] = int(bout(x, keys).reached.sum())
+    assert fooled["t"] == len(clean) > fooled["ce"]
+    assert fooled["t"] > fooled["dlr"]
+
+
+# --- the trace, sick gradients, the settings ---------------------------------------------------
+
+
+def test_the_trace_begins_at_the_clean_image_and_ends_at_the_last_look() -> None:
+    clean, slope = images(6), Slope(weights=directions(6))
+    trace = APGD(loss="", steps=10)(slope, clean, LINF, KEYS).trace
+    top = slope(clean + LINF.eps * slope.weights.sign(), KEYS).loss
+    assert torch.equal(trace.first_loss, slope(clean, KEYS).loss)
+    assert torch.allclose(trace.last_loss, top)
+    assert torch.allclose(trace.middle_loss, top)
+    assert trace.steps.tolist() == [10] * 6
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_sick_gradient_is_counted_and_does_not_spread(norm: Norm) -> None:
+    weights = directions(6)
+    ill = weights.clone()
+    ill[1, 0, 0, 0] = float("nan")
+    threat = Threat(norm=norm, eps=0.1 if norm == "linf" else 0.5)
+    found = APGD(loss="", steps=6)(Slope(weights=ill), images(6), threat, KEYS)
+    well = APGD(loss="", steps=6)(Slope(weights=weights), images(6), threat, KEYS)
+    others = torch.tensor([0, 2, 3, 4, 5])
+    assert found.trace.bad_gradient.tolist() == [0, 1, 0, 0, 0, 0]
+    assert torch.equal(found.x[others], well.x[others])
+
+
+def test_a_schedule_of_few_steps_still_has_checkpoints() -> None:
+    clean, steps = images(2), 3
+    schedule = Schedule(steps=steps, rho=0.75, threat=LINF)
+    walk = schedule.begin(clean, KEYS[:2], torch.zeros(2, dtype=torch.long))
+    assert walk.stretch.tolist() == [1, 1]
+    assert walk.length.tolist() == pytest.approx([2 * LINF.eps] * 2)
+    assert LINF.size(walk.x - clean).tolist() == pytest.approx([LINF.eps] * 2)
+
+
+def test_a_loss_that_is_not_what_it_is_called_is_told() -> None:
+    on = line(2, "linf", 4)
+    found = APGD(steps=1, loss="dlr")(on.bout, on.clean, on.threat, on.keys)
+    assert found.notices == ("DLR needs 3 scores and there are 2; the margin stood for it",)
+    assert APGD(steps=1)(on.bout, on.clean, on.threat, on.keys).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "least"),
+    [("steps", 0, 1), ("restarts", 0, 1), ("targets", -1, 0), ("draws", -1, 0), ("width", -2, 0)],
+)
+def test_what_makes_no_search(field: str, value: int, least: int) -> None:
+    with pytest.raises(InvalidInput, match=f"{field}={value}; write {least} or more"):
+        APGD(**{field: value})  # type: ignore[arg-type]
+
+
+def test_an_ensemble_whose_members_take_turns_is_refused() -> None:
+    members = (line(3, "linf", 4).bout,) * 2
+    with pytest.raises(InvalidInput, match="write ensemble='mean'"):
+        APGD(loss="")(Ensemble(members=members), images(4), LINF, KEYS[:4])

@@ -1,0 +1,171 @@
+"""Differentiable preprocessing against Pillow and transformers, on real photographs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from secondlook.errors import InvalidInput
+from secondlook.models.hf.naflex import Patches
+from secondlook.models.hf.processors import affine, kernel, preprocessing
+from secondlook.models.preprocessing import Filter, Preprocessing, resampled
+
+FLAT = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+# The kernel's weights, taken as absolute values, sum up to less than 1.3: what one rounding to 8
+# bits half a step away becomes in the second pass, and half a step of the second rounding.
+STEPS = 1.2
+
+
+def photographs(shared: Path) -> list[Image.Image]:
+    found = [
+        sorted((shared / "data" / folder).glob(pattern))[0]
+        for folder, pattern in (
+            ("imagenet-samples/images", "*"), ("flickr8k/images", "*"), ("rsscn7/grass", "*"),
+        )
+    ]  # fmt: skip
+    pictures = [Image.open(path).convert("RGB") for path in found]
+    # Upright too, and of odd sizes.
+    return [
+        *pictures,
+        pictures[0].transpose(Image.Transpose.ROTATE_90),
+        pictures[1].crop((0, 0, 201, 97)),
+    ]
+
+
+def pixels(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def given_by_transformers() -> dict[str, Any]:
+    t = pytest.importorskip("transformers")
+    return {
+        "clip": t.CLIPImageProcessor(),
+        "clip at 336": t.CLIPImageProcessor(size={"shortest_edge": 336}, crop_size=336),
+        "siglip": t.SiglipImageProcessor(resample=2),
+        "siglip bicubic": t.SiglipImageProcessor(resample=3),
+        "align": t.EfficientNetImageProcessor(
+            do_center_crop=True, rescale_factor=1 / 127.5, rescale_offset=True,
+            do_normalize=False, include_top=False,
+        ),
+        "efficientnet": t.EfficientNetImageProcessor(include_top=True),
+        "blip": t.BlipImageProcessor(),
+        "chinese_clip": t.ChineseCLIPImageProcessor(),
+        "a crop larger than the picture": t.CLIPImageProcessor(
+            size={"shortest_edge": 61}, crop_size={"height": 90, "width": 75}
+        ),
+    }  # fmt: skip
+
+
+FAMILIES = (
+    "clip", "clip at 336", "siglip", "siglip bicubic", "align", "efficientnet", "blip",
+    "chinese_clip", "a crop larger than the picture",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pixels_are_those_of_the_processor(shared: Path, family: str) -> None:
+    processor = given_by_transformers()[family]
+    ours = preprocessing(processor, family, "native")
+    for picture in photographs(shared):
+        theirs = torch.as_tensor(
+            np.asarray(processor(picture, return_tensors="np")["pixel_values"])
+        ).float()
+        made = ours(pixels(picture))
+        assert made.shape == theirs.shape
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (ours.mean, ours.std))
+        off = ((made - theirs) * std).abs() * 255
+        assert float(off.max()) < STEPS
+        assert float(off.mean()) < 0.35
+        whole = (torch.stack([made, theirs]) * std + mean).mul(255).round()
+        assert float((whole[0] - whole[1]).abs().max()) <= 1
+
+
+def test_patches_are_those_of_the_processor(shared: Path) -> None:
+    t = pytest.importorskip("transformers")
+    processor = t.Siglip2ImageProcessor()
+    mean, std = affine(processor)
+    ours = Patches(patch=16, budget=256, filter=kernel(processor, "x"), mean=mean, std=std)
+    for picture in photographs(shared):
+        theirs, made = processor(picture, return_tensors="pt"), ours(pixels(picture))
+        for key in ("spatial_shapes", "pixel_attention_mask"):
+            assert torch.equal(made[key].long(), theirs[key].long())
+        off = (made["pixel_values"] - theirs["pixel_values"]).abs() * 0.5 * 255
+        assert float(off.max()) < STEPS
+
+
+@given(height=st.integers(1, 900), width=st.integers(1, 900), budget=st.integers(1, 300))
+def test_the_grid_is_the_largest_in_the_budget(height: int, width: int, budget: int) -> None:
+    patches = Patches(patch=16, budget=budget, filter="bilinear", **FLAT)
+    rows, columns = patches.grid(height, width)
+    assert 1 <= rows * columns <= budget
+    scales = torch.linspace(1e-3, 100, 20_000, dtype=torch.float64)
+    all_of = (height * scales / 16).ceil() * (width * scales / 16).ceil()
+    fitting = all_of[all_of <= budget]
+    assert not len(fitting) or int(fitting.max()) <= rows * columns
+
+
+@pytest.mark.parametrize("size", [(31, 17), (64, 90), (7, 7), (40, 33)])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_a_resize_is_pillows(size: tuple[int, int], name: Filter) -> None:
+    noise = torch.randint(0, 256, (40, 33, 3), generator=torch.Generator().manual_seed(0)).byte()
+    picture = Image.fromarray(noise.numpy())
+    made = resampled(pixels(picture), *size, name)
+    way = getattr(Image.Resampling, name.upper())
+    theirs = pixels(picture.resize((size[1], size[0]), way))
+    assert float((made - theirs).abs().max()) * 255 < 1.3
+
+
+def test_white_stays_white_and_keeps_its_gradient() -> None:
+    x = torch.ones(1, 3, 50, 70, requires_grad=True)
+    made = Preprocessing(fit="shortest", edge=(32, 32), crop=(32, 32), **FLAT)(x)
+    assert torch.allclose(made, torch.ones_like(made), atol=1e-5)
+    (gradient,) = torch.autograd.grad(made.sum(), x)
+    # Of the 70 columns, the crop sees about 50.
+    assert float(gradient.sum()) == pytest.approx(made.numel(), rel=1e-4)
+
+
+def test_the_gradient_is_the_derivative() -> None:
+    x = torch.rand(1, 3, 9, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = (0.4 + 0.2 * x).requires_grad_(True)
+    steps = Preprocessing(
+        fit="shortest", edge=(5, 5), crop=(5, 5), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+    )
+    assert torch.autograd.gradcheck(steps, (x,))
+
+
+def test_what_has_the_networks_size_is_only_normalised() -> None:
+    settings = {"fit": "exact", "edge": (40, 40), "crop": (32, 32), **FLAT}
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    as_input = Preprocessing(**settings, resolution="input")
+    native = Preprocessing(**settings, resolution="native")
+    assert torch.equal(as_input(x), x)
+    assert not torch.allclose(native(x), x, atol=0.05)
+    large = torch.rand(2, 3, 70, 50, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(as_input(large), native(large))
+    assert torch.equal(as_input(native.fitted(large)), native(large))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"edge": (0, 4)}, {"crop": (4, -1)}, {"mean": (0.5,)}, {"std": (1.0, 1.0, 0.0)}]
+)
+def test_nonsense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="sizes must be 1 or more|write three each"):
+        Preprocessing(**{"fit": "exact", "edge": (4, 4), **FLAT, **changes})
+
+
+def test_processors_that_do_something_else_are_refused() -> None:
+    t = pytest.importorskip("transformers")
+    with pytest.raises(InvalidInput, match="resample=1; 2 and 3"):
+        preprocessing(t.CLIPImageProcessor(resample=1), "x", "input")
+    with pytest.raises(InvalidInput, match="do_pad"):
+        preprocessing(t.CLIPImageProcessor(do_pad=True), "x", "input")
+    with pytest.raises(InvalidInput, match="neither resizes nor crops"):
+        preprocessing(t.SiglipImageProcessor(do_resize=False), "x", "input")
+    with pytest.raises(InvalidInput, match="shortest_edge=224"):
+        preprocessing(t.CLIPImageProcessor(do_center_crop=False), "x", "input")
