@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=5000, help="of a run (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="images at once (%(default)s)")
     parser.add_argument("--norm", default="linf", help="linf or l2 (%(default)s)")
-    parser.add_argument("--eps", default="0.5/255", help="radius (%(default)s)")
+    parser.add_argument("--eps", default="1/255", help="radius (%(default)s)")
     options = parser.parse_args()
 
     torch.set_num_threads(1)

@@ -69,3 +69,12 @@ def test_time_adds_up_over_blocks() -> None:
 
 def test_memory_is_in_bytes() -> None:
     assert 50 * 2**20 < peak_memory() < 2**44
+
+
+def test_a_listener_is_told_of_every_forward() -> None:
+    heard: list[int] = []
+    with counting(heard.append) as ledger:
+        tally("eye", torch.zeros(3, 1))
+        with counting():
+            tally("ear", torch.zeros(2, 1))
+    assert heard == [3, 5] and ledger.forwards == 5

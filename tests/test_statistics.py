@@ -5,7 +5,14 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from secondlook.statistics import majority_bound, mean, paired_difference, wilson
+from secondlook.statistics import (
+    aurc,
+    majority_bound,
+    mean,
+    paired_difference,
+    risk_coverage,
+    wilson,
+)
 
 # Strict-majority tails P(Bin(N, eta) > N / 2), worked out apart from this code.
 SIZES = (1, 3, 5, 10, 15, 20)
@@ -85,3 +92,32 @@ def test_voting_helps_the_attacker_above_one_half() -> None:
     assert tails == pytest.approx([0.60, 0.63, 0.76], abs=5.01e-3)
     assert tails == sorted(tails)
     assert (majority_bound(0, 10), majority_bound(1, 10)) == (0, 1)
+
+
+def test_risk_is_that_of_the_least_suspicious_and_ends_at_the_error_rate() -> None:
+    assert risk_coverage([3, 1, 2], [1, 0, 1]).tolist() == pytest.approx([0, 1 / 2, 2 / 3])
+    # A suspicion that says nothing gives a level line, whatever the order of the samples.
+    for wrong in ([1, 0, 0, 1], [0, 0, 1, 1]):
+        assert risk_coverage([7] * 4, wrong).tolist() == [0.5] * 4
+    # Equals among others share their errors.
+    assert risk_coverage([0, 1, 1], [0, 1, 0]).tolist() == pytest.approx([0, 0.25, 1 / 3])
+
+
+def test_the_area_under_risk_and_coverage_in_closed_form() -> None:
+    n, errors = 200, 50
+    right_first = [0.0] * (n - errors) + [1.0] * errors
+    order = list(range(n))
+    best = sum((k - (n - errors)) / k for k in range(n - errors + 1, n + 1)) / n
+    assert aurc(order, right_first).value == pytest.approx(best)
+    assert aurc([-s for s in order], right_first).value > aurc([0] * n, right_first).value > best
+    assert aurc([0] * n, right_first).value == pytest.approx(0.25)
+    assert aurc(order, [0.0] * n) == (0, 0, 0)
+
+
+def test_the_interval_of_the_area_is_a_bootstrap_s() -> None:
+    wrong = [float(i % 4 == 0) for i in range(200)]
+    found = aurc([0] * 200, wrong)
+    half = 1.96 * math.sqrt(0.25 * 0.75 / 200)
+    assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.02)
+    assert aurc([0] * 200, wrong) == found
+    assert math.isnan(aurc([], []).value)

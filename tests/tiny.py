@@ -83,6 +83,17 @@ def third() -> Compass:
     return Compass("tiny:third", tilt=-0.3)
 
 
+class Contrary(Compass):
+    """Sees the opposite of every colour, and so is never right."""
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        return -super().encode_image(x)
+
+
+def contrary() -> Contrary:
+    return Contrary("tiny:contrary")
+
+
 def shift() -> Shift:
     return Shift(10 / 255)
 

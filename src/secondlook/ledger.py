@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -59,10 +59,26 @@ class Ledger:
 _open: list[Ledger] = []
 
 
+class _Reporting(Ledger):
+    """A ledger that says how many forwards it has counted, each time that it counts."""
+
+    def __init__(self, hear: Callable[[int], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def forward(self, name: str, samples: int) -> None:
+        super().forward(name, samples)
+        self._hear(self.forwards)
+
+
 @contextmanager
-def counting() -> Iterator[Ledger]:
-    """Opens a ledger for the passes of the block; ledgers nest, and each one counts."""
-    ledger = Ledger()
+def counting(hear: Callable[[int], None] | None = None) -> Iterator[Ledger]:
+    """Opens a ledger for the passes of the block; ledgers nest, and each one counts.
+
+    Args:
+        hear: is told the number of forwards so far at each of them; a progress bar, say.
+    """
+    ledger = Ledger() if hear is None else _Reporting(hear)
     _open.append(ledger)
     try:
         with ledger.timed():

@@ -110,16 +110,20 @@ class Threat:
             BrokenThreat: ``x`` has another shape, and would be broadcast.
         """
         _same_shape(x, clean)
-        delta = x - clean
-        if self.norm == "linf":
-            return (clean + delta.clamp(-self.eps, self.eps)).clamp(0, 1)
         if self.norm == "l1":
             return l1.project(x, clean, self.eps)
-        shrink = (self.eps / self.size(delta).clamp_min(1e-12)).clamp_max(1)
-        return (clean + delta * per_sample(shrink)).clamp(0, 1)
+        delta = x - clean
+        # In place from here on: this is in the inner loop of every attack.
+        if self.norm == "linf":
+            delta.clamp_(-self.eps, self.eps)
+        else:
+            delta *= per_sample((self.eps / self.size(delta).clamp_min(1e-12)).clamp_max(1))
+        return delta.add_(clean).clamp_(0, 1)
 
-    def ascend(self, gradient: Tensor, step: float) -> Tensor:
+    def ascend(self, gradient: Tensor, step: float | Tensor) -> Tensor:
         """The steepest ascent step of length ``step`` for the norm, ``[B, C, H, W]``.
+
+        The length is one for all, or one for each sample, ``[B, 1, 1, 1]``.
 
         In L1 the steepest is a single coordinate, which the pixel range would soon stop: a step
         goes to the largest 5 % of them (after SLIDE, Tramèr & Boneh 2019).

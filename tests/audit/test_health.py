@@ -7,7 +7,7 @@ import pytest
 
 from secondlook.audit import health, rivalry, search
 from secondlook.audit.health import Evidence
-from secondlook.audit.schema import Audit, Cell, Check
+from secondlook.audit.schema import Audit, Cell, Check, Cost
 from tests.audit.rows import cell, records
 
 NAN = None
@@ -82,9 +82,16 @@ def test_a_surrogate_that_is_the_victim_is_seen() -> None:
     ("reached", "status"), [(1.0, "pass"), (0.875, "pass"), (0.75, "warn"), (0.25, "fail")]
 )
 def test_an_attack_that_fails_without_a_bound_is_seen(reached: float, status: str) -> None:
-    checks = health.check_cell(cell(), records(), Evidence(probe={"reached": reached, "n": 8}))
+    probe = {"samples": {f"other{i}": i < 8 * reached for i in range(8)}}
+    checks = health.check_cell(cell(), records(), Evidence(probe=probe))
     found = named(checks, "succeeds without a bound")
     assert found.status == status and f"{reached:.0%}" in found.detail
+
+
+def test_what_is_reached_within_the_bound_is_reached_without_it() -> None:
+    rows = [{"sample": f"s{i}", "reached": float(i < 6)} for i in range(8)]
+    probe = {"samples": {f"s{i}": i == 7 for i in range(8)}}
+    assert "on 88%" in health.unbounded(probe, rows).detail
 
 
 def test_a_clean_row_is_asked_for_its_number_alone() -> None:
@@ -140,6 +147,83 @@ def test_a_larger_budget_must_not_help_the_defender(
 def test_steps_are_compared_at_one_eps() -> None:
     cells = [cell(hit=0.9, eps=8 / 255, steps=10), cell(hit=0.1, eps=4 / 255, steps=100)]
     assert rivalry.monotone(cells, "steps") == [] and rivalry.monotone(cells, "eps") == []
+
+
+def test_a_loss_may_be_flat_where_its_goal_is_reached() -> None:
+    there = records(200, hits=range(200), zero_gradient=1.0, last_loss=-0.5)
+    assert search.gradients(there).status == "pass" and search.rising(there).status == "pass"
+    short = records(200, hits=range(150), zero_gradient=1.0)
+    assert search.gradients(short).status == "fail"
+    # What is not finite is never sound.
+    assert search.gradients(records(hits=range(200), bad_gradient=1.0)).status == "fail"
+
+
+def tried(steps: int, count: int, hits: range, **changes: Any) -> list[dict[str, Any]]:
+    sick = {"zero_gradient": 0.0, "first_loss": 0.5, "last_loss": 0.5, "middle_loss": 0.5}
+    return records(count, hits, steps=steps, **(sick | changes))
+
+
+def test_whom_the_first_look_fools_is_not_searched() -> None:
+    found = search.searched(cell(), tried(0, 60, range(60)) + records(140, steps=10))
+    assert [check.check for check in found] == [
+        "something to attack", "gradients alive", "loss rises", "converged"
+    ]  # fmt: skip
+    assert {check.status for check in found} == {"pass"} and "60 of 200" in found[0].detail
+    (alone,) = search.searched(cell(), tried(1, 50, range(50)))
+    assert (alone.check, alone.status) == ("something to attack", "warn")
+
+
+def test_an_attack_that_did_nothing_is_not_taken_for_one_that_had_nothing_to_do() -> None:
+    found = search.searched(cell(), tried(0, 50, range(0)))
+    assert named(found, "loss rises").status == "fail"
+    # Who takes a single step by choice is judged by it.
+    single = cell(steps=1)
+    assert "something to attack" not in {
+        c.check for c in search.searched(single, tried(1, 50, range(50)))
+    }
+
+
+def test_who_only_asks_has_no_gradients_to_be_alive() -> None:
+    asking = cell(ledger=Cost(forwards=1, backwards=0, seconds=1, overhead=1, attack_forwards=9))
+    found = search.searched(asking, records(zero_gradient=1.0, steps=9))
+    assert [check.check for check in found] == ["loss rises", "converged"]
+
+
+@pytest.mark.parametrize(
+    ("unsteady", "stochastic", "status"),
+    [(False, False, "pass"), (True, True, "pass"), (False, True, "pass"), (True, False, "fail")],
+)
+def test_randomness_has_to_be_declared(unsteady: bool, stochastic: bool, status: str) -> None:
+    look = {"unsteady": unsteady, "softmax": False, "n": 8}
+    found = health.inspected(Evidence(inspection=look, stochastic=stochastic))
+    assert [(c.check, c.status) for c in found] == [("deterministic as it says", status)]
+
+
+def test_probabilities_are_told() -> None:
+    look = {"unsteady": False, "softmax": True, "n": 8}
+    found = named(health.inspected(Evidence(inspection=look)), "logits")
+    assert found.status == "warn" and "return its logits" in found.detail
+    assert health.inspected(Evidence()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [({"draws": 1}, "warn"), ({"draws": 8}, "pass"), ({"draws": 1, "version": "rand"}, "pass")],
+)
+def test_one_look_at_a_randomised_victim_is_few(settings: dict[str, Any], status: str) -> None:
+    row = cell(settings={"defence": {"name": "d"}, "attack": {"name": "a", **settings}})
+    checks = health.check_cell(row, records(), Evidence(stochastic=True))
+    assert named(checks, "draws of a randomised victim").status == status
+    checks = health.check_cell(row, records(), Evidence())
+    assert "draws of a randomised victim" not in {check.check for check in checks}
+
+
+def test_a_defence_that_optimises_is_told() -> None:
+    spent = Cost(forwards=1, backwards=1200, seconds=1, overhead=1)
+    for knowledge in ("clean", "adaptive"):
+        checks = health.check_cell(cell(knowledge, ledger=spent), records(), Evidence())
+        found = named(checks, "decides without optimising")
+        assert found.status == "warn" and "1,200 backward passes" in found.detail
 
 
 def checks_of(audit: Audit, knowledge: str) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Which rows a study makes, what they share, and what each of their hashes depends on."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from secondlook import data
 from secondlook.audit.plan import CellPlan, Plan, plan
 from secondlook.audit.study import read, shipped
 from secondlook.errors import InvalidInput, SecondlookError
@@ -118,9 +120,9 @@ def test_other_images_targets_or_prompts_are_other_rows(
     planned: Callable[..., Plan], pictures: Path
 ) -> None:
     before = {c.id for c in planned().cells}
-    data = f"folder:{pictures}"
+    source = f"folder:{pictures}"
     for change in ({"samples": 20}, {"seed": 1}, {"target": "image"}, {"prompt": "some {}"}):
-        task = {"data": data, "samples": 0, **change}
+        task = {"data": source, "samples": 0, **change}
         assert not before & {c.id for c in planned(task=task).cells}, change
 
 
@@ -204,10 +206,18 @@ def test_the_seed_of_the_study_is_the_seed_of_its_task(planned: Callable[..., Pl
     assert planned(seed=5).task.task.seed == 5
 
 
+def test_each_prompt_is_a_model_of_its_own(planned: Callable[..., Plan]) -> None:
+    made = planned(prompts=["{}", "some {}"], knowledge=["oblivious"])
+    names = ["tiny:eye “{}”", "tiny:eye “some {}”"]
+    assert list(dict.fromkeys(c.defence.model.name for c in made.cells)) == names
+    assert len({c.id for c in made.cells}) == len(made.cells) == 8
+    assert made.hashes[names[0]] == made.hashes[names[1]] == made.hashes["tiny:eye"]
+
+
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_a_shipped_study_can_be_planned_where_the_weights_are(name: str) -> None:
     study = read(name)
-    there = {f"scenes:{each}" for each in listed("scenes")}
+    there = {f"scenes:{each}" for each in (*listed("scenes"), *data.listed("scenes"))}
     if lost := sorted(_asked_for(study.model_dump()) - there):
         pytest.skip(f"the embedded world has no weights of {', '.join(lost)}")
     made = plan(study)
@@ -215,9 +225,10 @@ def test_a_shipped_study_can_be_planned_where_the_weights_are(name: str) -> None
 
 
 def _asked_for(value: Any) -> set[str]:
-    """The models of the embedded world that a study names anywhere but as its data."""
+    """What a study names of the embedded world, models and data."""
     if isinstance(value, dict):
-        value = [each for key, each in value.items() if key != "data"]
+        value = list(value.values())
     if isinstance(value, list):
         return set().union(*map(_asked_for, value))
-    return {value} if str(value).startswith("scenes:") else set()
+    names = value.split(",") if isinstance(value, str) else []
+    return {name for name in names if re.fullmatch(r"scenes:[\w-]+", name)}

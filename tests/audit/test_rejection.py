@@ -8,7 +8,9 @@ from secondlook.audit import rejection
 from secondlook.statistics import wilson
 
 
-def record(correct: float, rejected: float, right: float, suspicion: float | None) -> dict[str, Any]:
+def record(
+    correct: float, rejected: float, right: float, suspicion: float | None
+) -> dict[str, Any]:
     """A sample of class 0; ``right`` says whether its answer, accepted or not, is the truth."""
     return {
         "original_top1": correct, "rejected": rejected, "right": right, "suspicion": suspicion,
@@ -39,7 +41,9 @@ def test_the_controls_are_the_same_records_with_nothing_and_with_everything_reje
     found = rejection.controls(ROWS)
     accept = {name: metric.value for name, metric in found["always_accept"].items()}
     reject = {name: metric.value for name, metric in found["always_reject"].items()}
-    assert accept["accuracy"] == accept["correct_or_rejected"] == accept["selective_accuracy"] == 0.5
+    assert (
+        accept["accuracy"] == accept["correct_or_rejected"] == accept["selective_accuracy"] == 0.5
+    )
     assert (accept["wrong"], accept["rejected"]) == (0.5, 0)
     assert (reject["accuracy"], reject["wrong"], reject["rejected"]) == (0, 0, 1)
     # Whoever rejects everything has all of what some papers call robust accuracy.

@@ -60,6 +60,41 @@ def test_a_mistake_is_named_with_its_key_and_mend(tmp_path: Path, text: str, mes
     assert "\n" not in str(caught.value) and "Value error" not in str(caught.value)
 
 
+def test_attacks_stand_in_for_an_attack_that_is_not_given() -> None:
+    several = {"name": "s", "attacks": [{"name": "pgd"}, {"name": "apgd"}]}
+    study = parse(several, "here")
+    assert study.attack == {} and len(study.crafting("oblivious", bare=True)) == 2
+    # A study that is read again from its own run is the same.
+    assert parse(study.model_dump(), "there") == study
+    both = parse(several | {"attack": {"name": "illusion"}}, "here")
+    assert [t["name"] for t in both.crafting("adaptive", bare=False)] == ["illusion", "pgd", "apgd"]
+    assert parse({"name": "s"}, "here").crafting("oblivious", bare=True) == [{"name": "illusion"}]
+
+
+def test_an_attack_says_which_rows_it_makes() -> None:
+    study = parse({
+        "name": "s", "knowledge": ["clean", "oblivious"], "adaptive": {"draws": 3},
+        "attack": {"name": "pgd"}, "attacks": [{"name": "square", "knowledge": ["adaptive"]}],
+    }, "here")  # fmt: skip
+    assert study.known == ["clean", "oblivious", "adaptive"]
+    assert study.crafting("oblivious", bare=False) == [{"name": "pgd"}]
+    assert study.crafting("adaptive", bare=False) == [{"name": "square"}]
+    assert study.crafting("transfer", bare=False) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"attacks": [{"name": "pgd", "knowledge": ["adaptiv"]}]}, r"'adaptiv' is unknown"),
+        ({"attacks": [{"name": "pgd"}], "attack": {"steps": 3}}, r"write attacks.0.steps"),
+        ({"attacks": {"name": "pgd"}}, r"attacks = .*list"),
+    ],
+)
+def test_attacks_that_do_not_fit_are_named(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        parse({"name": "s", **table}, "here")
+
+
 def test_bytes_that_are_no_text_are_no_study(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")

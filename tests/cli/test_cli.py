@@ -22,8 +22,8 @@ from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
-    "audit", "report", "merge", "attack", "purify", "models", "attacks", "defenses", "studies",
-    "train",
+    "audit", "report", "merge", "attack", "purify", "doctor", "models", "attacks", "defenses",
+    "studies", "train",
 )  # fmt: skip
 
 
@@ -227,6 +227,8 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
         (["purify", ".", "--purifier", "python:tests.tiny:eye"], "is no purifier; try scenes:vae"),
         (["purify", ".", "--purifier", "python:tests.tiny:blind", "--noise", "0.5"],
          "has no noise to tune"),
+        (["doctor", "python:tests.tiny:eyes"], "did you mean eye"),
+        (["doctor", "python:tests.tiny:eye", "--data", "folder:nowhere"], "nowhere cannot be read"),
         (["train", "scenes:clap", "--out", "w"], "scenes:clap"),
     ],
 )  # fmt: skip

@@ -140,7 +140,7 @@ def processor(kind: str) -> Any:
         "align": lambda: t.EfficientNetImageProcessor(
             size={"height": 38, "width": 38}, crop_size={"height": 32, "width": 32},
             do_center_crop=True, rescale_factor=1 / 127.5, rescale_offset=True,
-            do_normalize=False, include_top=False,
+            do_normalize=False, include_top=False, resample=2,
         ),
     }  # fmt: skip
     return makers[kind]()

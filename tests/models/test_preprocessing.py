@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import given
@@ -17,9 +18,12 @@ from secondlook.models.hf.processors import affine, kernel, preprocessing
 from secondlook.models.preprocessing import Filter, Preprocessing, resampled
 
 FLAT = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-# The kernel's weights, taken as absolute values, sum up to less than 1.3: what one rounding to 8
-# bits half a step away becomes in the second pass, and half a step of the second rounding.
+# The absolute weights of the bicubic kernel sum up to 1.3 or so: that much of half a step is left
+# of the first rounding to 8 bits after the second pass, whose own adds another half.
 STEPS = 1.2
+# Before release 13 Pillow always took the width first, so that other pixels at hard edges of tall
+# pictures are clipped between the two passes.
+FEW = 0.0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1e-3
 
 
 def photographs(shared: Path) -> list[Image.Image]:
@@ -51,9 +55,9 @@ def given_by_transformers() -> dict[str, Any]:
         "siglip bicubic": t.SiglipImageProcessor(resample=3),
         "align": t.EfficientNetImageProcessor(
             do_center_crop=True, rescale_factor=1 / 127.5, rescale_offset=True,
-            do_normalize=False, include_top=False,
+            do_normalize=False, include_top=False, resample=2,
         ),
-        "efficientnet": t.EfficientNetImageProcessor(include_top=True),
+        "efficientnet": t.EfficientNetImageProcessor(include_top=True, resample=3),
         "blip": t.BlipImageProcessor(),
         "chinese_clip": t.ChineseCLIPImageProcessor(),
         "a crop larger than the picture": t.CLIPImageProcessor(
@@ -80,10 +84,10 @@ def test_pixels_are_those_of_the_processor(shared: Path, family: str) -> None:
         assert made.shape == theirs.shape
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (ours.mean, ours.std))
         off = ((made - theirs) * std).abs() * 255
-        assert float(off.max()) < STEPS
+        assert float((off > STEPS).float().mean()) <= FEW
         assert float(off.mean()) < 0.35
         whole = (torch.stack([made, theirs]) * std + mean).mul(255).round()
-        assert float((whole[0] - whole[1]).abs().max()) <= 1
+        assert float(((whole[0] - whole[1]).abs() > 1).float().mean()) <= FEW
 
 
 def test_patches_are_those_of_the_processor(shared: Path) -> None:
@@ -96,7 +100,7 @@ def test_patches_are_those_of_the_processor(shared: Path) -> None:
         for key in ("spatial_shapes", "pixel_attention_mask"):
             assert torch.equal(made[key].long(), theirs[key].long())
         off = (made["pixel_values"] - theirs["pixel_values"]).abs() * 0.5 * 255
-        assert float(off.max()) < STEPS
+        assert float((off > STEPS).float().mean()) <= FEW
 
 
 @given(height=st.integers(1, 900), width=st.integers(1, 900), budget=st.integers(1, 300))
@@ -111,7 +115,7 @@ def test_the_grid_is_the_largest_in_the_budget(height: int, width: int, budget: 
 
 
 @pytest.mark.parametrize("size", [(31, 17), (64, 90), (7, 7), (40, 33)])
-@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])
 def test_a_resize_is_pillows(size: tuple[int, int], name: Filter) -> None:
     noise = torch.randint(0, 256, (40, 33, 3), generator=torch.Generator().manual_seed(0)).byte()
     picture = Image.fromarray(noise.numpy())
@@ -161,7 +165,7 @@ def test_nonsense_is_refused(changes: dict[str, Any]) -> None:
 
 def test_processors_that_do_something_else_are_refused() -> None:
     t = pytest.importorskip("transformers")
-    with pytest.raises(InvalidInput, match="resample=1; 2 and 3"):
+    with pytest.raises(InvalidInput, match="resample=1; 0, 2 and 3"):
         preprocessing(t.CLIPImageProcessor(resample=1), "x", "input")
     with pytest.raises(InvalidInput, match="do_pad"):
         preprocessing(t.CLIPImageProcessor(do_pad=True), "x", "input")

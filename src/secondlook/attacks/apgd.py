@@ -24,16 +24,17 @@ class APGD(Attack):
     """Auto-PGD (Croce & Hein 2020; in L1, 2021): halves its step at checkpoints where it stalls.
 
     A sample that is fooled leaves at once with the point that did it, and one that is wrong
-    already after one look. A survivor costs ``steps + 2`` forwards and ``steps + 1`` gradients at
-    most in each run, and returns its point of the highest loss.
+    already after one look. A survivor costs ``steps + 1`` forwards and gradients at most in each
+    run, and one look more; it returns its point of the highest loss.
 
     Attributes:
         steps: steps of a run.
         loss: ``ce``, ``dlr`` or ``cw`` over the scores of classes; empty climbs the loss of the
             objective itself, whatever it is.
         targets: drives each sample to so many of its likeliest wrong classes in turn, under the
-            targeted DLR (and the opinions of models that must agree, PROTOCOL of ``joint``).
-        kappa: weight of such opinions.
+            targeted DLR, together with the models that must agree where there are any
+            (:func:`~secondlook.attacks.losses.joint`); ``loss`` is then not used. 0 for none.
+        kappa: weight of such models' opinions.
         restarts: how often each sample is tried anew from another random point.
         rho: share of rising steps below which the step is halved.
         draws: fresh looks of a randomised victim in each step; all must be fooled. 0 leaves it at

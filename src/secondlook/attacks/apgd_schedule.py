@@ -97,10 +97,11 @@ class Schedule:
     def learn(self, walk: Walk, loss: Tensor, gradient: Tensor | None) -> None:
         """Takes in what a look at ``x`` has shown; without a gradient it was the last one."""
         loss, moved = loss.to(walk.loss), walk.step > 0
-        better = loss > walk.best
+        better = torch.nonzero(loss > walk.best).flatten()
         walk.best_x[better], walk.best[better] = walk.x[better], loss[better]
         if gradient is not None:
-            walk.gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+            sick = not bool(gradient.sum().isfinite())
+            walk.gradient = torch.nan_to_num(gradient, 0.0, 0.0, 0.0) if sick else gradient
             walk.best_gradient[better] = walk.gradient[better]
         walk.rises += moved & (loss > walk.loss)
         walk.since += moved
@@ -131,11 +132,11 @@ class Schedule:
 
     def _heavy(self, walk: Walk, clean: Tensor) -> Tensor:
         """A step along the gradient, and a part of the last one."""
-        ahead = walk.x + self.threat.ascend(walk.gradient, 1.0) * per_sample(walk.length)
+        ahead = self.threat.ascend(walk.gradient, per_sample(walk.length)).add_(walk.x)
         ahead = self.threat.project(ahead, clean)
         pull = per_sample(torch.where(walk.step > 1, _PULL, 1.0).to(clean))
-        ahead = torch.lerp(walk.x, ahead, pull) + (walk.x - walk.old) * (1 - pull)
-        return self.threat.project(ahead, clean)
+        drift = (walk.x - walk.old).mul_(1 - pull)
+        return self.threat.project(drift.add_(torch.lerp(walk.x, ahead, pull)), clean)
 
     def _sparse(self, walk: Walk, clean: Tensor) -> Tensor:
         """A step of the largest coordinates alone."""

@@ -30,9 +30,9 @@ class AutoAttack(Attack):
     """The standard ensemble of APGD, FAB and Square (Croce & Hein 2020), for any number of classes.
 
     No member's own claim is believed: its points are looked at again, as an 8-bit file holds
-    them, and whoever is not fooled by those goes on to the next member. The losses of the trace
-    are those of the first member, which all samples go through; its steps are all members', and
-    its gradients those of the sickest.
+    them, and only whom those fool is counted as the member's; all others go on to the next. The
+    losses of the trace are those of the first member, which all samples go through; its steps are
+    all members', and its gradients those of the sickest.
 
     Attributes:
         version: ``standard`` (APGD-CE, APGD-T, FAB-T, Square), ``plus`` (five restarts of APGD-CE,
@@ -118,7 +118,7 @@ class Relay:
         x = self._threat.project(found.x.detach(), clean)
         rounded = self._threat.quantise(x, clean)
         sure = self._fooled(rows, rounded, keys.fold("rounded"), width)
-        # Whom the point fools only between the levels keeps it, but is tried on.
+        # Whoever is fooled between the levels alone keeps that point for now, and is tried on.
         doubtful = ~sure & (rounded != x).flatten(1).any(1)
         barely = torch.zeros_like(sure)
         barely[doubtful] = self._fooled(
@@ -128,8 +128,8 @@ class Relay:
         if index == 0:
             # Until somebody is fooled, the first member's point is the best there is.
             self._x = x
-        self._keep(index, rows, sure, rounded)
-        self._keep(index, rows, barely & (self._by[rows] < 0), x)
+        self._x[rows[barely]] = x[barely]
+        self._x[rows[sure]], self._by[rows[sure]] = rounded[sure], index
         self.rows = rows[~sure]
 
     def finish(self, members: tuple[str, ...]) -> Attacked:
@@ -143,9 +143,6 @@ class Relay:
                 if len(some):
                     seen[some] = self._bout.take(rows[some])(x[some], keys[some]).reached
         return seen
-
-    def _keep(self, index: int, rows: Tensor, which: Tensor, x: Tensor) -> None:
-        self._x[rows[which]], self._by[rows[which]] = x[which], index
 
     def _note(self, index: int, rows: Tensor, found: Attacked) -> None:
         self._notices |= dict.fromkeys(found.notices)

@@ -78,8 +78,8 @@ class Attacked(NamedTuple):
         x: adversarial inputs ``[B, ...]``; the attack's call puts them on the 8-bit grid.
         trace: of their making.
         notices: what the user has to know of how they were made.
-        by: which of several attacks fooled each sample, ``[B]`` long, -1 for none; None where
-            there is only one.
+        by: which of several attacks fooled each sample with an 8-bit image, ``[B]`` long, -1
+            for none; None where there is only one.
         members: the names of those attacks.
     """
 

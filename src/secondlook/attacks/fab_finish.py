@@ -91,11 +91,12 @@ class Finish:
                 place[rows[won]], lead[rows[won]] = at[rows[won]], look.lead[won]
 
     def push_out(self, found: Nearest) -> None:
-        """Goes on outwards to the edge of the ball, where the point there fools as well."""
+        """Goes on outwards to the edge of the ball, where the point there fools in 8 bits too."""
         rows = torch.nonzero((found.distance > 0) & (found.distance <= self.threat.eps)).flatten()
         clean = self.clean[rows]
         stretch = per_sample(self.threat.eps / found.distance[rows])
         x = self.threat.project(clean + (found.x[rows] - clean) * stretch, clean)
+        x = self.threat.quantise(x, clean)
         wins = self._look(rows, x, "edge").fooled
         found.x[rows[wins]] = x[wins]
 

@@ -80,13 +80,18 @@ class Walk:
         look = Look.of(view.scores, pool.objective.losing)
         if not bool(moment.all()):
             self._open(pool, view, look, moment == 0)
-        won = self._judge(pool, look, moment)
+        away = state.x - pool.clean
+        won = self._judge(pool, look, moment, self.threat.size(away))
         over = state.step == self.attack.steps
         walking = ~(won | over)
         if bool(walking.any()):
             plane = self._plane(pool, view, x)
-            self.diary.note(pool.rows[walking], look.lead[walking], plane.gradient[walking])
-            state.x = self._step(state.x, pool.clean, plane, look.fooled)
+            # The largest of each gradient tells the diary what the whole of it would.
+            peak = plane.gradient.flatten(1).abs().amax(1)
+            self.diary.note(pool.rows[walking], look.lead[walking], peak[walking, None])
+            if not bool(peak.isfinite().all()):
+                plane = Plane(plane.lead, plane.gradient.nan_to_num(0, 0, 0))
+            state.x = self._step(pool.clean, away, plane, look.fooled)
         self._count(pool, over)
         return won | (state.run == self.runs)
 
@@ -100,9 +105,10 @@ class Walk:
         self.found.start[pool.rows[new]] = look.lead[new].to(self.found.start)
         self.diary.note(pool.rows, look.lead, first=new)
 
-    def _judge(self, pool: Pool[Contest, Position], look: Look, moment: Tensor) -> Tensor:
+    def _judge(
+        self, pool: Pool[Contest, Position], look: Look, moment: Tensor, distance: Tensor
+    ) -> Tensor:
         """Keeps what fools, and says who needs no more, ``[A]``."""
-        distance = self.threat.size(pool.state.x - pool.clean)
         self.found.keep(pool.rows, pool.state.x, look, distance)
         early = moment <= self.runs * (self.attack.steps + 1) // 2
         self.diary.note(pool.rows, look.lead, early=early)
@@ -117,21 +123,27 @@ class Walk:
         leads = leads_of(view.scores, columns, losing)
         return nearest_plane(leads, x, self.threat.norm)
 
-    def _step(self, x: Tensor, clean: Tensor, plane: Plane, fooled: Tensor) -> Tensor:
-        """From the iterate and from the clean image onto the plane; a blend of the two, beyond it."""
+    def _step(self, clean: Tensor, away: Tensor, plane: Plane, fooled: Tensor) -> Tensor:
+        """Onto the plane from the iterate and from the clean image, a bit beyond; both blended.
+
+        Args:
+            clean: ``[A, ...]``.
+            away: where the iterates are, seen from there.
+            plane: linearised at the iterates.
+            fooled: who is beyond the boundary, ``[A]``.
+        """
         attack, norm = self.attack, self.threat.norm
-        home, weights = clean.flatten(1), plane.gradient.nan_to_num(0, 0, 0).flatten(1)
-        away = x.flatten(1) - home
+        home, weights, away = clean.flatten(1), plane.gradient.flatten(1), away.flatten(1)
         along = (weights * away).sum(1)
         kept = torch.where(fooled, attack.beta, 1.0).to(away)
-        base = home + kept[:, None] * away
+        base = torch.addcmul(home, away, kept[:, None])
         rise = torch.cat([(1 - kept) * along - plane.lead, along - plane.lead])
         moves = reach(torch.cat([base, home]), weights.repeat(2, 1), rise, norm)
         here, there = moves.chunk(2)
         near, far = self.threat.size(moves).chunk(2)
         blend = (near / (near + far)).nan_to_num(0).clamp_max(attack.alpha_max)[:, None]
-        ahead = (base + attack.eta * here).lerp(home + attack.eta * there, blend)
-        return ahead.clamp(0, 1).view_as(x)
+        move = here.lerp_(there, blend)
+        return base.lerp_(home, blend).add_(move, alpha=attack.eta).clamp_(0, 1).view_as(clean)
 
     def _count(self, pool: Pool[Contest, Position], over: Tensor) -> None:
         """Counts the step; those whose run is over start the next one."""

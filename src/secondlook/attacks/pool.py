@@ -129,8 +129,9 @@ class Diary:
         if early is not None:
             self._middle[rows[early]] = loss[early]
         if gradient is not None:
-            # One pass over the pixels: the largest is NaN or infinite where any of them is.
-            peak = gradient.flatten(1).abs().amax(1)
+            # Without a copy of the pixels: both are NaN where any pixel is.
+            flat = gradient.flatten(1)
+            peak = flat.amax(1).maximum(-flat.amin(1))
             self._steps[rows] += 1
             self._bad[rows] += (~peak.isfinite()).to(self._bad)
             self._zero[rows] += (peak == 0).to(self._zero)

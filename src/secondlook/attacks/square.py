@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from secondlook.attacks.base import Attack, Attacked, Objective
-from secondlook.attacks.contest import contest
+from secondlook.attacks.contest import Contest
 from secondlook.attacks.losses import Measured
 from secondlook.attacks.square_patterns import Painter, Stripes, shares
 from secondlook.attacks.square_pyramids import Pyramids
@@ -32,7 +32,8 @@ class Square(Attack):
         rescale: spreads the schedule of the squares' sides over ``queries``; as published it is
             the one of 10,000 queries, and is cut off.
         restarts: how often each sample is tried anew.
-        early_exit: a sample leaves once it fools; else it is driven to the highest loss.
+        early_exit: a sample leaves once it fools, rounded to 8 bits too; else it is driven to the
+            highest loss.
         width: how many samples are in flight at once; 0 for all.
 
     Raises:
@@ -59,7 +60,7 @@ class Square(Attack):
         """Asks until every sample fools or has no query left."""
         search = Search(
             asked=self._asked(objective), painter=self._painter(clean, threat),
-            clean=clean, keys=keys,
+            clean=clean, threat=threat, keys=keys,
             runs=self.restarts, early_exit=self.early_exit, width=self.width,
         )  # fmt: skip
         search.run()
@@ -69,8 +70,12 @@ class Square(Attack):
         """The objective under the loss that is compared."""
         if not self.loss:
             return objective
-        over = contest(objective, f'square with loss = "{self.loss}"')
-        return Measured(contest=over, loss="ce" if self.loss == "ce" else "cw")
+        if not isinstance(objective, Contest):
+            raise InvalidInput(
+                f"loss={self.loss!r} needs the scores of classes, and {type(objective).__name__} "
+                'has none; write loss = "" to climb its own'
+            )
+        return Measured(contest=objective, loss="ce" if self.loss == "ce" else "cw")
 
     def _painter(self, clean: Tensor, threat: Threat) -> Painter:
         """Who paints in this ball."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Judged, Objective, Trace
+from secondlook.attacks.base import Objective, Trace
 from secondlook.attacks.pool import Diary, Pool
 from secondlook.attacks.square_patterns import Painter
 from secondlook.randomness import Keys
+from secondlook.threat import Threat
 
 BLOCK = 256
 """Queries whose randomness is drawn at once: a generator costs more than its numbers."""
@@ -41,10 +42,10 @@ class Search:
     """
 
     def __init__(
-        self, *, asked: Objective, clean: Tensor, keys: Keys, painter: Painter,
+        self, *, asked: Objective, clean: Tensor, threat: Threat, keys: Keys, painter: Painter,
         runs: int, early_exit: bool, width: int,
     ) -> None:  # fmt: skip
-        self.clean, self.painter, self.early_exit = clean, painter, early_exit
+        self.clean, self.threat, self.painter, self.early_exit = clean, threat, painter, early_exit
         self.queries, self.last = len(painter.sides), runs * len(painter.sides)
         self.best_x = clean.clone()
         self.best = clean.new_full((len(clean),), float("-inf"))
@@ -73,12 +74,12 @@ class Search:
         opens = (state.asked > 0) & ((state.asked - 1) % self.queries == 0)
         x = self._proposal(opens)
         judged = pool.objective(x, pool.keys.at(state.asked))
-        self._keep(x, judged, opens)
+        won = self._lasting(x, judged.reached & self.early_exit)
+        self._keep(x, judged.loss, opens | won)
         early = state.asked <= self.last // 2
         self.diary.note(pool.rows, state.loss, first=state.asked == 0, early=early)
         self.spent[pool.rows] += 1
         state.asked = state.asked + 1
-        won = judged.reached & self.early_exit
         done = won | (state.asked > self.last)
         self._settle(done | ((state.asked - 1) % self.queries == 0), won)
         return done
@@ -112,11 +113,26 @@ class Search:
         draws = keys.uniform(self.painter.opening, self.clean)
         return self.painter.start(self.pool.clean[rows], draws)
 
-    def _keep(self, x: Tensor, judged: Judged, opens: Tensor) -> None:
-        """A run goes on from what it began with, from what is better, and from what fools."""
+    def _lasting(self, x: Tensor, reached: Tensor) -> Tensor:
+        """Who goes on fooling once the image is rounded to 8 bits, as every result is."""
+        rows = torch.nonzero(reached).flatten()
+        if not len(rows):
+            return reached
+        pool, clean = self.pool, self.pool.clean[rows]
+        rounded = self.threat.quantise(self.threat.project(x[rows], clean), clean)
+        other = (rounded != x[rows]).flatten(1).any(1)
+        if not bool(other.any()):
+            return reached
+        rows = rows[other]
+        keys = pool.keys[rows].at(pool.state.asked[rows])
+        lasts = pool.objective.take(rows)(rounded[other], keys).reached
+        return reached.index_copy(0, rows, lasts)
+
+    def _keep(self, x: Tensor, loss: Tensor, anyway: Tensor) -> None:
+        """A run goes on from what is better; and from its start and its end, whatever they are."""
         state = self.pool.state
-        kept = opens | (judged.loss > state.loss) | (judged.reached & self.early_exit)
-        state.loss = torch.where(kept, judged.loss.to(state.loss), state.loss)
+        kept = anyway | (loss > state.loss)
+        state.loss = torch.where(kept, loss.to(state.loss), state.loss)
         rows = torch.nonzero(kept).flatten()
         state.x[rows] = x[rows]
 

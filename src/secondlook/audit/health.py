@@ -43,7 +43,7 @@ def check_cell(cell: Cell, rows: Rows, evidence: Evidence) -> list[Check]:
     if cell.knowledge == "adaptive" and evidence.stochastic:
         checks.append(enough_draws(cell))
     if evidence.probe is not None:
-        checks.append(unbounded(evidence.probe))
+        checks.append(unbounded(evidence.probe, rows))
     if cell.notices:
         checks.append(Check(check="the attack's own flags", status="warn",
                             detail="; ".join(cell.notices)))  # fmt: skip
@@ -116,10 +116,15 @@ def other_surrogate(cell: Cell, hashes: Mapping[str, str]) -> Check:
     )  # fmt: skip
 
 
-def unbounded(probe: Mapping[str, Any]) -> Check:
-    """With nothing to hold it back an attack must succeed, else it is broken or blinded."""
-    missed = 1 - probe["reached"]
+def unbounded(probe: Mapping[str, Any], rows: Rows) -> Check:
+    """With nothing to hold it back an attack must succeed, else it is broken or blinded.
+
+    What it has reached within its bound lies in the larger ball as well, and counts.
+    """
+    within = {row["sample"] for row in rows if row["reached"]}
+    found = [bool(reached) or name in within for name, reached in probe["samples"].items()]
+    share = sum(found) / len(found)
     return Check(
-        check="succeeds without a bound", status=graded(missed, 0.15, 0.5),
-        detail=f"at eps = 1 it succeeded on {probe['reached']:.0%} (n = {probe['n']})",
+        check="succeeds without a bound", status=graded(1 - share, 0.15, 0.5),
+        detail=f"at eps = 1 it succeeded on {share:.0%} (n = {len(found)})",
     )  # fmt: skip

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from secondlook import registry
+from secondlook.audit.defended import defended, described
 from secondlook.audit.matrix import CellPlan, Forge, Plan
 from secondlook.audit.study import Study
-from secondlook.audit.tables import Manner, Table, manner, sweep
+from secondlook.audit.tables import Manner, Table, believing_sweep, manner, sweep
 from secondlook.defenses.base import Defence
 from secondlook.defenses.calibration import refuse_evaluated
 from secondlook.defenses.undefended import Undefended
@@ -73,7 +74,7 @@ class _Planner:
             yield model
 
     def _load(self, name: str) -> Model:
-        made = load(name)
+        made: Model = load(name)
         owner = self._owners.setdefault(made.name, name)
         if owner != name:
             raise InvalidInput(
@@ -85,7 +86,7 @@ class _Planner:
     def _cells(self, model: Classifier) -> Iterator[CellPlan]:
         tables = [table for given in self.study.defences for table in sweep(given)]
         for table in tables:
-            defence, label = _defence(table, model)
+            defence, label = defended(table, model)
             if defence.calibration is not None:
                 refuse_evaluated(defence.calibration, self.task.source)
             for knowledge in self.study.known:
@@ -95,7 +96,7 @@ class _Planner:
     def _cell(
         self, defence: Defence, label: str, knowledge: Knowledge, forge: Forge | None
     ) -> CellPlan:
-        settings = _described(defence)
+        settings = described(defence)
         identity = [
             self.task.source.hash, registry.describe(self.task.task), settings, knowledge,
             self._fingerprint(defence), forge.id if forge else None,
@@ -107,16 +108,14 @@ class _Planner:
             targeted=self.task.task.goal == "targeted",
         )  # fmt: skip
 
-    def _forges(
-        self, defence: Defence, defended: Table, knowledge: Knowledge
-    ) -> Iterator[Forge | None]:
+    def _forges(self, defence: Defence, own: Table, knowledge: Knowledge) -> Iterator[Forge | None]:
         if knowledge == "clean":
             yield None
             return
         bare = isinstance(defence, Undefended)
         for given in self.study.crafting(knowledge, bare):
-            for table in _sweeps(given, believing=knowledge == "adaptive" and not bare):
-                victims = self._victims(defence, defended, knowledge, table.get("instead", {}))
+            for table in believing_sweep(given, believing=knowledge == "adaptive" and not bare):
+                victims = self._victims(defence, own, knowledge, table.get("instead", {}))
                 for eps in self.study.threat.eps:
                     threat = Threat(norm=self.study.threat.norm, eps=eps)
                     forge = self._forge(victims, table, threat)
@@ -125,14 +124,14 @@ class _Planner:
                     yield forge
 
     def _victims(
-        self, defence: Defence, defended: Table, knowledge: Knowledge, instead: Table
+        self, defence: Defence, own: Table, knowledge: Knowledge, instead: Table
     ) -> tuple[Defence, ...]:
         """Whom an attacker of that knowledge crafts on; one may believe in another defence."""
         if knowledge == "transfer":
             return self.surrogates
         if knowledge == "oblivious":
             return (Undefended(model=defence.model),)
-        return (_defence({**defended, **instead}, defence.model)[0],) if instead else (defence,)
+        return (defended({**own, **instead}, defence.model)[0],) if instead else (defence,)
 
     def _forge(self, victims: tuple[Defence, ...], table: Table, threat: Threat) -> Forge:
         config = dict(table)
@@ -163,7 +162,7 @@ class _Planner:
         return [self._fingerprint(each, each.unseen) for each in victims]
 
     def _fingerprint(self, defence: Defence, without: frozenset[str] = frozenset()) -> list[Any]:
-        settings = {k: v for k, v in _described(defence).items() if k not in without}
+        settings = {k: v for k, v in described(defence).items() if k not in without}
         knobs = [part.knobs for part in defence.parts if isinstance(part, Purifier)]
         held_out = defence.calibration.hash if defence.calibration is not None else ""
         parts = [[part.name, self._hash(part)] for part in defence.parts]
@@ -175,29 +174,3 @@ class _Planner:
         self._hashed[id(model)] = (model, known)
         self.hashes[model.name] = known
         return known
-
-
-def _sweeps(given: Table, believing: bool) -> Iterator[Table]:
-    """Every combination of an attack's settings, and of those in which an attacker believes."""
-    for table in sweep(given):
-        beliefs = table.pop("instead", {}) if believing else {}
-        table.pop("instead", None)
-        if not isinstance(beliefs, dict):
-            raise InvalidInput(f"instead = {beliefs!r} is no table; write {{ samples = 3 }}, say")
-        for instead in sweep(beliefs):
-            yield {**table, "instead": instead}
-
-
-def _defence(table: Table, model: Classifier) -> tuple[Defence, str]:
-    config = dict(table)
-    label = config.pop("label", "")
-    name = config.pop("name", "consensus")
-    defence: Defence = registry.build("defence", name, config, model=model)
-    helper = config.get("purifier") or config.get("opinions") or ""
-    return defence, label or f"{name} {helper}".strip()
-
-
-def _described(defence: Defence) -> Table:
-    """A defence's settings; a model that is an object goes by its name."""
-    settings = registry.describe(defence)
-    return {key: getattr(value, "name", value) for key, value in settings.items()}

@@ -78,7 +78,8 @@ def unbounded(plan: Plan, probe: Forge) -> Record:
     else:
         reached = decision.accepted & ~decision.in_top(1, batch.truth.to(decision.scores.device))
     share = reached.float().mean().item()
-    return {"probe": probe.id, "n": len(batch.ids), "reached": share}
+    samples = dict(zip(batch.ids, reached.tolist(), strict=True))
+    return {"probe": probe.id, "n": len(batch.ids), "reached": share, "samples": samples}
 
 
 def _few(plan: Plan, model: Classifier) -> Batch:

@@ -65,9 +65,17 @@ def _against(
     cell: Cell, knowing: Sequence[Cell], rivals: Sequence[Cell],
     records: Mapping[str, Rows], called: Callable[[Cell], str],
 ) -> list[Check]:  # fmt: skip
-    """The best of those who know has to win against each rival; the others are only warned."""
-    checks = [_beaten(cell, other, records, called(other)) for other in rivals]
+    """The best of those who know has to win against the best rival of each name.
+
+    The others of them are only warned, and not even that if they ask queries alone.
+    """
     best = max(knowing, key=_reached)
+    if cell.id != best.id and _only_asks(cell):
+        return []
+    strongest: dict[str, Cell] = {}
+    for other in sorted(rivals, key=_reached):
+        strongest[called(other)] = other
+    checks = [_beaten(cell, other, records, name) for name, other in strongest.items()]
     return checks if cell.id == best.id else [_softened(check) for check in checks]
 
 

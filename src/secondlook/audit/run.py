@@ -20,6 +20,7 @@ from secondlook.audit.probes import inspect, unbounded
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
 from secondlook.errors import InvalidInput
+from secondlook.ledger import counting
 from secondlook.tasks.zeroshot import Batch
 
 Tick = Callable[[int, int, str], None]
@@ -113,18 +114,26 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
         desks: dict[int, _Desk] = {}
         ids = [plan.task.source.ids[row] for row in chunk.rows]
         for number, cell in enumerate(plan.cells):
-            tick(position * len(plan.cells) + number, total, f"{cell.label}, {cell.knowledge}")
+            at, what = position * len(plan.cells) + number, f"{cell.label}, {cell.knowledge}"
+            tick(at, total, what)
             missing = {sample for sample in ids if (cell.id, sample) not in done}
             desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
             if missing:
-                _do(plan, run, cell, desk, missing)
+                with counting(_teller(tick, at, total, what)):
+                    _do(plan, run, cell, desk, missing)
     probed = {line.get("probe") for line in run.ledger}
     for probe in {probe.id: probe for probe in plan.probes.values()}.values():
         tick(total, total, "attacking without a bound, as a check")
         if probe.id not in probed:
-            run.ledger.append([unbounded(plan, probe)])
+            with counting(_teller(tick, total, total, "attacking without a bound, as a check")):
+                run.ledger.append([unbounded(plan, probe)])
     tick(total, total, "done")
     return run
+
+
+def _teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
+    """Shows that a long crafting goes on: how many looks it has had."""
+    return lambda forwards: tick(at, total, f"{what}, {forwards:,} looks")
 
 
 def _inspect(plan: Plan, run: Run, tick: Tick) -> None:

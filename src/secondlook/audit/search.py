@@ -57,8 +57,9 @@ def gradients(rows: Rows) -> Check:
 
 
 def rising(rows: Rows) -> Check:
-    """An attack whose loss did not rise has not attacked."""
-    flat = np.mean(~(_column(rows, "last_loss") > _column(rows, "first_loss")))
+    """An attack whose loss did not rise, short of its goal, has not attacked."""
+    held = _column(rows, "reached") < 1
+    flat = np.mean(held & ~(_column(rows, "last_loss") > _column(rows, "first_loss")))
     return Check(
         check="loss rises", status=graded(float(flat), 0.05, 0.25),
         detail=f"the attacker's loss did not rise on {flat:.0%} of the samples",

@@ -53,6 +53,21 @@ def sweep(table: Table) -> Iterator[Table]:
         yield dict(zip(table, values, strict=True))
 
 
+def believing_sweep(given: Table, believing: bool) -> Iterator[Table]:
+    """Every combination of an attack's settings, and of those in which an attacker believes.
+
+    Raises:
+        InvalidInput: a list is empty, or ``instead`` is no table.
+    """
+    for table in sweep(given):
+        beliefs = table.pop("instead", {}) if believing else {}
+        table.pop("instead", None)
+        if not isinstance(beliefs, dict):
+            raise InvalidInput(f"instead = {beliefs!r} is no table; write {{ samples = 3 }}, say")
+        for instead in sweep(beliefs):
+            yield {**table, "instead": instead}
+
+
 def checked(kind: type[M], table: Table, where: str) -> M:
     """A table as ``kind``.
 

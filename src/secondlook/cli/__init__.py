@@ -8,6 +8,7 @@ import typer
 
 from secondlook.cli.audit import audit, merge, report
 from secondlook.cli.catalogue import attacks, defenses, models, studies
+from secondlook.cli.doctor import doctor
 from secondlook.cli.images import attack, purify
 from secondlook.cli.train import train
 
@@ -18,7 +19,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (audit, report, merge, attack, purify, models, attacks, defenses, studies, train):
+_VERBS = (
+    audit, report, merge, attack, purify, doctor, models, attacks, defenses, studies, train,
+)  # fmt: skip
+for _verb in _VERBS:
     app.command()(_verb)
 
 

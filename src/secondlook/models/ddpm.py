@@ -26,7 +26,10 @@ class DiffusionPurifier(TunablePurifier):
         noise: t* as a share of all steps of the schedule, in (0, 1].
         kept: the share of the clean signal's variance that is left at each step, falling.
         strides: how many times the network is asked.
+        bounded: whether the clean image lies in [-1, 1].
     """
+
+    bounded: bool = True
 
     def __init__(
         self, name: str, modules: tuple[nn.Module, ...], *, kept: Sequence[float],
@@ -39,7 +42,15 @@ class DiffusionPurifier(TunablePurifier):
 
     @abstractmethod
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """The noise in ``x`` ``[B, 3, H, W]``, of pixels in [-1, 1], at the steps ``t`` ``[B]``."""
+        """The noise in ``x`` ``[B, C, h, w]``, which is on its way, at the steps ``t`` ``[B]``."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Pixels in [0, 1] to what is noised and denoised: here pixels in [-1, 1]."""
+        return 2 * x - 1
+
+    def leave(self, x: Tensor) -> Tensor:
+        """The way back."""
+        return (x + 1) / 2
 
     @property
     def knobs(self) -> tuple[float, ...]:
@@ -67,18 +78,19 @@ class DiffusionPurifier(TunablePurifier):
     def remake(self, x: Tensor, keys: Keys) -> Tensor:
         times = self.times
         kept = self.kept[times[0]]
+        x = self.enter(x)
         fresh = keys.fold("forward").normal(x.shape[1:], like=x)
-        x = math.sqrt(kept) * (2 * x - 1) + math.sqrt(1 - kept) * fresh
+        x = math.sqrt(kept) * x + math.sqrt(1 - kept) * fresh
         for now, later in zip(times, times[1:], strict=False):
             fresh = keys.fold("reverse", later).normal(x.shape[1:], like=x)
             x = self._stride(x, now, later, fresh)
-        return (self._clean(x, times[-1]) + 1) / 2
+        return self.leave(self._clean(x, times[-1]))
 
     def _clean(self, x: Tensor, now: int) -> Tensor:
-        """The clean image that the predicted noise implies, in [-1, 1]."""
+        """The clean image that the predicted noise implies."""
         kept, t = self.kept[now], x.new_full((len(x),), now).long()
         clean = (x - math.sqrt(1 - kept) * self.predict(tally(self.name, x), t)) / math.sqrt(kept)
-        return clean.clamp(-1, 1)
+        return clean.clamp(-1, 1) if self.bounded else clean
 
     def _stride(self, x: Tensor, now: int, later: int, fresh: Tensor) -> Tensor:
         """A draw of the posterior of ``x`` at ``later``, given ``x`` at ``now``."""

@@ -1,11 +1,11 @@
-"""The family ``diffusers``: autoencoders and DDPMs of that ecosystem, as purifiers."""
+"""The family ``diffusers``: purifiers and painters of that ecosystem."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -15,8 +15,11 @@ from secondlook.models.ddpm import DiffusionPurifier
 from secondlook.models.frame import Frame
 from secondlook.models.hub import Checkpoint, extra
 from secondlook.models.latent import Latent, LatentPurifier, own_deviation
+from secondlook.models.stablediffusion import PipelinePainter, SdEdit, pipeline
 from secondlook.models.tunable import TunablePurifier
 from secondlook.registry import register
+
+Role = Literal["purifier", "painter", "img2img"]
 
 
 @register("model", "diffusers")
@@ -24,13 +27,17 @@ from secondlook.registry import register
 class Diffusers:
     """``diffusers:PATH-OR-NAME`` reads an AutoencoderKL, an AutoencoderTiny or a DDPM.
 
-    A pipeline gives its unconditional UNet, or else its autoencoder. Needs the extra ``diffusion``.
+    A pipeline gives its unconditional UNet, or else its autoencoder. Needs the extra ``diffusion``,
+    and for the other roles ``hf``.
 
     Attributes:
         name: a folder, or ``OWNER/NAME`` on the hub.
+        role: what to make of it. ``purifier``: see above; ``painter``: a pipeline from texts to
+            images; ``img2img``: a purifier by the latent diffusion of such a pipeline.
     """
 
     name: str
+    role: Role = "purifier"
 
     @staticmethod
     def listed() -> dict[str, str]:
@@ -38,14 +45,18 @@ class Diffusers:
         return {}
 
     def load(self) -> Model:
-        """The purifier.
+        """The purifier or painter.
 
         Raises:
             InvalidInput: the extra or a file is missing, or the checkpoint sees no RGB images.
-            UnknownName: it is of a class that is no purifier here.
+            UnknownName: it is of a class that has no such role here.
         """
         diffusers = extra("diffusers")
         checkpoint = Checkpoint(source=self.name)
+        if self.role != "purifier":
+            full = f"diffusers:{self.name}?role={self.role}"
+            made = pipeline(checkpoint, self.role)
+            return PipelinePainter(full, made) if self.role == "painter" else SdEdit(full, made)
         subfolder, config = _config(checkpoint)
         kind = str(config.get("_class_name"))
         if kind not in PURIFIERS:

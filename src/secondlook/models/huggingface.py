@@ -1,14 +1,13 @@
-"""The family ``hf``: encoders in the format of transformers, as embedders."""
+"""The family ``hf``: embedders, captioners and masked language models of transformers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.errors import UnknownName
-from secondlook.models.base import Embedder
+from secondlook.models.base import Model
 from secondlook.models.hf.bundle import Bundle
-from secondlook.models.hf.kinds import KINDS
+from secondlook.models.hf.kinds import loader
 from secondlook.models.hub import Checkpoint, extra
 from secondlook.models.preprocessing import Resolution
 from secondlook.registry import register
@@ -17,7 +16,11 @@ from secondlook.registry import register
 @register("model", "hf")
 @dataclass(frozen=True, kw_only=True)
 class HuggingFace:
-    """``hf:NAME-OR-FOLDER`` reads CLIP, SigLIP, ALIGN, BLIP, AltCLIP, Chinese-CLIP or CLAP.
+    """``hf:NAME-OR-FOLDER`` reads CLIP and its kin, captioners like BLIP or LLaVA, masked LMs.
+
+    Embedders: CLIP, SigLIP, ALIGN, BLIP, AltCLIP, Chinese-CLIP, CLAP. Captioners: BLIP, BLIP-2,
+    GIT, Florence-2, LLaVA, InternVL, Qwen-VL. Masked language models: all of transformers. The
+    checkpoint's ``config.json`` says which it is.
 
     A name of the hub may be pinned: ``hf:OWNER/NAME@REVISION``. Needs the extra ``hf``.
 
@@ -37,21 +40,19 @@ class HuggingFace:
         """Nothing: none is shipped."""
         return {}
 
-    def load(self) -> Embedder:
-        """The embedder.
+    def load(self) -> Model:
+        """The embedder, captioner or masked language model.
 
         Raises:
             InvalidInput: the extra or a file is missing or damaged.
-            UnknownName: the checkpoint is of a kind that is no embedder here.
+            UnknownName: the checkpoint is of a kind that is not read here.
         """
         extra("transformers", "hf")
         checkpoint = self._checkpoint()
-        kind = str(checkpoint.first("config.json")[1].get("model_type"))
-        if kind not in KINDS:
-            raise UnknownName(f"model_type in {self.name}:", kind, KINDS)
+        load = loader(checkpoint.first("config.json")[1], self.name)
         full = f"hf:{self.name}" + ("?resolution=native" if self.resolution == "native" else "")
         bundle = Bundle(name=full, checkpoint=checkpoint, resolution=self.resolution)
-        return KINDS[kind].load(bundle)
+        return load(bundle)
 
     def _checkpoint(self) -> Checkpoint:
         name, at, revision = self.name.rpartition("@")

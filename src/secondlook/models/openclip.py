@@ -6,14 +6,14 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.base import Embedder
-from secondlook.models.preprocessing import Fit, Preprocessing, Resolution, Size
+from secondlook.models.preprocessing import Filter, Fit, Preprocessing, Resolution, Size
 from secondlook.registry import digest, register
 
 _ELSEWHERE = ("hf-hub:", "local-dir:")
@@ -76,7 +76,7 @@ class OpenClipTokens:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         words = getattr(tokenizer, "encoder", None) or tokenizer.tokenizer.get_vocab()
-        cleaning = getattr(tokenizer.clean_fn, "__name__", "")
+        cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
         self.hash = digest(
             [type(tokenizer).__qualname__, cleaning, tokenizer.context_length, words]
         )
@@ -123,12 +123,7 @@ def preprocessing(settings: dict[str, Any], name: str, resolution: Resolution) -
     size: Size = (given, given) if isinstance(given, int) else (given[0], given[1])
     fits: dict[str, Fit] = {"shortest": "shortest", "longest": "longest", "squash": "exact"}
     odd = mode == "shortest" and size[0] != size[1]
-    if (
-        mode not in fits
-        or odd
-        or settings["interpolation"] not in ("bicubic", "bilinear")
-        or colour
-    ):
+    if mode not in fits or odd or settings["interpolation"] not in get_args(Filter) or colour:
         raise InvalidInput(f"{name} wants its images prepared in an unknown way: {settings}")
     return Preprocessing(
         fit=fits[mode], edge=size, crop=None if mode == "squash" else size, middle="even",
@@ -166,18 +161,23 @@ def _parts(library: Any, name: str) -> tuple[str, str | None]:
     file = Path(weights).expanduser()
     if file.is_file():
         return arch, str(file)
-    tag = library.get_pretrained_cfg(arch, weights)
+    plain = arch.removesuffix("-quickgelu")
+    other = f"{arch}-quickgelu" if arch == plain else plain
+    # An architecture with QuickGELU lists the weights alone that were trained with it.
+    tag = library.get_pretrained_cfg(arch, weights) or library.get_pretrained_cfg(other, weights)
     if not tag:
         raise UnknownName(f"file, or weights of {arch}:", weights, tags)
-    _check_activation(library, arch, weights, bool(tag.get("quick_gelu")))
+    quick = bool(tag.get("quick_gelu"))
+    if bool(library.get_model_config(arch).get("quick_gelu")) != quick:
+        _refuse(library, arch, other, weights, quick)
     return arch, weights
 
 
-def _check_activation(library: Any, arch: str, weights: str, quick: bool) -> None:
+def _refuse(library: Any, arch: str, other: str, weights: str, quick: bool) -> None:
     """Weights that were trained with QuickGELU are some points worse with GELU, unsaid."""
-    if bool(library.get_model_config(arch).get("quick_gelu")) == quick:
+    # One tag lacks the note that its architecture, which has no other variant, makes.
+    if other not in library.list_models():
         return
-    other = f"{arch}-quickgelu" if quick else arch.removesuffix("-quickgelu")
     names = ("QuickGELU", "GELU") if quick else ("GELU", "QuickGELU")
     raise InvalidInput(
         f"the weights {weights} were trained with {names[0]}, {arch} has {names[1]}; "

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from secondlook.errors import InvalidInput
 
 Resolution = Literal["input", "native"]
-Filter = Literal["bilinear", "bicubic"]
+Filter = Literal["nearest", "bilinear", "bicubic"]
 Fit = Literal["none", "exact", "shortest", "longest"]
 Size = tuple[int, int]
 
@@ -36,7 +36,7 @@ class Preprocessing:
             than the picture; None crops nothing.
         middle: how half a pixel of the crop is rounded: ``floor`` by transformers, ``even`` by
             torchvision.
-        filter: the kernel, with antialias.
+        filter: the kernel, with antialias but for ``nearest``.
         mean: per channel, of pixels in [0, 1].
         std: per channel.
         resolution: what an attack perturbs. ``input``: pictures that have the network's own size
@@ -119,6 +119,8 @@ def resampled(x: Tensor, height: int, width: int, filter: Filter) -> Tensor:
     The bicubic kernel has a = -0.5, and shrinking widens a kernel (antialias). The gradient is that
     of the clipped result.
     """
+    if filter == "nearest":
+        return F.interpolate(x, (height, width), mode="nearest-exact")
     before, across = x.shape[-2:]
     # Which edge is first decides what is clipped between the two, hence a few pixels at hard edges.
     # The rule is that of Pillow 13, as measured; up to 12.0 the width is always first.

@@ -42,7 +42,7 @@ class SceneDiffusion(DiffusionPurifier):
     """Through a DDPM of scenes; noise is t* as a share of its thousand steps."""
 
     def __init__(
-        self, name: str, network: DenoiserNetwork, *, noise: float = 0.05, strides: int = 2
+        self, name: str, network: DenoiserNetwork, *, noise: float = 0.05, strides: int = 1
     ) -> None:
         self.network = network
         kept = Schedule().kept.tolist()

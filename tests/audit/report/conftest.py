@@ -78,7 +78,7 @@ def headline(cells: list[Cell], **changes: Any) -> Headline:
         "threat": attacks[-1].threat if attacks else clean.threat, "n": clean.n,
         "clean_original_top1": clean.metrics["original_top1"],
         "worst_target_top1": max(
-            (row.metrics["target_top1"] for row in attacks), key=lambda m: m.value,
+            (row.success for row in attacks if row.success), key=lambda m: m.value,
             default=share(0),
         ),
         "worst_original_top1": min(

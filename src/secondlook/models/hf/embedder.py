@@ -20,6 +20,7 @@ class HubEmbedder(Embedder):
 
     Attributes:
         network: the network of transformers.
+        processor: the image processor of the checkpoint, to compare with.
         preprocessing: from pixels to what its image tower takes.
         tokenizer: from texts to what its text tower takes.
         size: height and width that the images are attacked at; None where any will do.
@@ -33,7 +34,8 @@ class HubEmbedder(Embedder):
 
     def prepare(self, bundle: Bundle) -> tuple[int, int] | None:
         """Reads the preprocessing; returns the size that images are attacked at."""
-        self.preprocessing = preprocessing(bundle.image_processor(), self.name, bundle.resolution)
+        self.processor = bundle.image_processor()
+        self.preprocessing = preprocessing(self.processor, self.name, bundle.resolution)
         return self.preprocessing.size if bundle.resolution == "input" else None
 
     @property

@@ -70,7 +70,7 @@ class NaFlexEmbedder(HubEmbedder):
     """SigLIP 2 with NaFlex. Its own input size is the largest square in its budget of patches."""
 
     def prepare(self, bundle: Bundle) -> tuple[int, int] | None:
-        given = bundle.image_processor()
+        self.processor = given = bundle.image_processor()
         mean, std = affine(given)
         self.patches = Patches(
             patch=given.patch_size, budget=given.max_num_patches,

@@ -10,7 +10,8 @@ from secondlook.models.preprocessing import Filter, Fit, Preprocessing, Resoluti
 
 # Pillow's numbers, and the names that torchvision gives to the same kernels.
 _FILTERS: Final[Mapping[Any, Filter]] = {
-    2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic",
+    0: "nearest", 2: "bilinear", 3: "bicubic",
+    "nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic",
 }  # fmt: skip
 
 
@@ -35,13 +36,13 @@ def kernel(processor: Any, name: str) -> Filter:
     """The kernel that images are resized with.
 
     Raises:
-        InvalidInput: it is neither bilinear nor bicubic.
+        InvalidInput: it is neither nearest, bilinear nor bicubic.
     """
     given = processor.resample
     # An enum of torchvision has its name as value, one of Pillow is its number.
     key = getattr(given, "value", given)
     if key not in _FILTERS:
-        raise InvalidInput(f"{name} resizes with resample={given}; 2 and 3 are read here")
+        raise InvalidInput(f"{name} resizes with resample={given}; 0, 2 and 3 are read here")
     return _FILTERS[key]
 
 

@@ -23,7 +23,9 @@ def _encoder(outside: int) -> nn.Sequential:
         Residual(conv(32, 32)),
         conv(32, 64, stride=2),
         Residual(conv(64, 64)),
-        Residual(conv(64, 64)),
+        # From here a tint over the whole picture can be told from the colour of a thing.
+        Residual(conv(64, 64, dilation=2)),
+        Residual(conv(64, 64, dilation=4)),
         nn.Conv2d(64, outside, 1),
     )
 

@@ -28,6 +28,7 @@ class Recipe:
         images: distinct scenes in the training set.
         seed: keys the scenes, the initial weights and the batches.
         average: decay of the moving average of the weights; 0 keeps the last weights.
+        cycles: how often the rate rises and falls over all steps (SGDR, arXiv 1608.03983).
     """
 
     steps: int
@@ -37,13 +38,15 @@ class Recipe:
     images: int = 30_000
     seed: int = 0
     average: float = 0.0
+    cycles: int = 1
 
     def rate_at(self, step: int) -> float:
-        """Linear warm-up over 4 % of the steps, then a cosine to nothing."""
-        warm = max(1, self.steps // 25)
-        if step < warm:
-            return self.rate * (step + 1) / warm
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (self.steps - warm)))
+        """In each cycle a linear warm-up over 4 % of its steps, then a cosine to nothing."""
+        length = math.ceil(self.steps / self.cycles)
+        warm, at = max(1, length // 25), step % length
+        if at < warm:
+            return self.rate * (at + 1) / warm
+        return self.rate * 0.5 * (1 + math.cos(math.pi * (at - warm) / (length - warm)))
 
 
 @dataclass

@@ -21,6 +21,8 @@ GRAINS = (1, 2, 4, 8, 16)
 """Widths, in pixels, of the blotches that such a change is made of."""
 EARLIEST = 15
 """The first step of a diffusion whose noise is wide enough to hide a blotch."""
+LATEST = 120
+"""The last step, of a thousand, that a purifier of scenes may sensibly begin at."""
 
 
 def fast(device: str) -> torch.autocast:
@@ -143,5 +145,27 @@ def denoising(network: DenoiserNetwork, scenes: SceneSet, device: str) -> Loss:
         with fast(device):
             guess = network(noised.to(device), t.to(device))
         return F.mse_loss(guess, wanted.to(device))
+
+    return loss
+
+
+def restoring(network: DenoiserNetwork, scenes: SceneSet, device: str) -> Loss:
+    """The clean picture in one stride, from the small steps that purifiers begin at.
+
+    A denoiser is asked for the mean of all noise that could be there; what is looked at
+    afterwards is a picture, and a mean over pictures has soft edges.
+    """
+    schedule = Schedule()
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        x = scenes.images(rows) * 2 - 1
+        t = torch.randint(EARLIEST, LATEST, (len(rows),), generator=generator)
+        noise = torch.randn(x.shape, generator=generator)
+        noised = schedule.noised(x + 2 * blotches(x, generator), t, noise).to(device)
+        with fast(device):
+            guess = network(noised, t.to(device))
+        kept = schedule.kept[t].view(-1, 1, 1, 1).to(device)
+        made = (noised - (1 - kept).sqrt() * guess) / kept.sqrt()
+        return likeness(made, x.to(device))
 
     return loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,9 +19,23 @@ from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.training.adversarial import hardening
 from secondlook.scenes.training.images import SceneSet
 from secondlook.scenes.training.loop import Loss, Recipe
-from secondlook.scenes.training.objectives import autoencoding, classifying, contrastive, denoising
+from secondlook.scenes.training.objectives import (
+    autoencoding,
+    classifying,
+    contrastive,
+    denoising,
+    restoring,
+)
 
 Role = Literal["embedder", "classifier", "purifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A second training of the same network, to another end."""
+
+    objective: Callable[[Any, SceneSet, str], Loss]
+    recipe: Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +47,7 @@ class Model:
     architecture: dict[str, Any]
     objective: Callable[[Any, SceneSet, str], Loss]
     recipe: Recipe
-    settings: dict[str, Any] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
     def network(self) -> nn.Module:
         """A fresh network under the recipe's seed; the global generator is left alone."""
@@ -72,10 +86,10 @@ def _autoencoder(variational: bool, recipe: Recipe) -> Model:
     )  # fmt: skip
 
 
-def _denoiser(recipe: Recipe) -> Model:
+def _denoiser(recipe: Recipe, tuned: Recipe) -> Model:
     return Model(
         role="purifier", build=DenoiserNetwork, architecture={},
-        objective=denoising, recipe=recipe,
+        objective=denoising, recipe=recipe, tuning=Tuning(objective=restoring, recipe=tuned),
     )  # fmt: skip
 
 
@@ -90,12 +104,15 @@ def models() -> dict[str, Model]:
     """All recipes by the name after ``scenes:``."""
     return {
         "clip": _clip("conv", Recipe(steps=1100, seed=1)),
-        "clip-vit": _clip("vit", Recipe(steps=1000, batch=192, rate=1.5e-3, seed=2)),
+        "clip-vit": _clip("vit", Recipe(steps=1800, batch=192, rate=1.5e-3, seed=2)),
         "classifier": _classifier(classifying, Recipe(steps=800, seed=6, average=0.99)),
         "classifier-at": _classifier(hardening, Recipe(steps=1500, seed=7, average=0.995)),
-        "ae": _autoencoder(False, Recipe(steps=1000, batch=96, seed=3, average=0.995)),
+        "ae": _autoencoder(False, Recipe(steps=2000, batch=96, seed=3, average=0.995)),
         "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
-        "diffusion": _denoiser(Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998)),
+        "diffusion": _denoiser(
+            Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998),
+            Recipe(steps=7500, batch=64, rate=1e-3, seed=15, average=0.995, cycles=3),
+        ),
     }
 
 

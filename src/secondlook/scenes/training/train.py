@@ -36,9 +36,14 @@ def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dic
     network = model.network().to(device)
     training = Training(network, model.recipe, out / f"{short}.checkpoint")
     training.run(model.objective(network, scenes, device), len(scenes), tick)
+    before: dict[str, Any] = {}
+    if model.tuning is not None:
+        before = {"pretraining": asdict(model.recipe)}
+        training = Training(network, model.tuning.recipe, out / f"{short}.tuning.checkpoint")
+        training.run(model.tuning.objective(network, scenes, device), len(scenes), tick)
     weights = as_shipped(network)
     measured = figures(network, load(0, "test", MEASURED_ON, 1, tick), class_prompts())
-    return shelve(training, weights, measured, {
+    return shelve(training, weights, measured, out / short, {
         "name": f"scenes:{short}",
         "role": model.role,
         "architecture": {"network": type(network).__name__, **model.architecture},
@@ -46,6 +51,7 @@ def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dic
         f"seed {model.recipe.seed}",
         "command": f"secondlook train scenes:{short}",
         "measured_on": f"the first {MEASURED_ON} scenes of the test split, seed 0",
+        **before,
     })  # fmt: skip
 
 
@@ -61,9 +67,14 @@ def as_shipped(network: nn.Module) -> bytes:
 
 
 def shelve(
-    training: Training, weights: bytes, measured: dict[str, float], facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Writes weights and card beside the checkpoint, removes that, and returns the card."""
+    training: Training, weights: bytes, measured: dict[str, float], place: Path,
+    facts: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Writes weights and card to ``place`` with a suffix each, and removes the checkpoints.
+
+    Returns:
+        The card.
+    """
     card = {
         **facts,
         "recipe": asdict(training.recipe),
@@ -73,7 +84,8 @@ def shelve(
         "torch": torch.__version__,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    training.checkpoint.with_suffix(".safetensors").write_bytes(weights)
-    training.checkpoint.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-    training.checkpoint.unlink()
+    place.with_suffix(".safetensors").write_bytes(weights)
+    place.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    for checkpoint in place.parent.glob(f"{place.name}.*checkpoint"):
+        checkpoint.unlink()
     return card

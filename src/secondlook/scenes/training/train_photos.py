@@ -55,7 +55,7 @@ def train_photos(
     training.run(naming(network, photos, device), len(photos), tick)
     weights = as_shipped(network)
     measured = figures(network, held_out) if held_out else {}
-    return shelve(training, weights, measured, {
+    return shelve(training, weights, measured, out / NAME, {
         "name": NAME,
         "role": "embedder",
         "architecture": {"network": PhotoNetwork.__name__, "words": list(words)},

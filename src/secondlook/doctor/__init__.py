@@ -1,0 +1,1 @@
+"""What goes wrong with a model of one's own, looked for before it is audited."""

@@ -1,0 +1,111 @@
+"""Checks of what the pixels become inside: is anything seen, and is it normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from secondlook.doctor.accuracy import hits
+from secondlook.doctor.outcome import Outcome, failed, passed, skipped, warned
+from secondlook.doctor.patient import Patient, distances
+from secondlook.models.base import Model
+
+# CLIP's own, and within a few hundredths those of ImageNet.
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_CONSTANT, _TIMES, _CHANCE = 1e-3, 5.0, 0.01
+_INSIDE = "subtract the mean and divide by the standard deviation inside the model, after see()"
+
+
+@torch.no_grad()
+def varied(patient: Patient) -> Outcome:
+    """Different pictures have different answers."""
+    spread = float(distances(patient.features(patient.images)).mean())
+    measured = f"pictures lie {spread:.2g} of an answer's length apart (mean of all pairs)"
+    if spread > _CONSTANT:
+        return passed(measured, spread=spread)
+    return failed(
+        f"{measured}: nearly the same answer to all",
+        "look for pixels divided by 255 twice, weights that were not loaded, or a missing "
+        "normalisation",
+        spread=spread,
+    )
+
+
+@torch.no_grad()
+def brightness(patient: Patient) -> Outcome:
+    """Black, grey and white are three things."""
+    levels = torch.tensor([0, 0.5, 1]).view(3, 1, 1, 1).to(patient.images)
+    answers = patient.features(levels.expand(3, *patient.images.shape[1:]))
+    spread = float(distances(answers).max())
+    measured = f"black, grey and white lie up to {spread:.2g} of an answer's length apart"
+    if spread > _CONSTANT:
+        return passed(measured, spread=spread)
+    return warned(
+        measured,
+        "normalise by constants, not by each picture's own mean and spread, unless that is meant",
+        spread=spread,
+    )
+
+
+@torch.no_grad()
+def inside(patient: Patient) -> Outcome:
+    """The model does not do better, nor see much more, if pixels are normalised before it."""
+    try:
+        with unchecked(patient.model):
+            return _labelled(patient) if patient.task else _unlabelled(patient)
+    # Who checks the range in a way of his own leaves nothing to compare.
+    except Exception as error:
+        return skipped(f"normalised pixels cannot be tried: {error}")
+
+
+def _labelled(patient: Patient) -> Outcome:
+    plain, shifted = hits(patient), hits(patient, normalised)
+    won, lost = int((shifted & ~plain).sum()), int((plain & ~shifted).sum())
+    measured = (
+        f"{_percent(plain)} right, {_percent(shifted)} with pixels normalised before, "
+        f"n = {len(plain)}"
+    )
+    figures = {"plain": float(plain.double().mean()), "shifted": float(shifted.double().mean())}
+    if won > lost and binomtest(won, won + lost).pvalue < _CHANCE:
+        return failed(f"{measured}: normalisation is missing", _INSIDE, **figures)
+    return passed(measured, **figures)
+
+
+def _unlabelled(patient: Patient) -> Outcome:
+    plain, shifted = (
+        float(distances(patient.features(x)).mean())
+        for x in (patient.images, normalised(patient.images))
+    )
+    times = shifted / max(plain, 1e-12)
+    measured = f"normalised before, pictures lie {times:.2g} times as far apart"
+    if times > _TIMES:
+        return warned(
+            f"{measured}: the network may expect it", f"{_INSIDE}; with --data it is certain",
+            times=times,
+        )  # fmt: skip
+    return passed(measured, times=times)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Pixels ``[B, 3, H, W]`` less CLIP's mean, over its standard deviation."""
+    mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+    return (x - mean) / std
+
+
+@contextmanager
+def unchecked(model: Model) -> Iterator[None]:
+    """Lets any pixels into the model inside the block."""
+    held = vars(model)
+    held["see"] = lambda x: x
+    try:
+        yield
+    finally:
+        del held["see"]
+
+
+def _percent(right: Tensor) -> str:
+    return f"{float(right.double().mean()):.0%}"

@@ -1,0 +1,123 @@
+"""Models that put an image into a sentence, or answer what they are asked about it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from secondlook.errors import InvalidInput
+from secondlook.models.base import Model
+from secondlook.models.decoding import Decoding, Style
+from secondlook.randomness import Keys
+
+
+class Sentence(NamedTuple):
+    """Texts as a captioner would have written them.
+
+    Attributes:
+        ids: token numbers ``[B, L]``, the end of the sentence among them.
+        mask: ``[B, L]``, 1 at tokens and 0 at what fills a row up.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+
+class Captioner(Model):
+    """Images to texts; a subclass says how likely each next token is.
+
+    Attributes:
+        prompt: what it is asked where nobody asks for something else.
+        end: the token that ends a text.
+        size: height and width that the images are attacked at; None where any will do.
+    """
+
+    prompt: str = ""
+    end: int
+    size: tuple[int, int] | None = None
+
+    @abstractmethod
+    def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
+        """The tokens that it would write each of ``texts`` with, as an answer to ``prompt``."""
+
+    @abstractmethod
+    def spell(self, ids: Tensor) -> str:
+        """The text of tokens ``[L]``."""
+
+    @abstractmethod
+    def logits(self, x: Tensor, ids: Tensor, prompt: str) -> Tensor:
+        """Scores ``[B, L, V]`` of each of ``ids`` ``[B, L]``, given only the tokens before it.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1], with a gradient.
+            ids: token numbers; that of column ``t`` must not change the scores up to ``t``.
+            prompt: what is asked.
+        """
+
+    def write(self, x: Tensor, keys: Keys, decoding: Decoding, prompt: str) -> list[str]:
+        """A text for each image, token by token; each one reads all that is written so far."""
+        ids = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+        for step in range(decoding.length):
+            scores = self.logits(x, F.pad(ids, (0, 1)), prompt)[:, -1]
+            ids = torch.cat([ids, decoding.choose(scores, keys, step)[:, None]], dim=1)
+            if bool((ids == self.end).any(1).all()):
+                break
+        ended = (ids == self.end).cumsum(1) > 0
+        return [self.spell(row[~over]) for row, over in zip(ids, ended, strict=True)]
+
+    @torch.no_grad()
+    def caption(
+        self, x: Tensor, keys: Keys, *, style: Style = "greedy", temperature: float = 1.0,
+        top_p: float = 1.0, beams: int = 3, length: int = 30, prompt: str = "",
+    ) -> list[str]:  # fmt: skip
+        """A text for each image.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            keys: randomness of ``style="sample"``; a sample's text does not depend on its batch.
+            style: see :class:`~secondlook.models.decoding.Decoding`, as for the rest.
+            temperature: of random tokens.
+            top_p: of random tokens.
+            beams: texts kept side by side by ``style="beam"``.
+            length: tokens at most.
+            prompt: what it is asked; empty takes its own.
+
+        Raises:
+            InvalidInput: bad pixels, a number outside its range, or a style it does not know.
+        """
+        decoding = Decoding(
+            style=style, temperature=temperature, top_p=top_p, beams=beams, length=length
+        )
+        x = self.see(x)
+        return self.write(x, keys, decoding, prompt or self.prompt) if len(x) else []
+
+    def likelihood(self, x: Tensor, texts: Sequence[str], prompt: str = "") -> Tensor:
+        """How likely it is to write ``texts[i]`` for image ``i``: ``[B]``, differentiable in ``x``.
+
+        It is the mean log-probability of a text's tokens, its end included, each given the right
+        ones before it (teacher forcing), in fp32: minus the loss that captioners are trained with.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            texts: one for each image.
+            prompt: what it is asked; empty takes its own.
+
+        Raises:
+            InvalidInput: bad pixels, not as many texts as images, or an empty text.
+        """
+        x = self.see(x)
+        if isinstance(texts, str) or len(texts) != len(x) or not all(t.strip() for t in texts):
+            raise InvalidInput(
+                f"{len(x)} image(s) need as many texts, none of them empty; got {texts!r}"
+            )
+        if not len(x):
+            return x.new_zeros(0)
+        ids, mask = (part.to(x.device) for part in self.tokens(texts, prompt or self.prompt))
+        chances = self.logits(x, ids, prompt or self.prompt).float().log_softmax(-1)
+        taken = chances.gather(-1, ids[..., None])[..., 0]
+        return (taken * mask).sum(1) / mask.sum(1)

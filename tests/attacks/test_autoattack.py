@@ -1,0 +1,217 @@
+"""AutoAttack fools whom the ball allows, for any number of classes, and says who fooled whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from secondlook.attacks.apgd import APGD
+from secondlook.attacks.autoattack import AutoAttack
+from secondlook.attacks.contest import View
+from secondlook.attacks.fab import FAB
+from secondlook.data.cifar import Cifar
+from secondlook.defenses.undefended import Undefended
+from secondlook.errors import InvalidInput
+from secondlook.goals.mislead import Bout, Mislead
+from secondlook.ledger import counting
+from secondlook.models.base import Classifier
+from secondlook.models.files import File
+from secondlook.randomness import Keys
+from secondlook.threat import Norm, Threat
+from tests.analytic import LinearClassifier, directions, halving_eps, images, worst_lead
+
+SHORT = AutoAttack(steps=12, queries=20)
+
+
+def against(model: Classifier, truth: Tensor) -> Bout:
+    return Bout(
+        goal=Mislead(truth=truth), victim=Undefended(model=model), classes=len(model.classes)
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A linear victim whose images are all right, and the ball in which half are robust."""
+
+    bout: Bout
+    clean: Tensor
+    keys: Keys
+    threat: Threat
+    robust: Tensor
+
+
+def line(classes: int, norm: Norm, count: int = 40) -> Line:
+    weights, clean = directions(classes), images(count, 96, 160)
+    model = LinearClassifier(weights)
+    truth = model(clean).argmax(1)
+    threat = halving_eps(weights, clean, truth, norm)
+    robust = worst_lead(weights, clean, truth, threat) < 0
+    return Line(against(model, truth), clean, Keys.of(0, range(count)), threat, robust)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 101])
+def test_the_closed_form_is_met_for_any_number_of_classes(classes: int, norm: Norm) -> None:
+    on = line(classes, norm)
+    found = SHORT.search(on.bout, on.clean, on.threat, on.keys)
+    on.threat.check(found.x, on.clean)
+    left = ~on.bout(found.x, on.keys).reached
+    assert bool(left[on.robust].all()), "nobody can do better than the closed form"
+    assert int(left.sum() - on.robust.sum()) <= 1
+    few = classes < 4
+    assert any(notice.startswith("targeted DLR needs 4") for notice in found.notices) == few
+    assert any("no L1" in notice for notice in found.notices) == (norm == "l1")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_whoever_is_fooled_is_fooled_by_what_a_file_holds(norm: Norm) -> None:
+    on = line(5, norm)
+    found = SHORT(on.bout, on.clean, on.threat, on.keys)
+    assert found.by is not None
+    assert torch.equal(on.bout(found.x, on.keys).reached, found.by >= 0)
+
+
+def test_in_whole_levels_the_file_meets_the_closed_form_too() -> None:
+    on = line(5, "linf")
+    threat = Threat(eps=round(on.threat.eps * 255) / 255)
+    found = SHORT(on.bout, on.clean, threat, on.keys)
+    weights = directions(5)
+    robust = worst_lead(weights, on.clean, on.bout.goal.truth, threat) < 0
+    assert found.by is not None
+    assert int(((found.by < 0) != robust).sum()) <= 1
+
+
+def test_only_survivors_go_on_and_each_member_has_its_due() -> None:
+    on = line(10, "linf")
+    with counting() as ledger:
+        found = SHORT(on.bout, on.clean, on.threat, on.keys)
+    first = APGD(steps=12)(on.bout, on.clean, on.threat, on.keys.fold("apgd-ce"))
+    by_first = on.bout(first.x, on.keys).reached
+    assert found.members == ("apgd-ce", "apgd-t", "fab-t", "square")
+    assert found.by is not None
+    assert torch.equal(found.by == 0, by_first)
+    assert bool((found.by > 0).any())
+    assert torch.equal(found.x[by_first], first.x[by_first])
+    robust = int((found.by < 0).sum())
+    assert ledger.backwards < 12 * (40 + 10 * int((~by_first).sum()) + 10 * (robust + 5))
+
+
+def test_whoever_is_wrong_already_is_the_first_members_and_left_as_it_is() -> None:
+    model, clean = LinearClassifier(directions(5)), images(4)
+    wrong = against(model, (model(clean).argmax(1) + 1) % 5)
+    with counting() as ledger:
+        found = AutoAttack()(wrong, clean, Threat(), Keys.of(0, range(4)))
+    assert torch.equal(found.x, clean)
+    assert found.by is not None
+    assert found.by.tolist() == [0] * 4
+    assert (ledger.forwards, ledger.backwards) == (2 * 4, 0)
+
+
+def test_the_width_changes_nothing() -> None:
+    on, short = line(5, "linf", 8), AutoAttack(steps=3, queries=6)
+    whole = short(on.bout, on.clean, on.threat, on.keys)
+    narrow = replace(short, width=3)(on.bout, on.clean, on.threat, on.keys)
+    assert torch.equal(whole.x, narrow.x)
+    assert whole.by is not None
+    assert narrow.by is not None
+    assert torch.equal(whole.by, narrow.by)
+
+
+# --- the versions ------------------------------------------------------------------------------
+
+
+def test_the_members_of_each_version() -> None:
+    standard, plus, rand = (
+        AutoAttack(version=version).members()  # type: ignore[arg-type]
+        for version in ("standard", "plus", "rand")
+    )
+    assert list(standard) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert standard["apgd-t"] == APGD(targets=9)
+    assert standard["fab-t"] == FAB(targets=9)
+    assert list(plus) == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
+    assert plus["apgd-ce"] == APGD(restarts=5)
+    assert plus["apgd-dlr"] == APGD(loss="dlr", restarts=5)
+    assert plus["fab"] == FAB(restarts=5)
+    assert plus["apgd-t"] == APGD(targets=9)
+    assert rand == {"apgd-ce": APGD(), "apgd-dlr": APGD(loss="dlr")}
+    assert "square" not in AutoAttack().members("l1")
+
+
+@pytest.mark.parametrize("version", ["plus", "rand"])
+def test_every_version_meets_the_closed_form_between_two_classes(version: str) -> None:
+    on = line(2, "linf", 30)
+    short = AutoAttack(version=version, steps=10, queries=20)  # type: ignore[arg-type]
+    left = ~on.bout(short.search(on.bout, on.clean, on.threat, on.keys).x, on.keys).reached
+    assert torch.equal(left, on.robust)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked(Bout):
+    """Writes down how many draws each look was asked for."""
+
+    asked: set[int] = field(default_factory=set)
+
+    def look(self, x: Tensor, keys: Keys) -> View:
+        self.asked.add(self.draws)
+        return super().look(x, keys)
+
+
+@pytest.mark.parametrize(("version", "draws"), [("standard", {1}), ("rand", {20})])
+def test_only_rand_looks_twenty_times_in_each_step(version: str, draws: set[int]) -> None:
+    on = line(3, "linf", 4)
+    tracked = Tracked(goal=on.bout.goal, victim=on.bout.victim, classes=3)
+    short = AutoAttack(version=version, steps=2, queries=2)  # type: ignore[arg-type]
+    short(tracked, on.clean, on.threat, on.keys)
+    assert tracked.asked == draws
+
+
+def test_the_trace_tells_of_all_members() -> None:
+    on = line(5, "linf", 12)
+    found = AutoAttack(steps=4, queries=10)(on.bout, on.clean, on.threat, on.keys)
+    first = APGD(steps=4)(on.bout, on.clean, on.threat, on.keys.fold("apgd-ce"))
+    assert torch.equal(found.trace.first_loss, first.trace.first_loss)
+    assert found.by is not None
+    survivors = found.by < 0
+    assert bool(survivors.any())
+    assert bool((found.trace.steps[survivors] > first.trace.steps[survivors]).all())
+
+
+@pytest.mark.parametrize("field", ["steps", "queries"])
+def test_what_makes_no_search(field: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{field}=0; write 1 or more"):
+        AutoAttack(**{field: 0})  # type: ignore[arg-type]
+
+
+# --- what it costs -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_survivor_costs_less_than_nine_tenths_of_the_references() -> None:
+    model, clean = LinearClassifier(directions(12)), images(1, 96, 160)
+    bout = against(model, model(clean).argmax(1))
+    with counting() as ledger:
+        found = AutoAttack()(bout, clean, Threat(eps=1 / 255), Keys.of(0, range(1)))
+    assert found.by is not None
+    assert found.by.tolist() == [-1]
+    assert ledger.forwards <= 0.9 * 7888
+    assert ledger.backwards <= 1910
+
+
+@pytest.mark.slow
+def test_a_network_that_is_not_robust_costs_a_handful_of_looks(shared: Path) -> None:
+    data = shared / "data"
+    model = File(name=str(data / "models" / "cifar10-resnet56.pt2")).load()
+    assert isinstance(model, Classifier)
+    source = Cifar(name=str(data / "cifar10" / "cifar10_test_jpeg.npz")).load()
+    clean, truth = source.read(range(64), model.size)
+    bout, keys = against(model, truth), Keys.of(0, range(64))
+    with counting() as ledger:
+        found = AutoAttack()(bout, clean, Threat(), keys)
+    assert bool(bout(found.x, keys).reached.all())
+    # The reference takes 111 forwards and 101 backwards for each of them.
+    assert ledger.forwards <= 0.06 * 111 * 64
+    assert ledger.backwards <= 0.06 * 101 * 64

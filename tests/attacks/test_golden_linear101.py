@@ -1,0 +1,114 @@
+"""A linear model over 101 classes: its closed form, and what a reference implementation made of it.
+
+The images lie between the 8-bit levels, so that it is the search which is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from secondlook.attacks.apgd import APGD
+from secondlook.attacks.apgd_schedule import Schedule
+from secondlook.attacks.autoattack import AutoAttack
+from secondlook.attacks.base import Attack, input_gradient
+from secondlook.attacks.losses import Loss, Measured
+from secondlook.defenses.undefended import Undefended
+from secondlook.goals.mislead import Bout, Mislead
+from secondlook.models.logits import LogitClassifier
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
+
+THREAT, KEYS = Threat(eps=8 / 255), Keys.of(0, range(64))
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The numbers, and the contest they belong to."""
+
+    bout: Bout
+    clean: Tensor
+    stored: dict[str, Tensor]
+
+    @property
+    def robust(self) -> Tensor:
+        """Who cannot be fooled by anybody."""
+        return self.stored["outputs.exact_robust"].bool()
+
+    def left(self, attack: Attack) -> Tensor:
+        """Who is not fooled by this attack."""
+        x = THREAT.project(attack.search(self.bout, self.clean, THREAT, KEYS).x, self.clean)
+        THREAT.check(x, self.clean)
+        return ~self.bout(x, KEYS).reached
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Golden:
+    stored = load_file(shared / "golden" / "apgd_linear101.safetensors")
+    weight, bias = stored["weights.fc.weight"], stored["weights.fc.bias"]
+    model = LogitClassifier(
+        "linear101", lambda x: x.flatten(1) @ weight.T + bias, [str(k) for k in range(101)]
+    )
+    goal = Mislead(truth=stored["inputs.y"])
+    bout = Bout(goal=goal, victim=Undefended(model=model), classes=101)
+    return Golden(bout, stored["inputs.x"].float(), stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "steps"),
+    [("apgd_ce_20", "ce", 20), ("apgd_ce_100", "ce", 100), ("apgd_dlr_100", "dlr", 100)],
+)
+def test_from_the_clean_image_the_walk_is_the_references(
+    golden: Golden, name: str, loss: Loss, steps: int
+) -> None:
+    asked = Measured(contest=golden.bout, loss=loss)
+    schedule = Schedule(steps=steps, rho=0.75, threat=THREAT)
+    walk = schedule.begin(golden.clean, KEYS, torch.zeros(64, dtype=torch.long))
+    walk.x, walk.best_x = golden.clean.clone(), golden.clean.clone()
+    losses, reached = [], torch.zeros(64, dtype=torch.bool)
+    for _ in range(steps + 1):
+        schedule.advance(walk, golden.clean)
+        gradient, judged = input_gradient(asked, walk.x, KEYS)
+        losses.append(judged.loss)
+        reached |= judged.reached
+        schedule.learn(walk, judged.loss, gradient)
+        schedule.check(walk, golden.clean)
+    stored = golden.stored
+    best = stored[f"outputs.det_{name}.loss_best"]
+    assert torch.allclose(walk.best, best, rtol=1e-2, atol=0.02)
+    robust = stored[f"outputs.det_{name}.robust"].bool()
+    assert torch.equal(~reached, robust)
+    if f"outputs.det_{name}.loss_trace" in stored:
+        early = stored[f"outputs.det_{name}.loss_trace"][:4]
+        assert torch.allclose(torch.stack(losses[:4]), early, rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [20, 100])
+def test_cross_entropy_alone_leaves_no_more_than_the_references(golden: Golden, steps: int) -> None:
+    left = golden.left(APGD(steps=steps))
+    reference = golden.stored[f"outputs.apgd_ce_{steps}.bs64.robust"].bool()
+    assert int(left.sum()) <= 42
+    assert int((left != reference).sum()) <= 2
+    assert bool(left[golden.robust].all())
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [APGD(loss="dlr"), APGD(targets=9, steps=25), AutoAttack(steps=25, queries=10)],
+    ids=["apgd-dlr", "apgd-t", "autoattack"],
+)
+def test_the_closed_form_is_reached_in_few_steps(golden: Golden, attack: Attack) -> None:
+    assert torch.equal(golden.left(attack), golden.robust)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "attack", [APGD(targets=9), AutoAttack(queries=100)], ids=["apgd-t", "autoattack"]
+)
+def test_and_in_the_published_number_of_them(golden: Golden, attack: Attack) -> None:
+    assert torch.equal(golden.left(attack), golden.robust)
