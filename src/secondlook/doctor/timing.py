@@ -94,7 +94,7 @@ def held_bytes(patient: Patient) -> int:
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        gradient(patient, patient.images[:1])
+        gradient(patient, patient.images[:1].clone())
     return sum(seen.values())
 
 
