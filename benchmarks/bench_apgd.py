@@ -135,8 +135,9 @@ def race(network: nn.Module, attack: APGD, batch: int, eps: float) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--steps", type=int, default=100, help="steps of a run (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="images at once (%(default)s)")
-    parser.add_argument("--eps", type=fraction, default=1 / 255, help="L∞ radius (1/255)")
+    parser.add_argument("--eps", type=fraction, default=2 / 255, help="L∞ radius (2/255)")
     parser.add_argument("--repeats", type=int, default=3, help="races of each (%(default)s)")
     options = parser.parse_args()
 
@@ -145,7 +146,8 @@ def main() -> None:
     race(network, APGD(steps=3), options.batch, options.eps)  # warm-up
     for name, (attack, target) in ATTACKS.items():
         results = [
-            race(network, attack, options.batch, options.eps) for _ in range(options.repeats)
+            race(network, replace(attack, steps=options.steps), options.batch, options.eps)
+            for _ in range(options.repeats)
         ]
         ratio = statistics.median(result.attack / result.bare for result in results)
         print(f"{name}, batch {options.batch}, {results[0].robust:.0%} robust")
