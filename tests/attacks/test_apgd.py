@@ -349,6 +349,14 @@ def test_what_makes_no_search(field: str, value: int, least: int) -> None:
         APGD(**{field: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("attack", [APGD(), APGD(targets=3), APGD(loss="", early_exit=False)])
+def test_a_batch_of_nothing_stays_one(attack: APGD) -> None:
+    on = line(5, "linf", 4)
+    nobody = torch.zeros(0, dtype=torch.long)
+    found = attack(on.bout.take(nobody), on.clean[nobody], LINF, KEYS[:0])
+    assert found.x.shape == (0, 3, 4, 4)
+
+
 def test_an_ensemble_whose_members_take_turns_is_refused() -> None:
     members = (line(3, "linf", 4).bout,) * 2
     with pytest.raises(InvalidInput, match="write ensemble='mean'"):

@@ -69,7 +69,7 @@ class Hunt:
 
     def look(self) -> None:
         """Looks at the clean images: who is wrong already leaves, who is not gets its targets."""
-        if not self.looked:
+        if not (self.looked and len(self.rows)):
             return
         chunks = self.rows.split(self.runs.width or max(len(self.rows), 1))
         with torch.no_grad():
