@@ -14,6 +14,8 @@ from secondlook.audit.schema import Cell
 WIDTH, ROW, BAR = 320.0, 40.0, 15.0
 _TEXT, _TOP = 13.0, 20.0
 _FITS = 7.5
+_LONGEST = 34
+"""Letters of a name that fit beside the number of samples."""
 KINDS = ("correct", "wrong", "rejected")
 
 
@@ -52,10 +54,15 @@ def bars(cells: Sequence[Cell], everyone: Sequence[Cell]) -> Markup:
 def _row(index: int, cell: Cell, name: str) -> Markup:
     top = index * ROW
     return join([
-        tag("text", name, class_=f"label k-{cell.knowledge}", x=0, y=top + _TEXT),
+        tag("text", _cut(name), tag("title", name), class_=f"label k-{cell.knowledge}",
+            x=0, y=top + _TEXT),
         tag("text", f"n = {cell.n}", class_="dim", text_anchor="end", x=WIDTH, y=top + _TEXT),
         *(_segment(part, top + _TOP) for part in segments(cell)),
     ])  # fmt: skip
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip(' ·')}…"
 
 
 def _segment(part: Segment, top: float) -> Markup:
