@@ -230,6 +230,15 @@ def test_an_attack_that_does_not_know_it_is_rejected_and_one_that_knows_is_accep
     assert bool(decided.accepted.all())
 
 
+def test_an_attacker_sees_a_success_where_agreement_alone_is_accepted() -> None:
+    """With a threshold of 0 agreement must not look like a tie with the rejection."""
+    defence = shield(opinions=LinearClassifier(FIRST.weights, "twin"), tolerance=0.0)
+    x, keys = images(40), Keys.of(0, range(40))
+    goal = Mislead(truth=(FIRST(x).argmax(1) + 1) % 4)
+    assert bool(defence.decide(x, keys).accepted.all())
+    assert bool(Bout(goal=goal, victim=defence, rejects=True, classes=4)(x, keys).reached.all())
+
+
 def painted(folder: Path, count: int, seed: int) -> Path:
     for row, (name, image) in enumerate(tiny.paint(count, seed)):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,11 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 
 
+TIE = 1e-3
+"""The least threshold that an attacker climbs. At a calibrated one of 0 agreement itself would be a
+tie with the rejection, and a tie counts for the defender: no success could be seen."""
+
+
 class Seen(NamedTuple):
     """What all models make of a batch.
 
@@ -152,7 +157,8 @@ class MultiShield(Defence):
         seen = self._ask(x)
         return Glimpse(
             features=seen.features[:, None], scores=seen.scores[:, None],
-            acceptance=(self.threshold - seen.gap)[:, None], opinions=seen.opinions[:, None],
+            acceptance=(max(self.threshold, TIE) - seen.gap)[:, None],
+            opinions=seen.opinions[:, None],
         )  # fmt: skip
 
     def _ask(self, x: Tensor) -> Seen:
