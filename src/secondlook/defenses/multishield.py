@@ -21,7 +21,6 @@ from secondlook.models.base import Model, evaluating
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
-
 TIE = 1e-3
 """The least threshold that an attacker climbs. At a calibrated one of 0 agreement itself would be a
 tie with the rejection, and a tie counts for the defender: no success could be seen."""
