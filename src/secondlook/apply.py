@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,10 @@ from secondlook.goals.illusion import AlignTo
 from secondlook.goals.targeted import WinVotes
 from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.progress import Tick
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
-Tick = Callable[[int, int, str], None]
 BATCH = 16
 ANYTHING_ELSE = "something else"
 

@@ -14,7 +14,6 @@ from secondlook.attacks.apgd_schedule import Schedule
 from secondlook.attacks.base import Attacked, Judged
 from secondlook.decision import Glimpse
 from secondlook.defenses.consensus import Consensus
-from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.goals.base import Ensemble
 from secondlook.goals.mislead import Bout, Mislead
@@ -30,40 +29,13 @@ from tests.analytic import (
     ReadOut,
     Slope,
     directions,
-    halving_eps,
     images,
-    worst_lead,
 )
+from tests.contests import Line, against, line
 
 KEYS = Keys.of(0, range(6))
 LINF = Threat(eps=8 / 255)
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
-
-
-def against(model: Classifier, truth: Tensor) -> Bout:
-    return Bout(
-        goal=Mislead(truth=truth), victim=Undefended(model=model), classes=len(model.classes)
-    )
-
-
-@dataclass(frozen=True)
-class Line:
-    """A linear victim whose images are all right, and the ball in which half are robust."""
-
-    bout: Bout
-    clean: Tensor
-    keys: Keys
-    threat: Threat
-    robust: Tensor
-
-
-def line(classes: int, norm: Norm, count: int = 60) -> Line:
-    weights, clean = directions(classes), images(count, 96, 160)
-    model = LinearClassifier(weights)
-    truth = model(clean).argmax(1)
-    threat = halving_eps(weights, clean, truth, norm)
-    robust = worst_lead(weights, clean, truth, threat) < 0
-    return Line(against(model, truth), clean, Keys.of(0, range(count)), threat, robust)
 
 
 def survivors(found: Attacked, on: Line) -> Tensor:
@@ -76,7 +48,7 @@ def survivors(found: Attacked, on: Line) -> Tensor:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("classes", [2, 3, 5, 12])
 def test_the_targeted_search_fools_whom_the_ball_allows(classes: int, norm: Norm) -> None:
-    on = line(classes, norm)
+    on = line(classes, norm, 60)
     found = APGD(steps=30, targets=9).search(on.bout, on.clean, on.threat, on.keys)
     on.threat.check(found.x, on.clean)
     left = survivors(found, on)
@@ -87,7 +59,7 @@ def test_the_targeted_search_fools_whom_the_ball_allows(classes: int, norm: Norm
 @pytest.mark.parametrize("loss", ["ce", "dlr", "cw"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_between_two_classes_every_loss_finds_the_optimum(norm: Norm, loss: str) -> None:
-    on = line(2, norm)
+    on = line(2, norm, 60)
     attack = APGD(steps=30, loss=loss)  # type: ignore[arg-type]
     left = survivors(attack.search(on.bout, on.clean, on.threat, on.keys), on)
     assert int((left != on.robust).sum()) <= 1
@@ -108,7 +80,7 @@ def test_a_step_that_is_too_long_is_halved() -> None:
 
 
 def test_restarts_and_steps_do_not_help_the_defender() -> None:
-    on = line(12, "linf")
+    on = line(12, "linf", 60)
     left = {}
     for key, attack in {
         "few": APGD(steps=5), "more": APGD(steps=30), "restarts": APGD(steps=5, restarts=4),

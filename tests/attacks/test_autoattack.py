@@ -14,49 +14,23 @@ from secondlook.attacks.autoattack import AutoAttack
 from secondlook.attacks.contest import View
 from secondlook.attacks.fab import FAB
 from secondlook.data.cifar import Cifar
-from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.goals.mislead import Bout, Mislead
+from secondlook.goals.mislead import Bout
 from secondlook.ledger import counting
 from secondlook.models.base import Classifier
 from secondlook.models.files import File
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
-from tests.analytic import LinearClassifier, directions, halving_eps, images, worst_lead
+from tests.analytic import LinearClassifier, directions, images, worst_lead
+from tests.contests import against, line
 
 SHORT = AutoAttack(steps=12, queries=20)
-
-
-def against(model: Classifier, truth: Tensor) -> Bout:
-    return Bout(
-        goal=Mislead(truth=truth), victim=Undefended(model=model), classes=len(model.classes)
-    )
-
-
-@dataclass(frozen=True)
-class Line:
-    """A linear victim whose images are all right, and the ball in which half are robust."""
-
-    bout: Bout
-    clean: Tensor
-    keys: Keys
-    threat: Threat
-    robust: Tensor
-
-
-def line(classes: int, norm: Norm, count: int = 40) -> Line:
-    weights, clean = directions(classes), images(count, 96, 160)
-    model = LinearClassifier(weights)
-    truth = model(clean).argmax(1)
-    threat = halving_eps(weights, clean, truth, norm)
-    robust = worst_lead(weights, clean, truth, threat) < 0
-    return Line(against(model, truth), clean, Keys.of(0, range(count)), threat, robust)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("classes", [2, 3, 5, 10, 101])
 def test_the_closed_form_is_met_for_any_number_of_classes(classes: int, norm: Norm) -> None:
-    on = line(classes, norm)
+    on = line(classes, norm, 40)
     found = SHORT.search(on.bout, on.clean, on.threat, on.keys)
     on.threat.check(found.x, on.clean)
     left = ~on.bout(found.x, on.keys).reached
@@ -69,14 +43,14 @@ def test_the_closed_form_is_met_for_any_number_of_classes(classes: int, norm: No
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_whoever_is_fooled_is_fooled_by_what_a_file_holds(norm: Norm) -> None:
-    on = line(5, norm)
+    on = line(5, norm, 40)
     found = SHORT(on.bout, on.clean, on.threat, on.keys)
     assert found.by is not None
     assert torch.equal(on.bout(found.x, on.keys).reached, found.by >= 0)
 
 
 def test_in_whole_levels_the_file_meets_the_closed_form_too() -> None:
-    on = line(5, "linf")
+    on = line(5, "linf", 40)
     threat = Threat(eps=round(on.threat.eps * 255) / 255)
     found = SHORT(on.bout, on.clean, threat, on.keys)
     weights = directions(5)
@@ -86,7 +60,7 @@ def test_in_whole_levels_the_file_meets_the_closed_form_too() -> None:
 
 
 def test_only_survivors_go_on_and_each_member_has_its_due() -> None:
-    on = line(10, "linf")
+    on = line(10, "linf", 40)
     with counting() as ledger:
         found = SHORT(on.bout, on.clean, on.threat, on.keys)
     first = APGD(steps=12)(on.bout, on.clean, on.threat, on.keys.fold("apgd-ce"))

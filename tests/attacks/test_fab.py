@@ -10,17 +10,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.fab_projection import reach
-from secondlook.decision import Glimpse
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.goals.mislead import Bout, Mislead
 from secondlook.ledger import counting
-from secondlook.models.base import Classifier
 from secondlook.models.logits import LogitClassifier
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
@@ -33,18 +31,12 @@ from tests.analytic import (
     global_generators,
     images,
 )
+from tests.contests import Hesitant, everything, held, veiled
 
 COUNT = 8
 KEYS = Keys.of(0, range(COUNT))
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 GOLDEN = "golden/apgd_linear101.safetensors"
-
-
-def against(model: Classifier, clean: Tensor) -> Bout:
-    return Bout(
-        goal=Mislead(truth=model(clean).argmax(1)), victim=Undefended(model=model),
-        classes=len(model.classes),
-    )  # fmt: skip
 
 
 def boundary(weights: Tensor, clean: Tensor, truth: Tensor, norm: Norm) -> Tensor:
@@ -75,7 +67,7 @@ def tightly(norm: Norm, eps: float = 0.01) -> Threat:
 def test_it_finds_the_nearest_boundary(classes: int, norm: Norm, targets: int) -> None:
     """In the clear of black and white, the lead over the length of its gradient in the dual."""
     clean, weights = images(COUNT, 120, 136), directions(classes)
-    bout = against(LinearClassifier(weights), clean)
+    bout = held(LinearClassifier(weights), clean)
     flat = weights.flatten(1)
     scores = clean.flatten(1) @ flat.T
     truth = bout.goal.truth
@@ -94,7 +86,7 @@ def test_it_finds_the_nearest_boundary(classes: int, norm: Norm, targets: int) -
 def test_it_finds_the_nearest_boundary_beside_black_and_white(norm: Norm) -> None:
     clean, weights = images(COUNT, 0, 256).round(), directions(5)
     clean[:, :, 1:] = images(COUNT)[:, :, 1:]
-    bout = against(LinearClassifier(weights), clean)
+    bout = held(LinearClassifier(weights), clean)
     found = FAB(steps=20, targets=9, early_exit=False).search(bout, clean, tightly(norm), KEYS).x
     assert bool(bout(found, KEYS).reached.all())
     assert float(found.min()) >= 0
@@ -109,7 +101,7 @@ def test_it_fools_where_the_ball_meets_the_boundary(
     norm: Norm, share: float, reached: bool
 ) -> None:
     clean, weights = images(COUNT), directions(5)
-    bout = against(LinearClassifier(weights), clean)
+    bout = held(LinearClassifier(weights), clean)
     for row, distance in enumerate(boundary(weights, clean, bout.goal.truth, norm).tolist()):
         one, rows = slice(row, row + 1), torch.tensor([row])
         threat = Threat(norm=norm, eps=share * distance)
@@ -126,7 +118,7 @@ def test_a_curved_boundary_is_followed() -> None:
         away = (x - 0.5).flatten(1).square().sum(1)
         return torch.stack([1 - away, away], 1)
 
-    bout = against(LogitClassifier("ball", scores, ("in", "out")), clean)
+    bout = held(LogitClassifier("ball", scores, ("in", "out")), clean)
     found = FAB(steps=50, early_exit=False).search(bout, clean, tightly("l2"), KEYS).x
     exact = 0.5**0.5 - (clean - 0.5).flatten(1).norm(dim=1)
     assert bool(bout(found, KEYS).reached.all())
@@ -159,7 +151,7 @@ def test_of_the_golden_points_exactly_those_survive_that_can(shared: Path, steps
 def test_what_fools_is_pushed_out_to_the_edge(norm: Norm) -> None:
     """A point just beyond the boundary would not survive the rounding to 8 bits."""
     clean, weights = images(COUNT, 120, 136), directions(3)
-    bout = against(LinearClassifier(weights), clean)
+    bout = held(LinearClassifier(weights), clean)
     distance = boundary(weights, clean, bout.goal.truth, norm)
     threat = Threat(norm=norm, eps=1.2 * float(distance.max()))
     found = FAB(steps=10, targets=2)
@@ -174,7 +166,7 @@ def test_what_fools_is_pushed_out_to_the_edge(norm: Norm) -> None:
 
 def test_a_narrow_miss_costs_the_line_search_alone() -> None:
     clean, steps = images(COUNT), 7
-    bout = against(LinearClassifier(directions(4)), clean)
+    bout = held(LinearClassifier(directions(4)), clean)
     with counting() as ledger:
         FAB(steps=steps, targets=3)(bout, clean, Threat(eps=1e-4), KEYS)
     assert ledger.forwards == COUNT * (3 * (steps + 1) + 3)
@@ -183,7 +175,7 @@ def test_a_narrow_miss_costs_the_line_search_alone() -> None:
 
 def test_each_class_costs_a_backward_without_targets() -> None:
     clean = images(COUNT)
-    bout = against(LinearClassifier(directions(4)), clean)
+    bout = held(LinearClassifier(directions(4)), clean)
     with counting() as ledger:
         FAB(steps=7)(bout, clean, Threat(eps=1e-4), KEYS)
     assert ledger.forwards == COUNT * (8 + 3)
@@ -193,7 +185,7 @@ def test_each_class_costs_a_backward_without_targets() -> None:
 @pytest.mark.parametrize("width", [0, 3])
 def test_whoever_is_fooled_by_one_step_costs_three_forwards(width: int) -> None:
     clean = images(COUNT)
-    bout = against(LinearClassifier(directions(2)), clean)
+    bout = held(LinearClassifier(directions(2)), clean)
     with counting() as ledger:
         found = FAB(targets=9, width=width)(bout, clean, Threat(eps=0.5), KEYS)
     assert bool(bout(found.x, KEYS).reached.all())
@@ -203,7 +195,7 @@ def test_whoever_is_fooled_by_one_step_costs_three_forwards(width: int) -> None:
 
 def test_whoever_is_wrong_already_costs_one_forward() -> None:
     clean = images(COUNT)
-    bout = against(LinearClassifier(directions(3)), clean)
+    bout = held(LinearClassifier(directions(3)), clean)
     wrong = replace(bout, goal=Mislead(truth=(bout.goal.truth + 1) % 3))
     with counting() as ledger:
         found = FAB(targets=9)(wrong, clean, Threat(eps=0.1), KEYS)
@@ -241,7 +233,7 @@ def test_the_targets_are_the_likeliest_other_classes_in_turn() -> None:
     weights.view(5, -1)[range(5), range(5)] = 1.0
     clean = torch.full((1, *SHAPE), 0.1)
     clean.view(-1)[:5] = torch.tensor([0.5, 0.9, 0.7, 0.2, 0.6])
-    watched = Watched(bout=against(LinearClassifier(weights), clean))
+    watched = Watched(bout=held(LinearClassifier(weights), clean))
     FAB(steps=1, targets=3).search(watched, clean, Threat(eps=1e-3), KEYS[:1])
     first = [watched.shown[2 * run + 1] - clean for run in range(3)]
     assert [move.flatten().argmax().item() for move in first] == [2, 4, 0]
@@ -250,7 +242,7 @@ def test_the_targets_are_the_likeliest_other_classes_in_turn() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_later_restarts_begin_at_random_points_of_each_sample(norm: Norm) -> None:
     clean, threat = images(COUNT), Threat(norm=norm, eps=0.002)
-    watched = Watched(bout=against(LinearClassifier(directions(3)), clean))
+    watched = Watched(bout=held(LinearClassifier(directions(3)), clean))
     FAB(steps=2, restarts=3).search(watched, clean, threat, KEYS)
     starts = [threat.size(watched.shown[run * 3] - clean) for run in range(3)]
     assert not bool(starts[0].any())
@@ -263,20 +255,6 @@ def test_later_restarts_begin_at_random_points_of_each_sample(norm: Norm) -> Non
 # --- victims that reject, and victims that draw ------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hesitant:
-    """A linear model of two classes that rejects where they are less than 0.1 apart."""
-
-    model: LinearClassifier
-    modules: tuple[nn.Module, ...] = ()
-
-    def glimpse(self, x: Tensor, keys: Keys, draws: int = 1, gradient: str = "full") -> Glimpse:
-        features = self.model.features(x)[:, None]
-        scores = self.model.scores(features)
-        apart = (scores[..., 1] - scores[..., 0]).abs()
-        return Glimpse(features=features, scores=scores, acceptance=5 * (apart - 0.1))
-
-
 @pytest.mark.parametrize("targets", [0, 9])
 def test_the_other_side_of_the_boundary_is_where_the_answer_is_accepted(targets: int) -> None:
     weights = torch.zeros(2, *SHAPE)
@@ -284,19 +262,15 @@ def test_the_other_side_of_the_boundary_is_where_the_answer_is_accepted(targets:
     clean = torch.full((1, *SHAPE), 0.45)
     clean[0, 0, 0, 0] = 0.65
     model, goal = LinearClassifier(weights), Mislead(truth=torch.tensor([0]))
-    bout = Bout(goal=goal, victim=Hesitant(model=model), rejects=True, classes=2)
+    bout = Bout(
+        goal=goal, victim=Hesitant(model=model, least=0.1, weight=5), rejects=True, classes=2
+    )
     free = Bout(goal=goal, victim=Undefended(model=model), classes=2)
     attack = FAB(steps=20, targets=targets, early_exit=False)
     for against, move in ((free, 0.1), (bout, 0.15)):
         found = attack.search(against, clean, tightly("l2"), KEYS[:1]).x
         assert bool(against(found, KEYS[:1]).reached)
         assert (found - clean)[0, 0, 0, :2].tolist() == pytest.approx([-move, move], rel=1e-3)
-
-
-def dimmed(clean: Tensor, draws: int) -> Bout:
-    model = LinearClassifier(directions(4))
-    bout = against(model, clean)
-    return replace(bout, victim=Consensus(model=model, purifier=Dimmer()), draws=draws)
 
 
 def test_every_draw_must_be_fooled() -> None:
@@ -311,7 +285,7 @@ def test_every_draw_must_be_fooled() -> None:
 
     model = Offset(weights)
     victim = Consensus(model=model, purifier=Dimmer())
-    bout = replace(against(model, clean), victim=victim, draws=8)
+    bout = replace(held(model, clean), victim=victim, draws=8)
     found = FAB(steps=30, targets=3)(bout, clean, Threat(norm="l2", eps=1.5), KEYS).x
     many = replace(bout, draws=64)
     truth = bout.goal.truth[:, None]
@@ -320,13 +294,6 @@ def test_every_draw_must_be_fooled() -> None:
 
 
 # --- invariances -------------------------------------------------------------------------------
-
-
-def everything(attack: FAB, bout: Bout, clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
-    """What comes out, and the trace, in one row for each sample."""
-    found = attack(bout, clean, threat, keys)
-    columns = [getattr(found.trace, name)[:, None] for name in vars(found.trace)]
-    return torch.cat([found.x.flatten(1), *columns], 1)
 
 
 CASES: Sequence[tuple[FAB, int]] = (
@@ -340,7 +307,7 @@ CASES: Sequence[tuple[FAB, int]] = (
 @pytest.mark.parametrize(("attack", "draws"), CASES)
 def test_a_sample_does_not_feel_the_others(attack: FAB, draws: int, norm: Norm) -> None:
     clean = images(COUNT)
-    bout = dimmed(clean, draws)
+    bout = veiled(clean, Dimmer(), draws)
     free = replace(attack, early_exit=False).search(bout, clean, tightly(norm), KEYS).x
     sizes = tightly(norm).size(free - clean)
     threat = Threat(norm=norm, eps=float(sizes.median()) * 1.01)
@@ -363,7 +330,7 @@ def same(left: Tensor, right: Tensor) -> bool:
 
 def test_no_global_generator_is_touched() -> None:
     clean, before = images(COUNT), global_generators()
-    FAB(steps=3, restarts=2, targets=1)(dimmed(clean, 2), clean, Threat(), KEYS)
+    FAB(steps=3, restarts=2, targets=1)(veiled(clean, Dimmer(), 2), clean, Threat(), KEYS)
     assert global_generators() == before
 
 
@@ -372,7 +339,7 @@ def test_no_global_generator_is_touched() -> None:
 
 def test_the_trace_rises_to_the_boundary() -> None:
     clean = images(COUNT)
-    bout = against(LinearClassifier(directions(4)), clean)
+    bout = held(LinearClassifier(directions(4)), clean)
     trace = FAB(steps=9, targets=2)(bout, clean, Threat(eps=1e-4), KEYS).trace
     assert torch.equal(trace.first_loss, bout(clean, KEYS).loss)
     assert bool((trace.last_loss > trace.first_loss).all())
@@ -391,7 +358,7 @@ def test_dead_gradients_are_told_and_move_nothing(slope: float, zero: float, bad
                 x.register_hook(lambda gradient: gradient * slope)
             return super().features(x)
 
-    bout = against(Masked(directions(3)), clean)
+    bout = held(Masked(directions(3)), clean)
     found = FAB(steps=4, targets=1)(bout, clean, Threat(), KEYS)
     assert torch.equal(found.x, clean)
     assert found.trace.zero_gradient.tolist() == [zero] * COUNT
@@ -401,7 +368,7 @@ def test_dead_gradients_are_told_and_move_nothing(slope: float, zero: float, bad
 def test_a_victim_without_a_gradient_is_a_masked_one() -> None:
     clean = images(COUNT)
     table = LogitClassifier("steps", lambda x: x.detach().flatten(1)[:, :3] * 5, ("a", "b", "c"))
-    trace = FAB(steps=2)(against(table, clean), clean, Threat(), KEYS).trace
+    trace = FAB(steps=2)(held(table, clean), clean, Threat(), KEYS).trace
     assert trace.zero_gradient.tolist() == [1.0] * COUNT
 
 

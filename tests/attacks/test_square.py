@@ -16,7 +16,6 @@ from secondlook.attacks.base import Judged
 from secondlook.attacks.square import Square
 from secondlook.attacks.square_patterns import Painter, Stripes, shares
 from secondlook.attacks.square_pyramids import Pyramids, pyramids
-from secondlook.decision import Glimpse
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
@@ -24,7 +23,6 @@ from secondlook.goals.base import Aim
 from secondlook.goals.illusion import AlignTo
 from secondlook.goals.mislead import Bout, Mislead
 from secondlook.ledger import counting
-from secondlook.models.base import Classifier
 from secondlook.models.logits import LogitClassifier
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
@@ -39,6 +37,7 @@ from tests.analytic import (
     global_generators,
     images,
 )
+from tests.contests import Hesitant, everything, held, veiled
 
 COUNT = 8
 KEYS = Keys.of(0, range(COUNT))
@@ -46,13 +45,6 @@ LINF = Threat(eps=8 / 255)
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 EPS = {"linf": 8 / 255, "l2": 0.5}
 GOLDEN = "golden/apgd_linear101.safetensors"
-
-
-def against(model: Classifier, clean: Tensor) -> Bout:
-    return Bout(
-        goal=Mislead(truth=model(clean).argmax(1)), victim=Undefended(model=model),
-        classes=len(model.classes),
-    )  # fmt: skip
 
 
 # --- the patterns ------------------------------------------------------------------------------
@@ -177,7 +169,7 @@ def test_in_l2_it_comes_near_the_best_direction() -> None:
 @pytest.mark.parametrize("classes", [2, 3, 5, 10, 101])
 def test_any_number_of_classes_is_fooled(classes: int, norm: Norm, loss: Any) -> None:
     clean = images(COUNT, 120, 136)
-    bout = against(LinearClassifier(directions(classes)), clean)
+    bout = held(LinearClassifier(directions(classes)), clean)
     threat = Threat(norm=norm, eps={"linf": 0.25, "l2": 1.5}[norm])
     found = Square(queries=100, loss=loss)(bout, clean, threat, KEYS)
     assert bool(bout(found.x, KEYS).reached.all())
@@ -250,7 +242,7 @@ def test_no_gradient_is_asked_for(norm: Norm) -> None:
 def test_a_survivor_costs_its_queries(restarts: int, width: int) -> None:
     clean = images(COUNT)
     attack = Square(queries=9, restarts=restarts, width=width)
-    bout = against(LinearClassifier(directions(3)), clean)
+    bout = held(LinearClassifier(directions(3)), clean)
     with counting() as ledger:
         found = attack(bout, clean, Threat(eps=1e-4), KEYS)
     assert (ledger.forwards, ledger.backwards) == (COUNT * (1 + 9 * restarts), 0)
@@ -264,7 +256,7 @@ def test_whoever_is_fooled_by_the_start_costs_two_forwards(width: int) -> None:
     up = LogitClassifier(
         "bright", lambda x: torch.stack([x[:, 0, 0, 0] * 0, x.amax((1, 2, 3)) - 0.7], 1), ("a", "b")
     )
-    bout = against(up, clean)
+    bout = held(up, clean)
     with counting() as ledger:
         found = Square(width=width)(bout, clean, Threat(eps=0.5), KEYS)
     assert bool((found.x.amax((1, 2, 3)) > 0.7).all())
@@ -273,7 +265,7 @@ def test_whoever_is_fooled_by_the_start_costs_two_forwards(width: int) -> None:
 
 def test_whoever_is_wrong_already_costs_one_forward() -> None:
     clean = images(COUNT)
-    bout = against(LinearClassifier(directions(3)), clean)
+    bout = held(LinearClassifier(directions(3)), clean)
     wrong = replace(bout, goal=Mislead(truth=(bout.goal.truth + 1) % 3))
     with counting() as ledger:
         found = Square()(wrong, clean, Threat(eps=0.1), KEYS)
@@ -285,7 +277,7 @@ def test_whoever_is_wrong_already_costs_one_forward() -> None:
 def test_whoever_leaves_fools_in_8_bits_too(norm: Norm) -> None:
     """The ball ends between two levels, so that what lies at its edge is rounded inwards."""
     clean = images(COUNT, 120, 136)
-    bout, threat = against(LinearClassifier(directions(2)), clean), Threat(norm=norm, eps=0.2515)
+    bout, threat = held(LinearClassifier(directions(2)), clean), Threat(norm=norm, eps=0.2515)
     threat = threat if norm == "linf" else Threat(norm="l2", eps=1.2)
     found = Square(queries=300)(bout, clean, threat, KEYS)
     left = found.trace.steps < 301
@@ -308,7 +300,7 @@ def test_the_loss_only_rises_and_the_trace_tells_it() -> None:
 
 def test_without_early_exit_the_lead_goes_on_rising() -> None:
     clean = images(COUNT, 120, 136)
-    bout, threat = against(LinearClassifier(directions(3)), clean), Threat(eps=0.2)
+    bout, threat = held(LinearClassifier(directions(3)), clean), Threat(eps=0.2)
     early = Square(queries=300)(bout, clean, threat, KEYS).x
     late = Square(queries=300, early_exit=False)(bout, clean, threat, KEYS).x
     assert bool(bout(early, KEYS).reached.all())
@@ -329,37 +321,17 @@ def test_of_several_restarts_the_best_is_kept() -> None:
 # --- victims that reject, and victims that draw ------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hesitant:
-    """A linear model of two classes that rejects where they are less than 1 apart."""
-
-    model: LinearClassifier
-    modules: tuple[nn.Module, ...] = ()
-
-    def glimpse(self, x: Tensor, keys: Keys, draws: int = 1, gradient: str = "full") -> Glimpse:
-        features = self.model.features(x)[:, None]
-        scores = self.model.scores(features)
-        apart = (scores[..., 1] - scores[..., 0]).abs()
-        return Glimpse(features=features, scores=scores, acceptance=apart - 1)
-
-
 def test_a_rejected_answer_is_no_success() -> None:
     clean = images(COUNT, 120, 136)
-    free = against(LinearClassifier(directions(2)), clean)
+    free = held(LinearClassifier(directions(2)), clean)
     model = free.victim.model
-    bout = replace(free, victim=Hesitant(model=model), rejects=True)
+    bout = replace(free, victim=Hesitant(model=model, least=1), rejects=True)
     threat = Threat(eps=0.25)
     careless = Square(queries=200)(free, clean, threat, KEYS).x
     found = Square(queries=200)(bout, clean, threat, KEYS).x
     assert bool(free(careless, KEYS).reached.all())
     assert not bool(bout(careless, KEYS).reached.all())
     assert bool(bout(found, KEYS).reached.all())
-
-
-def dimmed(clean: Tensor, draws: int) -> Bout:
-    model = LinearClassifier(directions(4))
-    victim = Consensus(model=model, purifier=Dimmer())
-    return replace(against(model, clean), victim=victim, draws=draws)
 
 
 class Offset(LinearClassifier):
@@ -372,20 +344,13 @@ class Offset(LinearClassifier):
 def test_every_draw_must_be_fooled() -> None:
     clean, model = images(COUNT), Offset(directions(4))
     victim = Consensus(model=model, purifier=Dimmer())
-    bout = replace(against(model, clean), victim=victim, draws=8)
+    bout = replace(held(model, clean), victim=victim, draws=8)
     found = Square(queries=300)(bout, clean, Threat(eps=0.25), KEYS).x
     chosen = replace(bout, draws=64).look(found, KEYS.fold("fresh")).scores.argmax(2)
     assert float((chosen != bout.goal.truth[:, None]).float().mean()) > 0.9
 
 
 # --- invariances -------------------------------------------------------------------------------
-
-
-def everything(attack: Square, bout: Bout, clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
-    """What comes out, and the trace, in one row for each sample."""
-    found = attack(bout, clean, threat, keys)
-    columns = [getattr(found.trace, name)[:, None] for name in vars(found.trace)]
-    return torch.cat([found.x.flatten(1), *columns], 1)
 
 
 @pytest.mark.parametrize(("restarts", "draws"), [(1, 1), (2, 1), (1, 3)])
@@ -396,7 +361,7 @@ def test_a_sample_does_not_feel_the_others(
     """Its queries go over several blocks of draws, and others leave before."""
     monkeypatch.setattr(square_search, "BLOCK", 16)
     clean = images(COUNT)
-    bout, attack = dimmed(clean, draws), Square(queries=40, restarts=restarts)
+    bout, attack = veiled(clean, Dimmer(), draws), Square(queries=40, restarts=restarts)
     threat = Threat(norm=norm, eps={"linf": 0.06, "l2": 0.3}[norm])
     together = everything(attack, bout, clean, threat, KEYS)
     steps = together[:, -1]
@@ -416,7 +381,7 @@ def test_no_global_generator_is_touched() -> None:
     clean, before = images(COUNT), global_generators()
     for norm in NORMS:
         threat = Threat(norm=norm, eps=EPS[norm])
-        Square(queries=5, restarts=2)(dimmed(clean, 2), clean, threat, KEYS)
+        Square(queries=5, restarts=2)(veiled(clean, Dimmer(), 2), clean, threat, KEYS)
     assert global_generators() == before
 
 
@@ -444,4 +409,4 @@ def test_an_objective_without_classes_needs_its_own_loss() -> None:
 def test_there_are_no_squares_in_l1() -> None:
     with pytest.raises(InvalidInput, match="linf"):
         clean = images(COUNT)
-        Square()(dimmed(clean, 1), clean, Threat(norm="l1", eps=4), KEYS)
+        Square()(veiled(clean, Dimmer(), 1), clean, Threat(norm="l1", eps=4), KEYS)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from secondlook import data
-from secondlook.data.bundle import DEVIATION, MEAN, Bundle
+from secondlook.data.bundle import Bundle
 from secondlook.errors import InvalidInput
+from secondlook.models.photographs import DEVIATION, MEAN
 
 RNG = np.random.default_rng(0)
 CLEAN = RNG.integers(20, 236, (3, 3, 8, 8)) / 255

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from secondlook.audit.finish import finish, merge
 from secondlook.audit.plan import plan
-from secondlook.audit.run import Shard, Tick, execute
+from secondlook.audit.run import Shard, execute
 from secondlook.audit.schema import Audit
 from secondlook.audit.store import read_json
 from secondlook.audit.study import Study, parse, read
+from secondlook.progress import Tick
 
 
 def _silent(done: int, of: int, what: str) -> None:

@@ -21,9 +21,8 @@ from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
+from secondlook.progress import Tick
 from secondlook.tasks.zeroshot import Batch
-
-Tick = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-Tick = Callable[[int, int, str], None]
+from secondlook.progress import Tick
 
 
 @contextmanager

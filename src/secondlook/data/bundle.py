@@ -14,15 +14,13 @@ from torch import Tensor
 from secondlook.data import images
 from secondlook.data.base import Samples, Source
 from secondlook.errors import InvalidInput
+from secondlook.models.photographs import DEVIATION, MEAN
 from secondlook.registry import digest
 
 Array = NDArray[Any]
 
 PROVENANCE: Final = "imported adversarial images: their attack is unknown, their threat unchecked"
 
-# The mean and deviation of CLIP's pixels.
-MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION: Final = (0.26862954, 0.26130258, 0.27577711)
 _ROUNDING: Final = 1e-4
 
 

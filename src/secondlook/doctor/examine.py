@@ -24,8 +24,7 @@ from secondlook.doctor.outcome import Outcome, failed, skipped
 from secondlook.doctor.patient import Kind, Patient
 from secondlook.doctor.schema import Examination, Finding
 from secondlook.models.base import evaluating
-
-Tick = Callable[[int, int, str], None]
+from secondlook.progress import Tick
 
 
 class Check(NamedTuple):

@@ -13,9 +13,8 @@ from secondlook.doctor.accuracy import hits
 from secondlook.doctor.outcome import Outcome, failed, passed, skipped, warned
 from secondlook.doctor.patient import Patient, distances
 from secondlook.models.base import Model
+from secondlook.models.photographs import DEVIATION, MEAN
 
-# CLIP's own, and within a few hundredths those of ImageNet.
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CONSTANT, _TIMES, _CHANCE = 1e-3, 5.0, 0.01
 _INSIDE = "subtract the mean and divide by the standard deviation inside the model, after see()"
 
@@ -92,7 +91,7 @@ def _unlabelled(patient: Patient) -> Outcome:
 
 def normalised(x: Tensor) -> Tensor:
     """Pixels ``[B, 3, H, W]`` less CLIP's mean, over its standard deviation."""
-    mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+    mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
     return (x - mean) / std
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -11,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from secondlook.progress import Tick
 from secondlook.scenes.dataset import Batch, batch
 from secondlook.scenes.sampling import Split
 from secondlook.scenes.tokenizer import Tokenizer
 
 _CHUNK = 500
-Tick = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secondlook.scenes.training.images import Tick
+from secondlook.progress import Tick
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.data.base import Source
+from secondlook.progress import Tick
 from secondlook.scenes.networks.photos import PHOTO_SIDE, PhotoNetwork
-from secondlook.scenes.training.images import Tick
 from secondlook.scenes.training.loop import Loss
 from secondlook.scenes.training.objectives import fast
 from secondlook.scenes.training.photo_captions import captions

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from secondlook.scenes.training.images import Tick, load
+from secondlook.progress import Tick
+from secondlook.scenes.training.images import load
 from secondlook.scenes.training.loop import Training
 from secondlook.scenes.training.measure import figures
 from secondlook.scenes.training.recipes import class_prompts, recipe_of

@@ -10,8 +10,8 @@ import torch
 
 from secondlook.data import load as open_source
 from secondlook.errors import InvalidInput
+from secondlook.progress import Tick
 from secondlook.scenes.networks.photos import PhotoNetwork
-from secondlook.scenes.training.images import Tick
 from secondlook.scenes.training.loop import Recipe, Training
 from secondlook.scenes.training.photo_captions import captions, vocabulary
 from secondlook.scenes.training.photos import PhotoSet, figures, load, naming
