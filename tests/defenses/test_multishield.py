@@ -392,7 +392,7 @@ def test_what_a_user_may_set() -> None:
     assert registry.describe(built) == {
         "name": "multishield", "opinions": "python:tests.tiny:other", "prompt": "",
         "labels": {"red": "blue"}, "tolerance": 0.2, "rule": "any", "false_rejection": 0.0,
-        "calibrate_on": "scenes:val", "calibrate_samples": 1000,
+        "calibrate_on": "scenes:calibration", "calibrate_samples": 1000,
     }  # fmt: skip
 
 

@@ -40,7 +40,9 @@ def test_bad_names_and_rows() -> None:
         data.load("scenes:test").read([], None)
     with pytest.raises(IndexError):
         data.load("scenes:test", n=3).read([3], None)
-    assert set(data.listed("scenes")) == {"test", "val", "train", "shifted"}
+    assert set(data.listed("scenes")) == {
+        "test", "val", "train", "calibration", "shifted"
+    }  # fmt: skip
 
 
 def test_shifted_scenes_are_the_same_scenes_seen_otherwise() -> None:

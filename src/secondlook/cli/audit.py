@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from secondlook.audit.run import Shard
     from secondlook.audit.schema import Audit
     from secondlook.audit.study import Study
+
+_PIPED = 120
+"""Columns of a table that goes to a file or another program."""
 
 Name = Annotated[str, typer.Argument(help="A study by name (see `studies`), or a TOML file.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/STUDY.")]
@@ -90,7 +94,8 @@ def _show(result: Audit, folder: Path) -> None:
 
     from secondlook.audit.report.console import render
 
-    console = Console()
+    unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(width=_PIPED if unknown else None)
     render(result, console)
     places = f"\n{folder / 'report.html'}  {folder / 'audit.json'}"
     console.print(places, style="dim", markup=False, emoji=False)

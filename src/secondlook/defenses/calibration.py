@@ -94,5 +94,5 @@ def refuse_evaluated(calibration: Source, evaluated: Source) -> None:
     if shared:
         raise InvalidInput(
             f"{len(shared)} images that are evaluated are also calibrated on, {shared[0]} is one; "
-            "calibrate on data of its own, calibrate_on = 'scenes:val'"
+            "calibrate on data of its own, calibrate_on = 'scenes:calibration'"
         )

@@ -79,7 +79,7 @@ class MultiShield(Defence):
     tolerance: float = 0.001
     rule: Quorum = "any"
     false_rejection: float = 0.0
-    calibrate_on: str = "scenes:val"
+    calibrate_on: str = "scenes:calibration"
     calibrate_samples: int = 1000
 
     def __post_init__(self) -> None:

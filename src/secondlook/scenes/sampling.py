@@ -30,10 +30,13 @@ from secondlook.scenes.world import (
     Thing,
 )
 
-Split = Literal["train", "val", "test"]
+Share = Literal["train", "val", "test"]
+"""A part of the plans; no two share one."""
+SHARES: Final[tuple[Share, ...]] = get_args(Share)
+Split = Literal["train", "val", "test", "calibration"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
-_SHARES: Final = 10
+_TENTHS: Final = 10
 _FIRST_HELD_OUT: Final = 8
 _COUNTS: Final = (1, 2, 2, 2, 3, 3)
 _JITTER: Final = 1.8
@@ -64,16 +67,18 @@ class Plan(NamedTuple):
     pattern: Pattern
 
 
-def split_of(plan: Plan) -> Split:
-    """The one split in which a plan may appear: eight tenths train, one val, one test."""
-    share = zlib.crc32(repr([tuple(plan.things), *plan[1:]]).encode()) % _SHARES
-    return SPLITS[max(0, share - _FIRST_HELD_OUT + 1)]
+def share_of(plan: Plan) -> Share:
+    """The one share to which a plan belongs: eight tenths train, one val, one test."""
+    tenth = zlib.crc32(repr([tuple(plan.things), *plan[1:]]).encode()) % _TENTHS
+    return SHARES[max(0, tenth - _FIRST_HELD_OUT + 1)]
 
 
 def sample(seed: int, split: Split, index: int) -> Scene:
     """Draw one scene; the same three arguments always give the same scene.
 
-    Plans are drawn until one falls in the split, so no two splits ever share a plan.
+    Plans are drawn until one falls in the split's share, so train, val and test never have one in
+    common. Calibration draws from the share of test: its scenes are others, and exchangeable with
+    those that are reported on, which is all that a conformal guarantee asks.
 
     Args:
         seed: Names the world, at least 0.
@@ -92,7 +97,8 @@ def sample(seed: int, split: Split, index: int) -> Scene:
     if min(seed, index) < 0:
         raise InvalidInput(f"seed={seed}, index={index} must both be 0 or more; count from 0")
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    return _realise(rng, next(plan for plan in _plans(rng) if split_of(plan) == split))
+    share = "test" if split == "calibration" else split
+    return _realise(rng, next(plan for plan in _plans(rng) if share_of(plan) == share))
 
 
 def plan_of(scene: Scene) -> Plan:

@@ -45,12 +45,19 @@ def _table(block: Block, roomy: bool) -> Table:
     )  # fmt: skip
     table.add_column("defence\n  attacker", overflow="fold", ratio=1)
     headers = [title(metric).replace(" ", "\n", 1) + ", %" for metric in _metrics(block, roomy)]
-    for header in [*headers, "n", *(["forw./\nimage"] if roomy else []), "over-\nhead"]:
+    for header in [*headers, "n", *_costs(block, roomy)]:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("health", no_wrap=True)
     for group in block.groups:
-        _add(table, group, _metrics(block, roomy), roomy)
+        _add(table, group, block, roomy)
     return table
+
+
+def _costs(block: Block, roomy: bool) -> tuple[str, ...]:
+    """Headers of what a defence costs; three outcomes leave no room for them below 100 columns."""
+    if roomy:
+        return ("forw./\nimage", "over-\nhead")
+    return () if block.goal == "untargeted" else ("over-\nhead",)
 
 
 def _metrics(block: Block, roomy: bool) -> tuple[str, ...]:
@@ -59,27 +66,30 @@ def _metrics(block: Block, roomy: bool) -> tuple[str, ...]:
     return (first, second, third) if roomy or block.goal == "untargeted" else (first, third)
 
 
-def _add(table: Table, group: Group, metrics: tuple[str, ...], roomy: bool) -> None:
+def _add(table: Table, group: Group, block: Block, roomy: bool) -> None:
+    metrics, costs = _metrics(block, roomy), len(_costs(block, roomy))
     lost = " (withheld)" if group.withheld else ""
     table.add_row(Text(group.name + lost, style="bold red" if lost else "bold"))
     for i, row in enumerate(group.rows):
         cell = row.cell
-        forwards = [Text(f"{cell.ledger.forwards / cell.n:.1f}" if cell.n else NOTHING)]
+        forwards = Text(f"{cell.ledger.forwards / cell.n:.1f}" if cell.n else NOTHING)
+        spent = [forwards, Text(times(cell.ledger.overhead))]
         table.add_row(
             Padding(Text(row.name, style=_KNOWLEDGE.get(cell.knowledge, "")), (0, 0, 0, 2)),
-            *(_figure(row, metric) for metric in metrics), Text(str(cell.n)),
-            *(forwards if roomy else []), Text(times(cell.ledger.overhead)), _health(row),
+            *(_figure(row, metric, roomy) for metric in metrics), Text(str(cell.n)),
+            *spent[len(spent) - costs :], _health(row),
             end_section=i == len(group.rows) - 1,
         )  # fmt: skip
 
 
-def _figure(row: Row, metric: str) -> Text:
+def _figure(row: Row, metric: str, roomy: bool) -> Text:
     if metric not in row.cell.metrics:
         return Text(NOTHING, style="dim")
     figure, n = row.cell.metrics[metric], row.cell.n
     style = "strike" if row.status == "fail" else ""
     value = percent(figure.value, n).removesuffix(" %")
-    return Text.assemble((value, style), (f" {ends(figure, n)}", "dim"))
+    interval = ends(figure, n if roomy else 0)
+    return Text.assemble((value, style), (f" {interval}", "dim"))
 
 
 def _health(row: Row) -> Text:
