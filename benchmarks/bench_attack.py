@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.replay import Spent
 from secondlook.attacks.base import Judged
 from secondlook.attacks.illusion import Illusion
 from secondlook.defenses.undefended import Undefended
@@ -31,20 +31,6 @@ from secondlook.scenes.world import SIDE
 from secondlook.threat import Threat
 
 TARGET = 1.05
-
-
-class Spent(NamedTuple):
-    """Seconds of the processor, which other programs do not touch, and of the wall."""
-
-    processor: float
-    wall: float
-
-    @staticmethod
-    def now() -> Spent:
-        return Spent(time.process_time(), time.perf_counter())
-
-    def since(self, start: Spent) -> Spent:
-        return Spent(self.processor - start.processor, self.wall - start.wall)
 
 
 class BareLoop:

@@ -19,41 +19,29 @@ from secondlook.attacks.contest import View
 from secondlook.defenses.undefended import Undefended
 from secondlook.goals.mislead import Bout, Mislead
 from secondlook.ledger import counting
-from secondlook.models.base import Classifier
+from secondlook.models.logits import LogitClassifier
 from secondlook.randomness import Keys
 from secondlook.threat import LEVELS, Threat
 
 CLASSES, SIDE = 10, 32
 
 
-class SmallNetwork(Classifier):
-    """Three convolutions with random weights, and ten classes."""
-
-    name = "bench:small"
-    classes = tuple(f"class {k}" for k in range(CLASSES))
-
-    def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        for inside, outside, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 2)):
-            layers += [nn.Conv2d(inside, outside, 3, stride, padding=1), nn.ReLU()]
-        layers += [nn.Flatten(), nn.Linear(64 * (SIDE // 4) ** 2, CLASSES)]
-        self.network = nn.Sequential(*layers).eval().requires_grad_(False)
-        keys = Keys.of(0, range(len(layers)))
-        for row, layer in enumerate(layers):
-            weight = getattr(layer, "weight", None)
-            if weight is not None:
-                draws = keys[row : row + 1].normal(weight.shape)[0]
-                weight.copy_(draws * (2 / weight[0].numel()) ** 0.5)
-        self.modules = (self.network,)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Scores are the features."""
-        out: Tensor = self.network(self.see(x))
-        return out
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Themselves."""
-        return features
+def small_cnn() -> LogitClassifier:
+    """Four convolutions and two layers (after Carlini & Wagner 2017), with fixed random weights."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(64 * (SIDE // 4) ** 2, 200), nn.ReLU(), nn.Linear(200, CLASSES),
+    )  # fmt: skip
+    for index, weight in enumerate(network.parameters()):
+        width = weight[0].numel()
+        drawn = Keys.of(0, [index]).normal(tuple(weight.shape))[0] * (2 / width) ** 0.5
+        weight.data.copy_(drawn if weight.dim() > 1 else torch.zeros_like(weight))
+    network.eval().requires_grad_(False)
+    names = tuple(f"class {k}" for k in range(CLASSES))
+    return LogitClassifier("bench:cnn", network, names, modules=(network,))
 
 
 class Spent(NamedTuple):
@@ -146,17 +134,18 @@ class Result(NamedTuple):
 
 def race(attack: Attack, threat: Threat, batch: int) -> Result:
     """One attack on images of noise, with the replay beside it."""
-    model, keys = SmallNetwork(), Keys.of(0, range(batch))
+    model, keys = small_cnn(), Keys.of(0, range(batch))
+    (network,) = model.modules
     clean = (keys.uniform((3, SIDE, SIDE)) * LEVELS).round() / LEVELS
-    truth = model.network(clean).argmax(1)
-    replay = Replay(model.network)
+    truth = network(clean).argmax(1)
+    replay = Replay(network)
     bout = Bout(goal=Mislead(truth=truth), victim=Undefended(model=model), classes=CLASSES)
     start = Spent.now()
     with counting() as ledger:
         found = attack(Beside(bout=bout, replay=replay), clean, threat, keys)
     both = Spent.now().since(start)
     bare = Spent(*(sum(column) for column in zip(*replay.turns, strict=True)))
-    left = (model.network(found.x).argmax(1) == truth).float().mean()
+    left = (network(found.x).argmax(1) == truth).float().mean()
     passes = (ledger.forwards / batch, ledger.backwards / batch)
     return Result(both.since(bare), bare, *passes, float(left))
 
