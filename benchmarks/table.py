@@ -13,6 +13,7 @@ from secondlook.audit.schema import Audit, Cell, Metric
 SHOWN = {
     "targeted": ("target_top1", "target_top5", "original_top1"),
     "untargeted": ("correct", "wrong", "rejected"),
+    "retrieval": ("image_to_text_r1", "text_to_image_r1", "mean_recall"),
 }
 HIDDEN = {"name", "label", "purifier"}
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.attacks.base import Attack
+from secondlook.attacks.roomy import attacked
 from secondlook.audit.store import write_atomic
 from secondlook.data import images
 from secondlook.defenses.undefended import Undefended
@@ -28,6 +29,7 @@ from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
 BATCH = 16
+CPU = torch.device("cpu")
 ANYTHING_ELSE = "something else"
 
 
@@ -92,7 +94,7 @@ def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tu
 
 def attack_folder(
     folder: Path, out: Path, *, model: Embedder | Classifier, attack: Attack, threat: Threat,
-    target: str, others: Sequence[str], seed: int, tick: Tick,
+    target: str, others: Sequence[str], seed: int, tick: Tick, device: torch.device = CPU,
 ) -> list[Written]:  # fmt: skip
     """Writes an adversarial PNG of each image, and ``provenance.json`` beside them.
 
@@ -102,12 +104,14 @@ def attack_folder(
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
     """
     files, judge = images.find(folder), victim(model, target, others)
+    judge.to(device)
     place, names = judge.classes.index(target), named(files)
     _ready(out, folder)
     written: list[Written] = []
     for start, clean in _batches(files, judge.size):
         tick(start, len(files), files[start].name)
         keys = Keys.of(seed, names[start : start + len(clean)])
+        clean = clean.to(device)
         x = _attacked(judge, clean, place, attack, threat, keys)
         written += _write(judge, clean, x, place, names[start:], files[start:], out)
     tick(len(files), len(files), "done")
@@ -119,13 +123,13 @@ def attack_folder(
 def _attacked(
     judge: Classifier, clean: Tensor, place: int, attack: Attack, threat: Threat, keys: Keys
 ) -> Tensor:
-    classes = torch.full((len(clean),), place)
+    classes = torch.full((len(clean),), place, device=clean.device)
     vectors = judge.aim(classes)
     goal: Goal = WinVotes(classes=classes)
     if vectors is not None:
         goal = AlignTo(vectors=vectors, classes=classes)
     aim = Aim(goal=goal, victim=Undefended(model=judge))
-    return attack(aim, clean, threat, keys).x
+    return attacked(attack, aim, clean, threat, keys).x
 
 
 def _write(
@@ -136,7 +140,7 @@ def _write(
     before, after = bare.decide(clean, keys).scores[:, place], bare.decide(x, keys).scores
     rows = []
     for row, image in enumerate(x):
-        images.write_png(out / names[row], image)
+        images.write_png(out / names[row], image.cpu())
         reached = int(after[row].argmax()) == place
         rows.append(
             Written(
@@ -148,8 +152,9 @@ def _write(
 
 
 def purify_folder(
-    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick
-) -> list[Path]:
+    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick,
+    device: torch.device = CPU,
+) -> list[Path]:  # fmt: skip
     """Writes ``samples`` reconstructions of each image, each at the image's own size.
 
     Raises:
@@ -160,11 +165,12 @@ def purify_folder(
     files = images.find(folder)
     names, written = named(files), []
     _ready(out, folder)
+    purifier.to(device)
     for start, clean in _batches(files, None):
         tick(start, len(files), files[start].name)
         keys = Keys.of(seed, names[start : start + 1]).repeat(samples)
         with torch.no_grad(), evaluating(purifier.modules):
-            made = purifier.purify(clean.repeat_interleave(samples, 0), keys)
+            made = purifier.purify(clean.to(device).repeat_interleave(samples, 0), keys).cpu()
         for number, image in enumerate(made, start=1):
             suffix = f"-{number}" if samples > 1 else ""
             path = out / f"{Path(names[start]).stem}{suffix}.png"

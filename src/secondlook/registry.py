@@ -15,12 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from secondlook.errors import InvalidInput, UnknownName
 
-Kind = Literal["attack", "defence", "model", "data", "task"]
+Kind = Literal["attack", "pair attack", "defence", "method", "model", "data", "task"]
 T = TypeVar("T", bound=type)
 
 _ROOMS: dict[Kind, tuple[str, ...]] = {
     "attack": ("secondlook.attacks",),
+    "pair attack": ("secondlook.attacks.words", "secondlook.attacks.joint"),
     "defence": ("secondlook.defenses",),
+    "method": ("secondlook.hardening.methods",),
     "model": ("secondlook.models", "secondlook.scenes"),
     "data": ("secondlook.data", "secondlook.scenes"),
     "task": ("secondlook.tasks",),

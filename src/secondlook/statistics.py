@@ -12,6 +12,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Of a bootstrap interval."""
+_AT_ONCE = 2**17
+"""Numbers that are drawn together, so that many samples take no more memory than a few."""
 Numbers = NDArray[np.float64]
 
 
@@ -64,7 +66,8 @@ def paired_difference(
         return Interval(value, value, value)
     result = stats.bootstrap(
         (difference,), np.mean, confidence_level=confidence, method="percentile",
-        n_resamples=RESAMPLES, rng=np.random.default_rng(seed),
+        n_resamples=RESAMPLES, batch=max(_AT_ONCE // difference.size, 1),
+        rng=np.random.default_rng(seed),
     )  # fmt: skip
     ends = result.confidence_interval
     return Interval(float(difference.mean()), float(ends.low), float(ends.high))
@@ -113,7 +116,8 @@ def aurc(
     errors = np.asarray(wrong, dtype=float)
     if not len(errors):
         return Interval(float("nan"), float("nan"), float("nan"))
-    draws = np.random.default_rng(seed).integers(len(errors), size=(RESAMPLES, len(errors)))
+    rng, n = np.random.default_rng(seed), len(errors)
+    draws = (rng.integers(n, size=n) for _ in range(RESAMPLES))
     areas = [_risks(ranks[rows], errors[rows]).mean() for rows in draws]
     low, high = np.quantile(areas, [(1 - confidence) / 2, (1 + confidence) / 2])
     area = float(_risks(ranks, errors).mean())

@@ -9,6 +9,7 @@ import pytest
 
 from secondlook import data
 from secondlook.audit.plan import CellPlan, Plan, plan
+from secondlook.audit.rooms import room
 from secondlook.audit.study import read, shipped
 from secondlook.errors import InvalidInput, SecondlookError
 from secondlook.models import listed
@@ -220,7 +221,7 @@ def test_a_shipped_study_can_be_planned_where_the_weights_are(name: str) -> None
     there = {f"scenes:{each}" for each in (*listed("scenes"), *data.listed("scenes"))}
     if lost := sorted(_asked_for(study.model_dump()) - there):
         pytest.skip(f"the embedded world has no weights of {', '.join(lost)}")
-    made = plan(study)
+    made = room(study).plan(study, None)
     assert len({c.id for c in made.cells}) == len(made.cells) > len(study.defences)
 
 

@@ -20,7 +20,7 @@ from secondlook.audit.probes import PROBED
 from secondlook.audit.records import plain
 from secondlook.audit.schema import Audit
 from secondlook.audit.store import Log, Run
-from secondlook.audit.summary import _cost, summarise
+from secondlook.audit.summary import costs, summarise
 from secondlook.errors import BrokenRun
 from tests import tiny
 from tests.audit.conftest import Whole
@@ -126,9 +126,9 @@ def test_a_chunk_that_was_done_twice_is_counted_once() -> None:
         "decide": {"forwards": 3, "backwards": 0, "seconds": 4.0, "bare_seconds": 2.0,
                    "peak_memory": 7},
     }  # fmt: skip
-    once = _cost([{**line, "chunk": 0}, {**line, "chunk": 1}])
+    once = costs([{**line, "chunk": 0}, {**line, "chunk": 1}])
     assert (once.forwards, once.attack_forwards, once.seconds, once.overhead) == (6, 10, 8.0, 2.0)
-    assert _cost([{**line, "chunk": n} for n in (0, 1, 0, 1, 1)]) == once
+    assert costs([{**line, "chunk": n} for n in (0, 1, 0, 1, 1)]) == once
 
 
 def test_the_observed_vote_stands_beside_the_bound(whole: Whole) -> None:

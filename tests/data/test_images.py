@@ -241,6 +241,10 @@ def test_find_is_sorted_and_goes_by_the_extension(tmp_path: Path) -> None:
 def test_find_without_images(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="it holds no files"):
         images.find(tmp_path)
+    for name in "dcba":
+        (tmp_path / "deep" / name).mkdir(parents=True)
+    with pytest.raises(InvalidInput, match=r"it holds folders alone \(a, b, c, …\)"):
+        images.find(tmp_path / "deep")
     (tmp_path / "a.txt").touch()
     with pytest.raises(InvalidInput, match=r"none of its 1 files is an image.*\.jpeg, \.jpg"):
         images.find(tmp_path)

@@ -9,7 +9,10 @@ from typing import Any, Final
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-WORDS: Final = ("a", "photo", "of", "the", "red", "blue", "cat", "dog", "and", "two", "small")
+# The letters are for SigLIP 2, whose tokenizer knows of no word that it cannot put together.
+WORDS: Final = (
+    "a", "photo", "of", "the", "red", "blue", "cat", "dog", "and", "two", "small", "b", "r",
+)  # fmt: skip
 VOCABULARY: Final = {
     word: number for number, word in enumerate(("<s>", "<pad>", "</s>", "<unk>", *WORDS))
 }
@@ -82,8 +85,9 @@ def _blip() -> Any:
     from transformers import BlipConfig, BlipForImageTextRetrieval
 
     config = BlipConfig(
-        text_config={**TEXT, "encoder_hidden_size": 16}, vision_config=VISION,
-        image_text_hidden_size=12,
+        text_config={**TEXT, "encoder_hidden_size": 16},
+        # Its own default is 1e-10, and such a network sees nothing.
+        vision_config={**VISION, "initializer_range": 0.02}, image_text_hidden_size=12,
     )  # fmt: skip
     return BlipForImageTextRetrieval(config)
 
@@ -146,11 +150,19 @@ def processor(kind: str) -> Any:
     return makers[kind]()
 
 
-def save(folder: Path, kind: str) -> Path:
-    """Writes a tiny checkpoint of a kind into a folder of that name."""
+def save(folder: Path, kind: str, lively: float = 1.0) -> Path:
+    """Writes a tiny checkpoint of a kind into a folder of that name.
+
+    As they are drawn, weights are so small that some kinds hardly look at their inputs; ``lively``
+    multiplies them.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        NETWORKS[kind]().save_pretrained(folder / kind)
+        network = NETWORKS[kind]()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(lively if weight.dim() > 1 else 1.0)
+    network.save_pretrained(folder / kind)
     tokenizer(model_max_length=77).save_pretrained(folder / kind)
     processor(kind).save_pretrained(folder / kind)
     return folder / kind

@@ -118,9 +118,39 @@ def test_numbers_out_of_range_are_told(wrong: dict[str, float], said: str) -> No
 
 def test_what_cannot_be_done_is_told() -> None:
     x = colour(0.5, 0.5, 0)
-    with pytest.raises(InvalidInput, match="style='beam' is not known to this captioner"):
-        Colours().caption(x, keys(1), style="beam")
+    with pytest.raises(InvalidInput, match="style='beam' chooses no single token"):
+        Decoding(style="beam").choose(torch.zeros(1, 2), keys(1), 0)
     with pytest.raises(InvalidInput, match=r"1 image\(s\) need as many texts"):
         Colours().likelihood(x, "red")
     assert Colours().caption(x[:0], keys(0)) == []
     assert Colours().likelihood(x[:0], []).shape == (0,)
+
+
+def test_beams_write_what_is_likeliest_as_a_whole() -> None:
+    """``red`` alone is likelier than ``blue``, and both end alike: one text is compared whole."""
+    x = torch.cat([colour(0.4, 0.35, 0.25), colour(0.2, 0.2, 0.6)])
+    assert Colours().caption(x, keys(2), style="beam", beams=2) == ["red again", "blue again"]
+
+
+def test_several_texts_of_an_image_are_weighed_as_each_by_itself() -> None:
+    x = torch.cat([colour(0.6, 0.3, 0.1), colour(0.2, 0.2, 0.6)])
+    texts = [("red again", "blue again", "red red again"), ("blue again", "red", "again")]
+    found = Colours().weigh(x, texts)
+    single = [[float(Colours().likelihood(x[r : r + 1], [t])) for t in texts[r]] for r in range(2)]
+    assert torch.allclose(found.likelihood, torch.tensor(single), atol=1e-6)
+    assert found.first.tolist() == [[True, False, False], [True, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([("red",)], r"2 image\(s\) need as many rows"),
+        ([("red",), ("red", "blue")], "rows of \\[1, 2\\]"),
+        ([(), ()], "rows of \\[0, 0\\]"),
+        (["red", "blu"], "is a list of texts|of one length"),
+        ([("red",), (" ",)], "none of them empty"),
+    ],
+)
+def test_rows_of_texts_that_do_not_fit_are_told(texts: list[tuple[str, ...]], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        Colours().weigh(colour(0.5, 0.5, 0, 2), texts)

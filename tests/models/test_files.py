@@ -98,6 +98,7 @@ def test_a_classifier_answers_with_its_labels_at_any_size(made: Path) -> None:
 
 def test_gradients_flow_through_an_exported_program(made: Path) -> None:
     model, x = load(f"file:{made}/colours.pt2"), torch.rand(3, 3, 8, 8, requires_grad=True)
+    assert not any(part.training for part in model.function.modules())
     (grad,) = torch.autograd.grad(model(x)[:, 2].sum(), x)
     assert torch.allclose(grad[:, 2], torch.full((3, 8, 8), 1 / 64))
     assert not grad[:, :2].any()

@@ -17,6 +17,7 @@ from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import listed, load
 from secondlook.models.base import Embedder
 from secondlook.models.openclip import preprocessing
+from tests.models import auditing
 
 TINY = {
     "embed_dim": 12, "quick_gelu": False,
@@ -113,7 +114,7 @@ def test_vectors_are_those_of_open_clip(open_clip: Any, made: Path, file: str, k
     assert torch.allclose(model.embed(pixels()), exact, atol=1e-5)
     std = torch.tensor(model.preprocessing.std).view(3, 1, 1)
     off = (model.preprocessing(pixels()) - theirs) * std * 255
-    assert float(off.abs().max()) < 1.2
+    assert float(off.abs().max()) < 1e-3
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
@@ -134,7 +135,7 @@ def test_pixels_are_those_of_its_transform(
         x = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].float() / 255
         theirs = transform(shown)[None]
         assert ours(x).shape == theirs.shape
-        assert float((ours(x) - theirs).abs().max()) * 255 < 1.2
+        assert float((ours(x) - theirs).abs().max()) * 255 < 1e-3
 
 
 def test_gradients_reach_the_pixels_and_weights_are_frozen(open_clip: Any, file: str) -> None:
@@ -159,6 +160,15 @@ def test_both_resolutions(open_clip: Any, file: str) -> None:
     native = load(f"{file}?resolution=native")
     assert native.size is None
     assert torch.allclose(native.embed(pixels()), load(file).embed(pixels()), atol=1e-6)
+
+
+@pytest.mark.parametrize("tail", ["", "?resolution=native&dtype=bf16", "?checkpoint=true"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_from_its_name_to_the_end_of_an_audit(
+    open_clip: Any, made: Path, file: str, tmp_path: Path, kind: str, tail: str
+) -> None:
+    name = file if kind == "file" else f"openclip:local-dir:{made}"
+    auditing.check(f"{name}{tail}", tmp_path)
 
 
 def test_another_activation_than_the_weights_had_is_refused(open_clip: Any) -> None:

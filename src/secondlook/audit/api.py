@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from secondlook.audit.finish import finish, merge
-from secondlook.audit.plan import plan
-from secondlook.audit.run import Shard, execute
+from secondlook.audit.finish import merge
+from secondlook.audit.rooms import room
+from secondlook.audit.run import Shard
 from secondlook.audit.schema import Audit
 from secondlook.audit.store import read_json
 from secondlook.audit.study import Study, parse, read
+from secondlook.models import engine
 from secondlook.progress import Tick
 
 
@@ -24,6 +25,7 @@ def run_study(
     shard: Shard | None = None,
     tick: Tick = _silent,
     command: str = "secondlook.run_study",
+    device: str = "auto",
 ) -> Audit:
     """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
 
@@ -33,17 +35,21 @@ def run_study(
         shard: do only this part of the samples.
         tick: told what is done, of how much, and on what.
         command: how the run was called, for its provenance.
+        device: where models and images are put: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes CUDA
+            where there is one. A run may be continued on another.
 
     Raises:
-        UnknownName, InvalidInput: the study names something that is not there, or does not fit.
+        UnknownName, InvalidInput: the study names something that is not there, or does not fit; or
+            there is no such device.
         BrokenRun: ``out`` belongs to another study or version, or cannot be written.
     """
     tick(0, 1, "loading models")
     config = read(study) if isinstance(study, str) else study
-    made = plan(config)
-    run = execute(made, Path(out), shard or Shard(), tick, command)
+    steps = room(config)
+    made = steps.plan(config, engine.device(device))
+    run = steps.execute(made, Path(out), shard or Shard(), tick, command)
     tick(1, 1, "writing the report")
-    return finish(made, run)
+    return steps.finish(made, run)
 
 
 def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
@@ -54,4 +60,7 @@ def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
     """
     run = merge(folders, out)
     head = out / "run.json"
-    return finish(plan(parse(read_json(head)["study"], str(head))), run)
+    config = parse(read_json(head)["study"], str(head))
+    steps = room(config)
+    made = steps.plan(config, None)
+    return steps.finish(made, steps.settle(made, run, _silent))

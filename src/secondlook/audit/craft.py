@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.base import Attacked, Objective, Trace
+from secondlook.attacks.roomy import attacked
 from secondlook.audit.matrix import Forge, Plan
 from secondlook.audit.store import Record, Run, load_tensors, save_tensors
 from secondlook.defenses.base import Defence
@@ -78,7 +79,7 @@ def craft(forge: Forge, batch: Batch, task: OpenTask) -> Crafted:
         victim.prepare()
     wish = objective(forge, batch, task)
     with counting() as ledger:
-        found = forge.attack(wish, batch.images, forge.threat, keys)
+        found = attacked(forge.attack, wish, batch.images, forge.threat, keys)
     cost = {
         "forwards": ledger.forwards, "backwards": ledger.backwards,
         "seconds": round(ledger.seconds, 4), "peak_memory": ledger.peak_memory,

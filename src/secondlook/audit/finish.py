@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from secondlook.audit.exhibit import Exhibit
+from secondlook.audit.exhibit import Exhibit, SearchExhibit
 from secondlook.audit.gallery import exhibits
 from secondlook.audit.matrix import Plan
 from secondlook.audit.report.page import html
@@ -18,15 +18,18 @@ from secondlook.audit.store import Log, Run, read_json, write_atomic
 from secondlook.audit.summary import summarise
 from secondlook.errors import BrokenRun
 
-_GALLERY = TypeAdapter(list[Exhibit])
+_GALLERY = TypeAdapter(list[Exhibit | SearchExhibit])
 
 
 def finish(plan: Plan, run: Run) -> Audit:
     """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run."""
-    audit = summarise(plan, run)
+    return publish(summarise(plan, run), exhibits(plan, run), run)
+
+
+def publish(audit: Audit, shown: Sequence[Exhibit | SearchExhibit], run: Run) -> Audit:
+    """Writes a result and its gallery, and the page of both."""
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
-    shown = exhibits(plan, run)
-    write_atomic(run.folder / "gallery.json", _GALLERY.dump_json(shown))
+    write_atomic(run.folder / "gallery.json", _GALLERY.dump_json(list(shown)))
     write_page(run.folder)
     return audit
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from secondlook import registry
 from secondlook.audit.defended import defended, described
 from secondlook.audit.matrix import CellPlan, Forge, Plan
@@ -22,8 +24,8 @@ from secondlook.tasks.zeroshot import OpenTask
 from secondlook.threat import Knowledge, Threat
 
 
-def plan(study: Study) -> Plan:
-    """Builds models, defences and attacks of a study.
+def plan(study: Study, device: torch.device | None = None) -> Plan:
+    """Builds models, defences and attacks of a study, for a device; the CPU where none is given.
 
     Raises:
         UnknownName, InvalidInput: something in the study names nothing, or does not fit.
@@ -33,6 +35,7 @@ def plan(study: Study) -> Plan:
     config = dict(study.task)
     config.setdefault("seed", study.seed)
     task = registry.build("task", config.pop("name", "zeroshot"), config).open()
+    task.device = device or torch.device("cpu")
     return _Planner(study, task).plan()
 
 
@@ -75,6 +78,7 @@ class _Planner:
 
     def _load(self, name: str) -> Model:
         made: Model = load(name)
+        made.to(self.task.device)
         owner = self._owners.setdefault(made.name, name)
         if owner != name:
             raise InvalidInput(
@@ -86,7 +90,7 @@ class _Planner:
     def _cells(self, model: Classifier) -> Iterator[CellPlan]:
         tables = [table for given in self.study.defences for table in sweep(given)]
         for table in tables:
-            defence, label = defended(table, model)
+            defence, label = self._defended(table, model)
             if defence.calibration is not None:
                 refuse_evaluated(defence.calibration, self.task.source)
             for knowledge in self.study.known:
@@ -131,7 +135,14 @@ class _Planner:
             return self.surrogates
         if knowledge == "oblivious":
             return (Undefended(model=defence.model),)
-        return (defended({**own, **instead}, defence.model)[0],) if instead else (defence,)
+        return (self._defended({**own, **instead}, defence.model)[0],) if instead else (defence,)
+
+    def _defended(self, table: Table, model: Classifier) -> tuple[Defence, str]:
+        """The defence with all its models on the device, and its label."""
+        defence, label = defended(table, model)
+        for part in defence.parts:
+            part.to(self.task.device)
+        return defence, label
 
     def _forge(self, victims: tuple[Defence, ...], table: Table, threat: Threat) -> Forge:
         config = dict(table)

@@ -74,7 +74,7 @@ def unbounded(plan: Plan, probe: Forge) -> Record:
     made = craft(probe, batch, plan.task)
     decision = victim.decide(made.images, batch.keys.fold("p"))
     if plan.task.task.goal == "targeted":
-        reached = decision.in_top(1, batch.target)
+        reached = decision.in_top(1, batch.target.to(decision.scores.device))
     else:
         reached = decision.accepted & ~decision.in_top(1, batch.truth.to(decision.scores.device))
     share = reached.float().mean().item()

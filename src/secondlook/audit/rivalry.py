@@ -52,12 +52,13 @@ def _only_asks(cell: Cell) -> bool:
 
 
 def _beside(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
-    """The rows of the same defence at the same budget, with the cell itself."""
+    """The rows of the same defence, budget and side of a search, with the cell itself."""
     return [
         other for other in cells
         if other.threat == cell.threat
         and (other.task, other.model, other.settings["defence"])
         == (cell.task, cell.model, cell.settings["defence"])
+        and other.settings["attack"].get("attacked") == cell.settings["attack"].get("attacked")
     ]  # fmt: skip
 
 

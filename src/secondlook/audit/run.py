@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from sys import intern
 
 import torch
 from torch import Tensor
@@ -75,11 +76,12 @@ class Chunk:
     rows: tuple[int, ...]
 
 
-def chunks(plan: Plan, shard: Shard) -> list[Chunk]:
+def chunks(rows: Sequence[int], size: int, shard: Shard) -> list[Chunk]:
     """The chunks of a shard; they are the same however often a run is killed."""
-    size, rows = plan.study.batch, plan.task.rows
     starts = range(0, len(rows), size)
-    every = [Chunk(number, rows[start : start + size]) for number, start in enumerate(starts)]
+    every = [
+        Chunk(number, tuple(rows[start : start + size])) for number, start in enumerate(starts)
+    ]
     return [chunk for chunk in every if shard.holds(chunk.number)]
 
 
@@ -106,8 +108,8 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     """
     run = Run.open(folder, identity(plan.study, command))
     _inspect(plan, run, tick)
-    done = {(record["cell"], record["sample"]) for record in run.records}
-    parts = chunks(plan, shard)
+    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
+    parts = chunks(plan.task.rows, plan.study.batch, shard)
     total = len(parts) * len(plan.cells)
     for position, chunk in enumerate(parts):
         desks: dict[int, _Desk] = {}

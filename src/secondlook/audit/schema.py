@@ -122,7 +122,7 @@ class Cell(Plain):
     """Height and width that were attacked."""
     vote: Vote | None = None
     goal: str = "targeted"
-    """What the attacker wants: ``targeted`` or ``untargeted``."""
+    """What the attacker wants: ``targeted`` or ``untargeted``, or to break a ``retrieval``."""
     controls: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     """The same records under ``always_accept`` and ``always_reject``, for untargeted goals: the
     metrics of that name, had nothing or everything been rejected."""
@@ -132,6 +132,8 @@ class Cell(Plain):
     """Of an attack that is composed of others, in their order."""
     notices: list[str] = Field(default_factory=list)
     """What the attack said of itself while it was made."""
+    denominators: dict[str, int] = Field(default_factory=dict)
+    """Of the metrics that are shares of something else than the ``n`` samples: of so many."""
 
     @property
     def success(self) -> Metric | None:

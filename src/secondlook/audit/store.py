@@ -16,6 +16,7 @@ from torch import Tensor
 from secondlook.errors import BrokenRun
 
 Record = dict[str, Any]
+_TAIL = 1 << 16
 _LOST_HEAD = (
     "start the same study with another --out, and copy the run.json from there to keep the records"
 )
@@ -58,9 +59,15 @@ class Log:
 
     def _mend(self) -> None:
         """Cuts off what a kill in the middle of a write has left behind the last whole line."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        size = start = self.path.stat().st_size
+        tail = b""
+        with open(self.path, "rb") as file:
+            while start and b"\n" not in tail:
+                start = max(start - _TAIL, 0)
+                file.seek(start)
+                tail = file.read(size - start)
+        whole = start + tail.rfind(b"\n") + 1
+        if whole < size:
             os.truncate(self.path, whole)
 
     def append(self, records: Iterable[Record]) -> None:

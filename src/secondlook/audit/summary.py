@@ -9,6 +9,7 @@ import numpy as np
 
 from secondlook import statistics
 from secondlook.audit import rejection
+from secondlook.audit.columns import Rows
 from secondlook.audit.damage import damage, members
 from secondlook.audit.figures import metrics
 from secondlook.audit.health import Evidence, check_cell
@@ -20,15 +21,15 @@ from secondlook.audit.verdict import headlines
 from secondlook.decision import Outcome
 from secondlook.defenses.consensus import Consensus
 
-Records = dict[str, list[Record]]
+Records = dict[str, Rows]
 
 
 def by_cell(run: Run) -> Records:
     """Records by the id of their cell, one per sample, in the order of the sample ids."""
-    found: dict[str, dict[str, Record]] = defaultdict(dict)
+    found: dict[str, Rows] = defaultdict(Rows)
     for record in run.records:
-        found[record["cell"]][record["sample"]] = record
-    return {cell: [rows[key] for key in sorted(rows)] for cell, rows in found.items()}
+        found[record["cell"]].add(record)
+    return {cell: rows.ordered() for cell, rows in found.items()}
 
 
 def summarise(plan: Plan, run: Run) -> Audit:
@@ -62,7 +63,7 @@ def _cell(plan: Plan, planned: CellPlan, records: Records, ledger: list[Record])
         id=planned.id, task=plan.task.name, model=planned.defence.model.name,
         defence=planned.label, attack=forge.settings["name"] if forge else "none",
         knowledge=planned.knowledge, threat=threat, n=len(rows),
-        metrics=_metrics(plan, planned, records), outcomes=_outcomes(rows), ledger=_cost(own),
+        metrics=_metrics(plan, planned, records), outcomes=_outcomes(rows), ledger=costs(own),
         health=[],
         settings={"defence": planned.settings, "attack": forge.settings if forge else {}},
         surrogates=_surrogates(planned), resolution=_resolution(plan, planned),
@@ -103,7 +104,7 @@ def _outcomes(rows: Sequence[Record]) -> Outcomes:
     return Outcomes(**{str(kind): counts[str(kind)] for kind in Outcome})
 
 
-def _cost(ledger: list[Record]) -> Cost:
+def costs(ledger: list[Record]) -> Cost:
     """Sums over the chunks; the last line of a chunk is the one that counts."""
     last = {line["chunk"]: line for line in ledger}.values()
 

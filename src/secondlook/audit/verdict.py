@@ -65,6 +65,7 @@ def _reasons(under: Sequence[Cell]) -> list[str]:
         for check in cell.health
         if check.status == "fail"
     ]
+    reasons = list(dict.fromkeys(reasons))
     bare = under[0].settings["defence"].get("name") == "undefended"
     if not bare and not any(cell.knowledge == "adaptive" for cell in under):
         reasons.append("no attack in this audit knows the defence; add knowledge = 'adaptive'")

@@ -9,6 +9,7 @@ import typer
 from secondlook.cli.audit import audit, merge, report
 from secondlook.cli.catalogue import attacks, defenses, models, studies
 from secondlook.cli.doctor import doctor
+from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
 from secondlook.cli.train import train
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _VERBS = (
-    audit, report, merge, attack, purify, doctor, models, attacks, defenses, studies, train,
+    audit, report, merge, attack, purify, doctor, models, attacks, defenses, studies, train, harden,
 )  # fmt: skip
 for _verb in _VERBS:
     app.command()(_verb)

@@ -30,6 +30,7 @@ Eps = Annotated[list[str] | None, typer.Option(help="Radius in pixel units, 8/25
 Steps = Annotated[int | None, typer.Option(help="Steps of the oblivious attack.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of samples, targets and draws.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any key: adaptive.draws=4")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto takes CUDA where it is.")]
 
 
 def audit(
@@ -43,6 +44,7 @@ def audit(
     steps: Steps = None,
     seed: Seed = None,
     set_: Set = None,
+    device: Device = "auto",
 ) -> None:
     """Attack, defend, attack the defence knowing it, and report. Continues a killed run."""
     from secondlook.audit.api import run_study
@@ -64,7 +66,8 @@ def audit(
     part = Shard.parse(shard)
     folder = out or _folder(config, bool(changes), part)
     with progress(config.name) as tick:
-        result = run_study(config, folder, part, tick, shlex.join(["secondlook", *sys.argv[1:]]))
+        command = shlex.join(["secondlook", *sys.argv[1:]])
+        result = run_study(config, folder, part, tick, command, device)
     _show(result, folder)
 
 

@@ -18,8 +18,9 @@ def models() -> None:
 
 
 def attacks() -> None:
-    """List the attacks, with their settings and defaults."""
+    """List the attacks on images and on images with captions, with their settings and defaults."""
     _registered("attack")
+    _registered("pair attack")
 
 
 def defenses() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secondlook.cli.audit import Device
 from secondlook.cli.progress import progress
 
 Folder = Annotated[Path, typer.Argument(help="A folder of images.")]
@@ -26,6 +27,7 @@ def attack(
     other: Labels = None,
     seed: int = 0,
     set_: Set = None,
+    device: Device = "auto",
 ) -> None:
     """Make images that a model takes for something else; writes PNGs and provenance.json."""
     from rich.console import Console
@@ -33,7 +35,7 @@ def attack(
     from secondlook import registry
     from secondlook.apply import attack_folder
     from secondlook.cli.audit import assignment
-    from secondlook.models import load
+    from secondlook.models import engine, load
     from secondlook.threat import Threat
 
     threat = Threat.parse(norm, eps)
@@ -42,6 +44,7 @@ def attack(
         written = attack_folder(
             folder, out, model=load(model), attack=registry.build("attack", attack_, config),
             threat=threat, target=target, others=other or (), seed=seed, tick=tick,
+            device=engine.device(device),
         )  # fmt: skip
     console = Console(highlight=False, markup=False, emoji=False)
     for each in written:
@@ -57,13 +60,14 @@ def purify(
     noise: Annotated[float, typer.Option(help="Its strength; negative keeps its own.")] = -1.0,
     samples: Annotated[int, typer.Option(help="Reconstructions of each image.")] = 1,
     seed: int = 0,
+    device: Device = "auto",
 ) -> None:
     """Just purify these images: each is reconstructed, at its own size."""
     from rich.console import Console
 
     from secondlook.apply import purify_folder
     from secondlook.errors import InvalidInput
-    from secondlook.models import load
+    from secondlook.models import engine, load
     from secondlook.models.base import Purifier
 
     made = load(purifier)
@@ -71,5 +75,8 @@ def purify(
         raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
     with progress("purify") as tick:
         tuned = made if noise < 0 else made.tuned(noise)
-        written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick)
+        written = purify_folder(
+            folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick,
+            device=engine.device(device),
+        )  # fmt: skip
     Console(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from secondlook.errors import InvalidInput
 from secondlook.registry import digest
+
+if TYPE_CHECKING:
+    from secondlook.data.captioned import Captioned
 
 
 class Samples(NamedTuple):
@@ -68,3 +72,14 @@ class Source(Listing):
         All of them and itself, but where a set gives captions to all and a class to some.
         """
         return self
+
+    def captioned(self) -> Captioned:
+        """The images with their captions: what retrieval reads.
+
+        Raises:
+            InvalidInput: the source has classes and no captions.
+        """
+        raise InvalidInput(
+            f"{self.ids[0]} and the others have no captions; name a set with captions, such as "
+            "scenes:test, flickr8k:FOLDER or karpathy:FILE.json#test"
+        )

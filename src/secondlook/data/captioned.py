@@ -47,6 +47,10 @@ class Captioned(Source):
         """The captions of one image, in their published order."""
         return tuple(self.texts[text] for text in self._texts_of[row])
 
+    def captioned(self) -> Captioned:
+        """Itself."""
+        return self
+
     @cached_property
     def bearers(self) -> tuple[tuple[int, ...], ...]:
         """For each text the rows of all images that bear it or one that says the same.

@@ -32,11 +32,13 @@ class Folder(Family):
         Raises:
             InvalidInput: fewer than two classes, two of one name, or one without images.
         """
-        folders = [path for path in images.entries(self.path) if path.is_dir()]
+        held = images.entries(self.path)
+        folders = [path for path in held if path.is_dir()]
         classes = tuple(path.name.replace("_", " ") for path in folders)
         if len(set(classes)) < max(2, len(classes)):
             raise InvalidInput(
-                f"{self.path} has {len(classes)} sub-folders with {len(set(classes))} names; "
+                f"{self.path} has {len(classes)} sub-folders with {len(set(classes))} names and "
+                f"{len(held) - len(folders)} files beside them; "
                 "make two or more, one per class: cat/1.png, dog/1.png"
             )
         found = [(row, path) for row, inner in enumerate(folders) for path in images.find(inner)]

@@ -115,10 +115,14 @@ def find(folder: Path | str) -> list[Path]:
     Raises:
         InvalidInput: the folder is missing, no folder, empty, or without images.
     """
-    files = [path for path in entries(folder) if not path.is_dir()]
+    held = entries(folder)
+    files = [path for path in held if not path.is_dir()]
     found = [path for path in files if path.suffix.lower() in EXTENSIONS]
     if not found:
         what = f"none of its {len(files)} files is an image" if files else "it holds no files"
+        if held and not files:
+            inner = ", ".join(path.name for path in held[:3])
+            what = f"it holds folders alone ({inner}{', …' if len(held) > 3 else ''})"
         raise InvalidInput(
             f"no images in {folder}: {what}; put files there that end in {', '.join(EXTENSIONS)}"
         )

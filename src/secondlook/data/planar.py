@@ -74,7 +74,9 @@ def mapped(path: Path, record: int) -> Bytes:
             )
         return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, record)
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be opened ({decoding.reason(error)})") from error
+        raise InvalidInput(
+            f"{path} cannot be opened ({decoding.reason(error)}); name the unpacked folder"
+        ) from error
 
 
 def checked(labels: Any, classes: int, path: Path) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from secondlook.data.base import Source
 from secondlook.decision import Decision, Glimpse
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Model, evaluating
+from secondlook.models.engine import exactly
 from secondlook.randomness import Keys
 
 Gradient = Literal["full", "bpda"]
@@ -76,14 +77,14 @@ class Defence(ABC):
         """
 
     def decide(self, x: Tensor, keys: Keys) -> Decision:
-        """Decides on ``[B, 3, H, W]`` in [0, 1]; ``keys``, one per sample, feed its draws.
+        """Decides on ``[B, 3, H, W]`` in [0, 1], in fp32; ``keys``, one per sample, feed its draws.
 
         Raises:
             InvalidInput: no pixels in [0, 1], or not one key per sample.
         """
         if len(keys) != len(x):
             raise InvalidInput(f"{len(keys)} keys for {len(x)} samples; one key per sample")
-        with torch.no_grad(), evaluating(self.modules):
+        with torch.no_grad(), evaluating(self.modules), exactly(self.parts):
             return self.judge(x, keys)
 
 

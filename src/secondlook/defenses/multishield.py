@@ -127,8 +127,8 @@ class MultiShield(Defence):
             return self.tolerance
         with torch.no_grad(), evaluating(self.modules):
             held_out = clean_scores(
-                self.calibration, lambda x: self._ask(x).gap, self.model.size,
-                self.calibrate_samples,
+                self.calibration, lambda x: self._ask(x.to(self.model.place or x.device)).gap,
+                self.model.size, self.calibrate_samples,
             )  # fmt: skip
         return conformal_threshold(held_out, self.false_rejection)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from typing import Final, NamedTuple
+from dataclasses import is_dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from secondlook.doctor.patient import Patient
+from secondlook.models.base import Model
 
-_STEPS: Final = (1e-2, 3e-3, 1e-3, 3e-4)
+_STEPS: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 _DIRECTIONS, _SAMPLES = 4, 2
 _FLAT = 1e-6
 """A change of the answer that is below this is rounding and no change."""
@@ -54,7 +55,11 @@ def gradient(patient: Patient, x: Tensor) -> Tensor | None:
 
 
 def derivatives(patient: Patient) -> Derivatives | None:
-    """Both kinds; None where autograd has nothing to say, or the answer does not move."""
+    """Both kinds; None where autograd has nothing to say, or the answer does not move.
+
+    A preprocessing that rounds to 8 bits, with its gradient straight through, is asked without.
+    """
+    patient = replace(patient, model=_unrounded(patient.model))
     for double in (True, False):
         try:
             subject = _doubled(patient) if double else patient
@@ -94,6 +99,15 @@ def _loss(patient: Patient, x: Tensor) -> Tensor:
     out = patient.answer(x).double()
     weights = patient.keys[: len(x)].fold("weights").normal(out.shape[1:], like=out)
     return (out * weights).flatten(1).sum(1)
+
+
+def _unrounded(model: Model) -> Model:
+    for name in ("preprocessing", "patches"):
+        own: Any = getattr(model, name, None)
+        if is_dataclass(own) and hasattr(own, "rounding"):
+            model = copy.copy(model)
+            setattr(model, name, replace(own, rounding=False))  # type: ignore[type-var]
+    return model
 
 
 def _doubled(patient: Patient) -> Patient:

@@ -6,12 +6,14 @@ from typing import Any
 
 from secondlook import registry
 from secondlook.errors import InvalidInput, UnknownName
+from secondlook.models.tuning import tuned
 
 
 def load(name: str) -> Any:
     """The model under ``FAMILY:REST``, say ``scenes:clip``; its capabilities are its class.
 
-    Other settings of a family may follow: ``hf:OWNER/NAME?resolution=native``.
+    Settings may follow, of the family or of any (:class:`~secondlook.models.engine.Manner`):
+    ``hf:OWNER/NAME?resolution=native&dtype=bf16``.
 
     Raises:
         UnknownName: no such family, setting, or model in it; the nearest names are offered.
@@ -25,7 +27,7 @@ def load(name: str) -> Any:
         raise InvalidInput(f"model {name!r} names a family alone; write {family}:NAME")
     rest, _, tail = rest.partition("?")
     settings = dict(_setting(name, part) for part in tail.split("&") if part)
-    return registry.build("model", family, {**settings, "name": rest}).load()
+    return tuned(family, {**settings, "name": rest})
 
 
 def _setting(name: str, part: str) -> tuple[str, str]:

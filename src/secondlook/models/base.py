@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.ledger import tally
+from secondlook.models.engine import PLAIN, Engine
 from secondlook.randomness import Keys
 from secondlook.registry import digest
 
@@ -25,19 +26,32 @@ class Model(ABC):
     Attributes:
         name: how the user calls it, ``scenes:clip``.
         modules: the networks inside, which an attack puts into eval mode for its search.
+        engine: how its encoder is run.
+        place: the device that pixels are brought to; None leaves them where they are.
+        movable: whether its networks may be moved to another device.
     """
 
     name: str
     modules: tuple[nn.Module, ...] = ()
+    engine: Engine = PLAIN
+    place: torch.device | None = None
+    movable: bool = False
 
     def see(self, x: Tensor) -> Tensor:
-        """Checks a batch ``[B, 3, H, W]`` of pixels and counts the forward.
+        """Checks a batch ``[B, 3, H, W]`` of pixels, counts the forward, and brings them along.
 
         Raises:
             InvalidInput: wrong shape or type, NaN, or values outside [0, 1].
         """
         check_pixels(x, self.name)
-        return tally(self.name, x)
+        seen = tally(self.name, x)
+        return seen if self.place is None else seen.to(self.place)
+
+    def to(self, device: torch.device) -> None:
+        """Moves the networks to a device; a model without any stays on the CPU, and works there."""
+        self.place = device if self.modules and self.movable else torch.device("cpu")
+        for module in self.modules:
+            module.to(self.place)
 
     @property
     def hash(self) -> str:
@@ -96,6 +110,7 @@ class Embedder(Model):
 
     prompt: str = "a photo of a {}."
     """The template for a class name where nobody asks for another."""
+    movable = True
 
     @abstractmethod
     def encode_image(self, x: Tensor) -> Tensor:
@@ -106,8 +121,8 @@ class Embedder(Model):
         """Texts to vectors ``[B, D]``."""
 
     def embed(self, x: Tensor) -> Tensor:
-        """Images to unit vectors ``[B, D]``, in fp32."""
-        return F.normalize(self.encode_image(self.see(x)).float(), dim=-1)
+        """Images to unit vectors ``[B, D]``, in fp32, on the device of the images."""
+        return F.normalize(self.engine(self.encode_image, self.see(x)), dim=-1).to(x.device)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:
@@ -134,6 +149,7 @@ class Classifier(Model):
     classes: tuple[str, ...]
     cosine: bool = False
     size: tuple[int, int] | None = None
+    movable = True
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -163,6 +179,7 @@ class Purifier(Model):
 
     stochastic: bool = True
     differentiable: bool = True
+    movable = True
 
     @property
     def knobs(self) -> tuple[float, ...]:
@@ -183,8 +200,8 @@ class Purifier(Model):
 
     def purify(self, x: Tensor, keys: Keys) -> Tensor:
         """One reconstruction of each image, in [0, 1], of the size of ``x``."""
-        out = self.reconstruct(self.see(x), keys)
-        return resized(out, x.shape[-2], x.shape[-1]).clamp(0, 1)
+        out = self.engine(lambda seen: self.reconstruct(seen, keys), self.see(x))
+        return resized(out, x.shape[-2], x.shape[-1]).clamp(0, 1).to(x.device)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model
 from secondlook.models.decoding import Decoding, Style
+from secondlook.models.writing import Scores, written
 from secondlook.randomness import Keys
 
 
@@ -28,6 +29,20 @@ class Sentence(NamedTuple):
     mask: Tensor
 
 
+class Weighed(NamedTuple):
+    """How a captioner takes texts that it is given, several for each image.
+
+    Attributes:
+        likelihood: mean log-probability of a text's tokens, ``[B, K]``; see
+            :meth:`Captioner.likelihood`.
+        first: whether each of its tokens is the likeliest, so that it is what the captioner
+            writes greedily, ``[B, K]``.
+    """
+
+    likelihood: Tensor
+    first: Tensor
+
+
 class Captioner(Model):
     """Images to texts; a subclass says how likely each next token is.
 
@@ -35,11 +50,14 @@ class Captioner(Model):
         prompt: what it is asked where nobody asks for something else.
         end: the token that ends a text.
         size: height and width that the images are attacked at; None where any will do.
+        once: whether ``logits`` takes several texts of an image, side by side, and looks at the
+            image only once.
     """
 
     prompt: str = ""
     end: int
     size: tuple[int, int] | None = None
+    once: bool = False
 
     @abstractmethod
     def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
@@ -61,12 +79,14 @@ class Captioner(Model):
 
     def write(self, x: Tensor, keys: Keys, decoding: Decoding, prompt: str) -> list[str]:
         """A text for each image, token by token; each one reads all that is written so far."""
-        ids = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
-        for step in range(decoding.length):
-            scores = self.logits(x, F.pad(ids, (0, 1)), prompt)[:, -1]
-            ids = torch.cat([ids, decoding.choose(scores, keys, step)[:, None]], dim=1)
-            if bool((ids == self.end).any(1).all()):
-                break
+        wide = x.repeat_interleave(decoding.width, 0)
+        return self.told(
+            lambda ids: self.logits(wide, F.pad(ids, (0, 1)), prompt)[:, -1], x, keys, decoding
+        )
+
+    def told(self, scores: Scores, x: Tensor, keys: Keys, decoding: Decoding) -> list[str]:
+        """A text for each image of ``x``, by ``scores`` of the next token after those so far."""
+        ids = written(scores, keys, decoding, self.end, x)
         ended = (ids == self.end).cumsum(1) > 0
         return [self.spell(row[~over]) for row, over in zip(ids, ended, strict=True)]
 
@@ -110,14 +130,45 @@ class Captioner(Model):
         Raises:
             InvalidInput: bad pixels, not as many texts as images, or an empty text.
         """
-        x = self.see(x)
         if isinstance(texts, str) or len(texts) != len(x) or not all(t.strip() for t in texts):
             raise InvalidInput(
                 f"{len(x)} image(s) need as many texts, none of them empty; got {texts!r}"
             )
+        return self.weigh(x, [(text,) for text in texts], prompt).likelihood[:, 0]
+
+    def weigh(self, x: Tensor, texts: Sequence[Sequence[str]], prompt: str = "") -> Weighed:
+        """How likely several texts of each image are; differentiable in ``x``.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            texts: for each image as many as for every other.
+            prompt: what it is asked; empty takes its own.
+
+        Raises:
+            InvalidInput: bad pixels, texts not for each image or not as many for each, or an
+                empty text.
+        """
+        count = _texts_each(texts, len(x))
+        seen = self.see(x if self.once else x.repeat_interleave(count, 0))
         if not len(x):
-            return x.new_zeros(0)
-        ids, mask = (part.to(x.device) for part in self.tokens(texts, prompt or self.prompt))
-        chances = self.logits(x, ids, prompt or self.prompt).float().log_softmax(-1)
+            return Weighed(x.new_zeros(0, count), x.new_zeros(0, count, dtype=torch.bool))
+        flat = [text for several in texts for text in several]
+        ids, mask = (part.to(seen.device) for part in self.tokens(flat, prompt or self.prompt))
+        chances = self.logits(seen, ids, prompt or self.prompt).float().log_softmax(-1)
         taken = chances.gather(-1, ids[..., None])[..., 0]
-        return (taken * mask).sum(1) / mask.sum(1)
+        first = ((chances.argmax(-1) == ids) | (mask == 0)).all(1)
+        likelihood = (taken * mask).sum(1) / mask.sum(1)
+        return Weighed(likelihood.view(-1, count), first.view(-1, count))
+
+
+def _texts_each(texts: Sequence[Sequence[str]], images: int) -> int:
+    """How many texts each image has."""
+    counts = {len(several) for several in texts}
+    if len(texts) != images or len(counts) > 1 or 0 in counts:
+        raise InvalidInput(
+            f"{images} image(s) need as many rows of texts, all of one length; got rows of "
+            f"{[len(several) for several in texts]}"
+        )
+    if any(isinstance(several, str) or not all(t.strip() for t in several) for several in texts):
+        raise InvalidInput("a row of texts is a list of texts, none of them empty")
+    return counts.pop() if counts else 1

@@ -141,4 +141,7 @@ def _load(path: Path) -> Callable[[Tensor], Tensor]:
             f"{path} is no exported program that torch {torch.__version__} reads: {error}; "
             "write it with torch.export.save"
         ) from error
+    # Its graph is of one mode for good, and eval() is refused; the flag alone says training.
+    for part in module.modules():
+        part.training = False
     return module.requires_grad_(False)

@@ -52,6 +52,11 @@ class Decoding:
         if min(self.beams, self.length) < 1:
             raise InvalidInput(f"beams={self.beams}, length={self.length}: write 1 or more")
 
+    @property
+    def width(self) -> int:
+        """How many captions of an image are kept side by side."""
+        return self.beams if self.style == "beam" else 1
+
     def choose(self, scores: Tensor, keys: Keys, step: int) -> Tensor:
         """The next token ``[B]`` by its scores ``[B, V]``; it is the ``step``-th of the caption.
 
@@ -59,7 +64,7 @@ class Decoding:
             InvalidInput: the style is ``beam``, which chooses among captions.
         """
         if self.style == "beam":
-            raise InvalidInput("style='beam' is not known to this captioner; write 'greedy'")
+            raise InvalidInput("style='beam' chooses no single token; write 'greedy'")
         if self.style == "sample":
             scores = self.perturbed(scores, keys, step)
         return scores.argmax(-1)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from secondlook.errors import InvalidInput
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+SAFE: Final = ("model.safetensors", "model.safetensors.index.json")
+PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def extra(module: str, group: str = "diffusion") -> ModuleType:
@@ -37,6 +39,7 @@ class Checkpoint:
         source: a folder, or ``OWNER/NAME`` on the hub; what is in its cache is not asked for again.
         revision: a branch, tag or commit on the hub; None is its main branch.
         family: how the user names such checkpoints, for messages.
+        pickle: whether weights may be read from a pickle, of which nothing but tensors is taken.
 
     Raises:
         InvalidInput: it can be neither.
@@ -45,6 +48,7 @@ class Checkpoint:
     source: str
     revision: str | None = None
     family: Literal["diffusers", "hf"] = "diffusers"
+    pickle: bool = False
 
     def __post_init__(self) -> None:
         if not self.local and (self.source[0] in "/.~" or self.source.count("/") != 1):
@@ -64,10 +68,16 @@ class Checkpoint:
         """The first of several JSON files that is there, and what it says.
 
         Raises:
-            InvalidInput: none is, or there is no way to the hub.
+            InvalidInput: none is, or there is no way to the hub; or it is no JSON object.
         """
         path, file = self.find(*paths)
-        return path, json.loads(file.read_text(encoding="utf-8"))
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InvalidInput(f"{file} is no JSON: {error}; fetch it again") from None
+        if not isinstance(told, dict):
+            raise InvalidInput(f"{file} holds no JSON object, {{...}}; fetch it again")
+        return path, told
 
     def find(self, *paths: str) -> tuple[str, Path]:
         """The first of several files that is there, and where.
@@ -80,7 +90,26 @@ class Checkpoint:
                 if (file := look(path)) is not None:
                     return path, file
         library = "diffusers" if self.family == "diffusers" else "transformers"
-        raise InvalidInput(f"{self.source} has no {' nor '.join(paths)}; is it a {library} folder?")
+        raise InvalidInput(
+            f"{self.source} has no {' nor '.join(paths)}; is it a {library} folder? "
+            f"If it is, put {paths[0]} into it"
+        )
+
+    def weighed(self) -> str:
+        """The file of the weights of a network of transformers, or the list of its parts.
+
+        Raises:
+            InvalidInput: there is none, or it is a pickle and none is to be read.
+        """
+        if self.pickle:
+            return self.find(*SAFE, *PICKLED)[0]
+        found = next((path for path in SAFE if self._beside(path)), None)
+        if found is None and (path := next((p for p in PICKLED if self._beside(p)), None)):
+            raise InvalidInput(
+                f"the weights of {self.source} are in a pickle, {path}; take {SAFE[0]} instead, or "
+                f"write hf:{self.source}?pickle=true to take nothing but tensors out of it"
+            )
+        return found or self.find(*SAFE)[0]
 
     def weights(self, load: Callable[..., Any], subfolder: str | None) -> Any:
         """What ``load``, a ``from_pretrained``, makes of the weights in ``subfolder``.
@@ -89,7 +118,9 @@ class Checkpoint:
             InvalidInput: they are missing or damaged.
         """
         what = "/".join(filter(None, (subfolder, WEIGHTS)))
-        return self.made(load, what, subfolder=subfolder, low_cpu_mem_usage=False)
+        return self.made(
+            load, what, subfolder=subfolder, low_cpu_mem_usage=False, use_safetensors=True
+        )
 
     def made(self, load: Callable[..., Any], what: str, **options: Any) -> Any:
         """What ``load``, a ``from_pretrained``, makes of ``what``, from here or from the hub.
@@ -105,7 +136,10 @@ class Checkpoint:
                 return load(source, **options, **pinned, **way)
             except Exception as error:
                 reason = error
-        raise InvalidInput(f"{self.source}/{what} cannot be loaded: {reason}") from reason
+        raise InvalidInput(
+            f"{self.source}/{what} cannot be loaded: {str(reason).strip()}; fetch it again, or put "
+            "there what is missing"
+        ) from reason
 
     @property
     def _hub(self) -> ModuleType:
@@ -115,7 +149,13 @@ class Checkpoint:
         """A file that is on this machine."""
         if self.local:
             return self.folder / path if (self.folder / path).is_file() else None
-        found = self._hub.try_to_load_from_cache(self.source, path, revision=self.revision)
+        hub = self._hub
+        try:
+            found = hub.try_to_load_from_cache(self.source, path, revision=self.revision)
+        except hub.errors.HFValidationError as error:
+            raise InvalidInput(
+                f"{self.source!r} is neither a folder nor OWNER/NAME: {error}"
+            ) from None
         return Path(found) if isinstance(found, str) else None
 
     def _fetched(self, path: str) -> Path | None:
@@ -126,9 +166,10 @@ class Checkpoint:
         try:
             return Path(hub.hf_hub_download(self.source, path, revision=self.revision))
         except hub.errors.LocalEntryNotFoundError:
+            at = "" if self.revision is None else f" at the revision {self.revision!r}"
             raise InvalidInput(
-                f"{path} of {self.source} is not on this machine and the hub cannot be reached; "
-                f"put the checkpoint into a folder and write {self.family}:FOLDER, "
+                f"{path} of {self.source}{at} is not on this machine and the hub cannot be "
+                f"reached; put the checkpoint into a folder and write {self.family}:FOLDER, "
                 f"or into the cache at {hub.constants.HF_HUB_CACHE}"
             ) from None
         except hub.errors.RepositoryNotFoundError:
@@ -137,3 +178,8 @@ class Checkpoint:
             raise InvalidInput(f"{self.source} has no revision {self.revision!r}") from None
         except hub.errors.EntryNotFoundError:
             return None
+        except (hub.errors.HfHubHTTPError, ValueError, OSError) as error:
+            raise InvalidInput(
+                f"{path} of {self.source} cannot be fetched: {str(error).strip()}; put the "
+                f"checkpoint into a folder and write {self.family}:FOLDER"
+            ) from error

@@ -30,10 +30,13 @@ class HuggingFace:
         resolution: what an attack on its images perturbs. ``input``: pictures that have been
             brought to the network's own size; ``native``: pictures of any size, through the
             processor's resizing and cropping.
+        pickle: read weights from a ``pytorch_model.bin`` where there is no ``model.safetensors``;
+            nothing but tensors is taken out of it.
     """
 
     name: str
     resolution: Resolution = "input"
+    pickle: bool = False
 
     @staticmethod
     def listed() -> dict[str, str]:
@@ -57,5 +60,5 @@ class HuggingFace:
     def _checkpoint(self) -> Checkpoint:
         name, at, revision = self.name.rpartition("@")
         if not at or Path(self.name).expanduser().is_dir():
-            return Checkpoint(source=self.name, family="hf")
-        return Checkpoint(source=name, revision=revision, family="hf")
+            return Checkpoint(source=self.name, family="hf", pickle=self.pickle)
+        return Checkpoint(source=name, revision=revision, family="hf", pickle=self.pickle)

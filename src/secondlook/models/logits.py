@@ -35,8 +35,12 @@ class LogitClassifier(Classifier):
 
     def features(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` in fp32."""
-        x = self.see(x)
-        out = self.function(resized(x, *self.size) if self.size else x)
+        seen = self.see(x)
+        out = self.engine(self._logits, resized(seen, *self.size) if self.size else seen)
+        return out.to(x.device)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        out = self.function(x)
         wanted = (len(x), len(self.classes))
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         if shape != wanted:
@@ -44,7 +48,7 @@ class LogitClassifier(Classifier):
                 f"{self.name} answered {shape} where logits {wanted} were due: "
                 f"one for each of {wanted[0]} images and {wanted[1]} classes"
             )
-        return out.float()
+        return out
 
     def scores(self, features: Tensor) -> Tensor:
         """The logits as they are."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
+from secondlook.models import pillow
 
 Resolution = Literal["input", "native"]
 Filter = Literal["nearest", "bilinear", "bicubic"]
@@ -25,8 +26,8 @@ _SLACK: Final = 1e-4
 class Preprocessing:
     """Resize, centre crop and normalise, as the processor of a checkpoint says.
 
-    The processors round to 8 bits after each pass of a resize, which has no gradient. Without the
-    rounding, pixels are within 1.2/255 of theirs, and within one step once rounded to 8 bits.
+    The processors round to 8 bits after each pass of a resize. So it is done here, and the gradient
+    goes straight through the rounding; pixels are within one step of 8 bits of theirs.
 
     Attributes:
         fit: how a picture is resized: to ``edge`` exactly; until its shortest or its longest edge
@@ -41,6 +42,7 @@ class Preprocessing:
         std: per channel.
         resolution: what an attack perturbs. ``input``: pictures that have the network's own size
             already, which are normalised alone. ``native``: pictures of any size; all of it runs.
+        rounding: whether a resize rounds to 8 bits; without it, it has a derivative.
 
     Raises:
         InvalidInput: a size, or a standard deviation, is not positive.
@@ -54,6 +56,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resolution: Resolution = "input"
+    rounding: bool = True
 
     def __post_init__(self) -> None:
         if min(*self.edge, *(self.crop or self.edge)) < 1:
@@ -78,7 +81,8 @@ class Preprocessing:
 
         Made of a picture at its own size, they are what an attack at ``input`` starts from.
         """
-        x = resampled(x, *self._target(x.shape[-2], x.shape[-1]), self.filter)
+        target = self._target(x.shape[-2], x.shape[-1])
+        x = resampled(x, *target, self.filter, self.rounding)
         return x if self.crop is None else self._cropped(x, *self.crop)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -113,11 +117,12 @@ class Preprocessing:
         return before, spare - before
 
 
-def resampled(x: Tensor, height: int, width: int, filter: Filter) -> Tensor:
-    """``[B, C, H, W]`` at another size, as Pillow does it: one edge, then the other, clipped twice.
+def resampled(x: Tensor, height: int, width: int, filter: Filter, rounding: bool = True) -> Tensor:
+    """``[B, C, H, W]`` at another size, as Pillow does it: one edge, then the other.
 
-    The bicubic kernel has a = -0.5, and shrinking widens a kernel (antialias). The gradient is that
-    of the clipped result.
+    The bicubic kernel has a = -0.5, and shrinking widens a kernel (antialias). What each of the two
+    passes gives is clipped and rounded to 8 bits. The gradient is that of the clipped result
+    without the rounding.
     """
     if filter == "nearest":
         return F.interpolate(x, (height, width), mode="nearest-exact")
@@ -125,8 +130,22 @@ def resampled(x: Tensor, height: int, width: int, filter: Filter) -> Tensor:
     # Which edge is first decides what is clipped between the two, hence a few pixels at hard edges.
     # The rule is that of Pillow 13, as measured; up to 12.0 the width is always first.
     tall = height < before and before - height > 2 * (across - width)
-    for size in ((height, across) if tall else (before, width), (height, width)):
-        if x.shape[-2:] != size:
-            x = F.interpolate(x, size, mode=filter, antialias=True)
-            x = torch.clamp(x, -_SLACK, 1 + _SLACK)
+    for edge, size in ((2, height), (3, width)) if tall else ((3, width), (2, height)):
+        if x.shape[edge] != size:
+            x = _along(x, edge, size, filter) if rounding else _smooth(x, edge, size, filter)
     return x
+
+
+def _along(x: Tensor, edge: int, size: int, kernel: pillow.Kernel) -> Tensor:
+    """One of the two passes: Pillow's values, and the gradient of the same without rounding."""
+    value = pillow.resized(x.transpose(edge, 3), size, kernel).transpose(edge, 3)
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return value
+    smooth = _smooth(x, edge, size, kernel)
+    return smooth + (value - smooth).detach()
+
+
+def _smooth(x: Tensor, edge: int, size: int, kernel: pillow.Kernel) -> Tensor:
+    shape = (size, x.shape[3]) if edge == 2 else (x.shape[2], size)
+    smooth = F.interpolate(x, shape, mode=kernel, antialias=True)
+    return torch.clamp(smooth, -_SLACK, 1 + _SLACK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from secondlook.errors import InvalidInput
@@ -40,6 +41,7 @@ class ZeroShot(Classifier):
             raise InvalidInput(f"{len(classes)} class(es); a choice needs two or more")
         self.embedder, self.classes, self.prompt = embedder, tuple(classes), prompt
         self.name, self.modules = embedder.name, embedder.modules
+        self.engine = embedder.engine
         self.size = getattr(embedder, "size", None)
         worded = templates(prompt)
         texts = [words.replace("{}", name) for name in classes for words in worded]
@@ -50,13 +52,18 @@ class ZeroShot(Classifier):
         """The embedder's own."""
         return self.embedder.hash
 
+    def to(self, device: torch.device) -> None:
+        """Moves the embedder, and the texts with it."""
+        self.embedder.to(device)
+        self.texts = self.texts.to(device)
+
     def features(self, x: Tensor) -> Tensor:
         """Unit vectors ``[B, D]``."""
         return self.embedder.embed(x)
 
     def scores(self, features: Tensor) -> Tensor:
         """Cosines ``[..., K]``."""
-        return features @ self.texts.T
+        return features @ self.texts.T.to(features.device)
 
     def aim(self, classes: Tensor) -> Tensor:
         """The vectors of the classes' prompts, ``[B, D]``."""

@@ -19,12 +19,17 @@ from torch import nn
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.base import Model
 from secondlook.registry import register
+from secondlook.scenes import difference
+from secondlook.scenes.captioner import SceneCaptioner
 from secondlook.scenes.classifier import SceneClassifier
 from secondlook.scenes.embedder import SceneEmbedder
+from secondlook.scenes.masked_lm import SceneMaskedLM
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.captioner import CaptionerNetwork
 from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
+from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
 from secondlook.scenes.networks.photos import PhotoNetwork
 from secondlook.scenes.photo_embedder import PhotoEmbedder
 from secondlook.scenes.purifiers import SceneAutoencoder, SceneDiffusion
@@ -43,6 +48,8 @@ KINDS: Final = MappingProxyType[str, Kind]({
     "AutoencoderNetwork": Kind(AutoencoderNetwork, SceneAutoencoder),
     "PhotoNetwork": Kind(PhotoNetwork, PhotoEmbedder),
     "DenoiserNetwork": Kind(DenoiserNetwork, SceneDiffusion),
+    "CaptionerNetwork": Kind(CaptionerNetwork, SceneCaptioner),
+    "MaskedLmNetwork": Kind(MaskedLmNetwork, SceneMaskedLM),
 })  # fmt: skip
 """By the name that a card gives to its network."""
 
@@ -88,6 +95,8 @@ def opened(shelf: Traversable, name: str, full: str) -> Model:
         InvalidInput: its weights are missing, damaged or of another version.
     """
     card = _card(shelf, name)
+    if "base" in card:
+        return difference.grown(_verified(shelf, name, card), card, full)
     architecture = dict(card["architecture"])
     kind = KINDS.get(architecture.pop("network"))
     if kind is None:

@@ -85,10 +85,15 @@ class ZeroShotTask:
 
 
 class OpenTask:
-    """A task whose images can be read."""
+    """A task whose images can be read.
+
+    Attributes:
+        device: where its images are put, and what an attacker wants.
+    """
 
     def __init__(self, task: ZeroShotTask, source: Source) -> None:
         self.task, self.source = task, source
+        self.device = torch.device("cpu")
         self._keys = Keys.of(task.seed, source.ids)
         order = np.argsort(self._keys.fold("choose").words, kind="stable")
         chosen = order[: task.samples or len(order)]
@@ -121,7 +126,7 @@ class OpenTask:
         """Reads the images of ``rows`` at the resolution of ``model`` and chooses their targets."""
         ids = tuple(self.source.ids[row] for row in rows)
         images, truth = self.source.read(rows, model.size)
-        truth = translated(truth, self.source, model)
+        images, truth = images.to(self.device), translated(truth, self.source, model)
         keys = Keys.of(self.task.seed, ids)
         target = other_than(truth, keys.fold("target"), model.classes)
         return Batch(ids, rows, images, truth, target, keys, model.classes)
@@ -132,8 +137,8 @@ class OpenTask:
         Untargeted there is one objective, any wrong answer; ``objective`` does not matter then.
         """
         if self.task.goal == "untargeted":
-            return Mislead(truth=theirs(batch.truth, batch.classes, model))
-        target = theirs(batch.target, batch.classes, model)
+            return Mislead(truth=theirs(batch.truth, batch.classes, model).to(self.device))
+        target = theirs(batch.target, batch.classes, model).to(self.device)
         vectors = self._vectors(target, batch.keys, model)
         if vectors is None or objective == "votes":
             temperature = COSINE_TEMPERATURE if model.cosine else 1.0
@@ -155,7 +160,7 @@ class OpenTask:
         for row in np.argsort(self._keys.fold("image", int(key)).words):
             images, truth = self.source.read([int(row)], model.size)
             if int(translated(truth, self.source, model)[0]) == target:
-                return images
+                return images.to(self.device)
         raise InvalidInput(f"no image of class {model.classes[target]!r} to aim at; target='text'")
 
 

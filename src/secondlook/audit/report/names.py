@@ -16,7 +16,9 @@ KNOWLEDGE: Final[Mapping[str, str]] = {
 }
 """The kinds of attacker, from none to the strongest, with one line for each."""
 
-_PHRASES = {"steps": "{} steps", "samples": "N = {}", "draws": "{} draws"}
+_PHRASES = {
+    "steps": "{} steps", "samples": "N = {}", "draws": "{} draws", "attacked": "attacked: {}",
+}  # fmt: skip
 Facts = dict[str, str]
 
 

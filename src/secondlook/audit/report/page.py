@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.exhibit import Exhibit
+from secondlook.audit.exhibit import Exhibit, SearchExhibit
 from secondlook.audit.report import curves, outcomes, risk, security, votes, words
 from secondlook.audit.report.names import KNOWLEDGE
 from secondlook.audit.report.sweeps import panels
@@ -27,11 +27,13 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
 
 
-def html(audit: Audit, exhibits: Sequence[Exhibit]) -> str:
+def html(audit: Audit, shown: Sequence[Exhibit | SearchExhibit]) -> str:
     """The whole page, which asks nothing of any other file or host."""
     matrix = blocks(audit)
     return _environment().get_template("page.html.jinja").render(
-        audit=audit, exhibits=exhibits, css=_css(), verdicts=verdicts(audit), blocks=matrix,
+        audit=audit, exhibits=[each for each in shown if isinstance(each, Exhibit)],
+        searches=[each for each in shown if isinstance(each, SearchExhibit)],
+        css=_css(), verdicts=verdicts(audit), blocks=matrix,
         risky=[group for block in matrix for group in block.groups if risk.worth(group)],
         panels=panels(audit.cells), security=security.curves(audit.cells),
         knowledge=KNOWLEDGE, goals={cell.goal for cell in audit.cells},

@@ -12,6 +12,13 @@ from secondlook.audit.schema import Cell
 
 Axis = Literal["eps", "steps", "samples"]
 T = TypeVar("T")
+_DRAWN = {
+    "targeted": ("target_top1", "original_top1"),
+    "untargeted": ("wrong", "correct"),
+    "retrieval": tuple(
+        f"{way}_r{k}" for k in (1, 5, 10) for way in ("image_to_text", "text_to_image")
+    ),
+}
 _KEPT_TOGETHER = 6
 """With more lines than this a panel is cut by the attacker's knowledge."""
 
@@ -52,10 +59,9 @@ class Panel:
     lines: tuple[Line, ...]
 
     @property
-    def metrics(self) -> tuple[str, str]:
-        """What is drawn: what the attacker wants high, and what the defender does."""
-        untargeted = self.lines[0].cells[0].goal == "untargeted"
-        return ("wrong", "correct") if untargeted else ("target_top1", "original_top1")
+    def metrics(self) -> tuple[str, ...]:
+        """What is drawn: what the attacker wants high, and what the defender does; or recalls."""
+        return _DRAWN[self.lines[0].cells[0].goal]
 
 
 def panels(cells: Sequence[Cell]) -> list[Panel]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from secondlook.audit.report import words
 from secondlook.audit.report.names import attacker_name, defence_name
 from secondlook.audit.report.words import budget
 from secondlook.audit.schema import Audit, Cell, Check, Status
@@ -12,11 +13,13 @@ from secondlook.audit.schema import Audit, Cell, Check, Status
 SHOWN = {
     "targeted": ("target_top1", "target_top5", "original_top1"),
     "untargeted": ("correct", "wrong", "rejected", "coverage"),
+    "retrieval": ("image_to_text_r1", "text_to_image_r1", "mean_recall"),
 }
 """The metrics of the main table, by the attacker's goal; others stand in the table of details."""
 _SAID = {
     "targeted": {"reached", "reached_worst", "reached_vote", "asr_targeted"},
     "untargeted": {"reached", "accuracy", "original_top1"},
+    "retrieval": {"reached", "original_top1"},
 }
 """Figures that are in the tables already under another name."""
 _GRAVITY: dict[Status, int] = {"pass": 0, "warn": 1, "fail": 2}
@@ -102,7 +105,14 @@ class Block:
     def details(self) -> list[str]:
         """The metrics that the main table does not show, in order of appearance."""
         names = {name: None for row in self.rows for name in row.cell.metrics}
-        return [name for name in names if name not in {*self.shown, *_SAID[self.goal]}]
+        said = {*self.shown, *_SAID[self.goal], *self.searched}
+        return [name for name in names if name not in said]
+
+    @property
+    def searched(self) -> list[str]:
+        """The metrics of the table of searches, by direction and cut."""
+        names = {name: None for row in self.rows for name in row.cell.metrics}
+        return sorted(filter(words.SEARCHED.fullmatch, names), key=words.search_order)
 
     @property
     def rejecting(self) -> list[Group]:

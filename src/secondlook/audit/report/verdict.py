@@ -15,7 +15,9 @@ EMBEDDED = (
 _UNDEFENDED = "undefended"
 _DEEDS = {
     "targeted": "reaches the target on", "untargeted": "gets a wrong answer accepted on",
+    "retrieval": "makes the first answer wrong in",
 }  # fmt: skip
+_THINGS = {"retrieval": "searches"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,11 @@ class Verdict:
         return _DEEDS[self.headline.goal]
 
     @property
+    def things(self) -> str:
+        """What there are ``n`` of, or shares of."""
+        return _THINGS.get(self.headline.goal, "images")
+
+    @property
     def sentence(self) -> str:
         """All of it in one line of plain text."""
         if self.withheld:
@@ -80,9 +87,8 @@ class Verdict:
             return ""
         metric, n = self.worst.metric, self.worst.n
         interval = share(metric, n).removeprefix(percent(metric.value, n))
-        return (
-            f"{self.worst.who} {self.deed} {percent(metric.value, n)} of images{interval} (n = {n})"
-        )
+        taken = f"{percent(metric.value, n)} of {self.things}{interval} (n = {n})"
+        return f"{self.worst.who} {self.deed} {taken}"
 
 
 def verdicts(audit: Audit) -> list[Verdict]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
+from typing import Final
 
 from secondlook.audit.schema import Metric, ThreatRow
 
 NOTHING = "–"
 SHARES = (
     "target_top", "original_top", "reached", "asr_", "correct", "wrong", "rejected", "coverage",
-    "selective_accuracy",
+    "selective_accuracy", "image_to_text_", "text_to_image_", "mean_recall", "alike_",
 )  # fmt: skip
 """How the names of metrics begin that are shares of the samples, 0 to 1."""
 
+SEARCHED: Final = re.compile(r"(alike_)?(image_to_text|text_to_image)_(r|asr|drop)(\d+)")
+"""The names of the figures of a search: direction, figure, and the k that it is cut at."""
+_CUT: Final = {"r": "R", "asr": "ASR", "drop": "drop of R"}
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 _LEVELS = 255
 _ROUNDING = 1e-9
@@ -55,10 +60,10 @@ def share(metric: Metric, n: int) -> str:
 
 def measure(name: str, metric: Metric, n: int) -> str:
     """Any metric with what it carries: shares in percent, means with deviation and interval."""
+    if name == "accuracy_drop" or _is_drop(name):
+        return f"{points(metric.value)} [{points(metric.low)}, {points(metric.high)}] points"
     if name.startswith(SHARES):
         return share(metric, n)
-    if name == "accuracy_drop":
-        return f"{points(metric.value)} [{points(metric.low)}, {points(metric.high)}] points"
     if not isfinite(metric.value):
         return NOTHING
     spread = "" if metric.sd is None else f" ± {number(metric.sd)}"
@@ -85,7 +90,16 @@ def number(value: float) -> str:
 
 
 def title(metric: str) -> str:
-    """A metric's name for the eye, ``target top-1``."""
+    """A metric's name for the eye.
+
+    Example:
+        >>> title("target_top1"), title("image_to_text_asr5")
+        ('target top-1', 'image to text ASR@5')
+    """
+    if found := SEARCHED.fullmatch(metric):
+        alike, way, figure, cut = found.groups()
+        named = f"{way.replace('_', ' ')} {_CUT[figure]}@{cut}"
+        return f"{named}, captions alike" if alike else named
     return metric.replace("_top", " top-").replace("_", " ")
 
 
@@ -124,3 +138,17 @@ def memory(size: int) -> str:
         return NOTHING
     mebibytes = size / 2**20
     return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
+
+
+def search_order(metric: str) -> tuple[int, bool, str, int]:
+    """Where a figure of a search stands among the others: recalls first, k rising."""
+    found = SEARCHED.fullmatch(metric)
+    if found is None:
+        return len(_CUT), False, metric, 0
+    alike, way, figure, cut = found.groups()
+    return list(_CUT).index(figure), bool(alike), way, int(cut)
+
+
+def _is_drop(metric: str) -> bool:
+    found = SEARCHED.fullmatch(metric)
+    return found is not None and found[3] == "drop"

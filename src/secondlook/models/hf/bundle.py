@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from secondlook.errors import InvalidInput
-from secondlook.models.hub import Checkpoint, extra
+from secondlook.models.hub import SAFE, Checkpoint, extra
 from secondlook.models.preprocessing import Resolution
 
 _VOCABULARIES: Final = (
@@ -36,9 +36,10 @@ class Bundle:
         Raises:
             InvalidInput: weights are missing, damaged, or those of another network.
         """
+        file = self.checkpoint.weighed()
         made, found = self.checkpoint.made(
-            getattr(extra("transformers", "hf"), kind).from_pretrained,
-            "model.safetensors", output_loading_info=True,
+            getattr(extra("transformers", "hf"), kind).from_pretrained, file,
+            output_loading_info=True, use_safetensors=file in SAFE,
         )  # fmt: skip
         wrong = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
         if wrong:

@@ -25,6 +25,7 @@ class Patches:
         filter: the kernel of the resize.
         mean: per channel, of pixels in [0, 1].
         std: per channel.
+        rounding: whether the resize rounds to 8 bits; without it, it has a derivative.
     """
 
     patch: int
@@ -32,6 +33,7 @@ class Patches:
     filter: Filter
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    rounding: bool = True
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches of a picture.
@@ -52,7 +54,7 @@ class Patches:
         and rows and columns, ``[B, 2]``.
         """
         rows, columns = self.grid(x.shape[-2], x.shape[-1])
-        x = resampled(x, rows * self.patch, columns * self.patch, self.filter)
+        x = resampled(x, rows * self.patch, columns * self.patch, self.filter, self.rounding)
         mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
         cut = ((x - mean) / std).unflatten(3, (columns, -1)).unflatten(2, (rows, -1))
         flat = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)

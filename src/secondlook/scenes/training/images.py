@@ -26,11 +26,15 @@ class SceneSet:
         pixels: ``[n, 3, 64, 64]`` uint8.
         captions: token ids ``[n, 5, L]``.
         labels: colour × shape of the main thing, ``[n]``.
+        seed: names the world that they are of.
+        split: the part of it whose first scenes they are.
     """
 
     pixels: Tensor
     captions: Tensor
     labels: Tensor
+    seed: int = 0
+    split: Split = "train"
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -63,4 +67,6 @@ def load(seed: int, split: Split, n: int, workers: int, tick: Tick) -> SceneSet:
         pixels=torch.from_numpy(np.concatenate(pixels)).permute(0, 3, 1, 2).contiguous(),
         captions=torch.from_numpy(np.concatenate(captions)),
         labels=torch.from_numpy(np.concatenate(labels)),
+        seed=seed,
+        split=split,
     )

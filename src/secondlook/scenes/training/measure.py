@@ -8,11 +8,15 @@ from torch import Tensor, nn
 from secondlook.attacks.pgd import PGD
 from secondlook.randomness import Keys
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.captioner import CaptionerNetwork
 from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
+from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
 from secondlook.scenes.training.adversarial import THREAT, Surprise
+from secondlook.scenes.training.cloze import of_masked_lm
 from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.telling import of_captioner
 
 Figures = dict[str, float]
 
@@ -101,4 +105,8 @@ def figures(network: nn.Module, scenes: SceneSet, prompts: Tensor) -> Figures:
         return of_autoencoder(network, scenes)
     if isinstance(network, DenoiserNetwork):
         return of_denoiser(network, scenes)
+    if isinstance(network, MaskedLmNetwork):
+        return of_masked_lm(network, scenes)
+    if isinstance(network, CaptionerNetwork):
+        return of_captioner(network, scenes)
     raise TypeError(f"no clean figure is defined for {type(network).__name__}")

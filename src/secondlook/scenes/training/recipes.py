@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from secondlook.errors import UnknownName
 from secondlook.scenes.captions import PROMPT, class_names
 from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
+from secondlook.scenes.networks.captioner import CaptionerNetwork
 from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
+from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
 from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.training.adversarial import hardening
+from secondlook.scenes.training.cloze import filling
 from secondlook.scenes.training.images import SceneSet
 from secondlook.scenes.training.loop import Loss, Recipe
 from secondlook.scenes.training.objectives import (
@@ -26,8 +29,9 @@ from secondlook.scenes.training.objectives import (
     denoising,
     restoring,
 )
+from secondlook.scenes.training.telling import telling
 
-Role = Literal["embedder", "classifier", "purifier"]
+Role = Literal["embedder", "classifier", "purifier", "masked language model", "captioner"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,10 @@ def _contrastive(network: ClipNetwork, scenes: SceneSet, device: str) -> Loss:
     return contrastive(network, scenes, class_prompts(), device)
 
 
+def _filling(network: MaskedLmNetwork, scenes: SceneSet, device: str) -> Loss:
+    return filling(network, scenes, class_prompts(), device)
+
+
 def _autoencoding(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
     return autoencoding(network, scenes, device, divergence=1e-3)
 
@@ -93,6 +101,21 @@ def _denoiser(recipe: Recipe, tuned: Recipe) -> Model:
     )  # fmt: skip
 
 
+def _masked_lm(recipe: Recipe) -> Model:
+    architecture = {"vocabulary": Tokenizer().size + 1}
+    return Model(
+        role="masked language model", build=MaskedLmNetwork, architecture=architecture,
+        objective=_filling, recipe=recipe,
+    )  # fmt: skip
+
+
+def _captioner(recipe: Recipe) -> Model:
+    return Model(
+        role="captioner", build=CaptionerNetwork, architecture={"vocabulary": Tokenizer().size},
+        objective=telling, recipe=recipe,
+    )  # fmt: skip
+
+
 def _classifier(objective: Callable[..., Loss], recipe: Recipe) -> Model:
     return Model(
         role="classifier", build=ClassifierNetwork,
@@ -109,6 +132,8 @@ def models() -> dict[str, Model]:
         "classifier-at": _classifier(hardening, Recipe(steps=1500, seed=7, average=0.995)),
         "ae": _autoencoder(False, Recipe(steps=2000, batch=96, seed=3, average=0.995)),
         "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
+        "mlm": _masked_lm(Recipe(steps=2000, batch=64, rate=3e-3, seed=8, images=8000)),
+        "captioner": _captioner(Recipe(steps=3000, batch=64, seed=9, images=20_000, average=0.995)),
         "diffusion": _denoiser(
             Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998),
             Recipe(steps=7500, batch=64, rate=1e-3, seed=15, average=0.995, cycles=3),

@@ -1,0 +1,60 @@
+"""What word substitution costs over a bare replay of its encoder and language model passes."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.beside import Bare, replayed
+from benchmarks.pairs_table import scenes
+from secondlook.attacks.words.words import Words
+from secondlook.models import load
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
+
+TARGET = 1.25
+
+
+class Result(NamedTuple):
+    """Seconds of the attack without its replay, and the replay."""
+
+    seconds: float
+    bare: Bare
+
+
+def race(images: int, visit: str) -> Result:
+    """One attack on five captions of each image, with the replay beside it."""
+    victim, model = load("scenes:clip"), load("scenes:mlm")
+    pairs, keys = scenes(images), Keys.of(0, range(images))
+    attack = Words(mlm=model, visit=visit)  # type: ignore[arg-type]
+    with replayed([victim.network.text, victim.network.image, model.network]) as bare:
+        start = time.perf_counter()
+        attack(victim, pairs, Threat(), keys)
+        both = time.perf_counter() - start
+    return Result(both - bare.seconds, bare)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--captions", type=int, default=1000, help="in all (%(default)s)")
+    parser.add_argument("--visit", default="importance", help="importance or every (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=1, help="races (%(default)s)")
+    options = parser.parse_args()
+
+    torch.set_num_threads(1)
+    race(2, options.visit)  # warm-up
+    results = [race(options.captions // 5, options.visit) for _ in range(options.repeats)]
+    ratio = statistics.median(result.seconds / result.bare.seconds for result in results)
+    rate = options.captions / statistics.median(result.seconds for result in results)
+    passes = results[0].bare.forwards / options.captions
+    print(f"words, {options.captions} captions: {rate:.1f} captions/s, {passes:.1f} passes each")
+    print(f"over the bare passes: {ratio:.3f} of the wall")
+    print(f"target at most {TARGET}: {'met' if ratio <= TARGET else 'missed'}")
+
+
+if __name__ == "__main__":
+    main()

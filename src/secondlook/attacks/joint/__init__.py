@@ -1,0 +1,1 @@
+"""Attacks on images together with their captions."""

@@ -1,0 +1,112 @@
+"""Captions and images in turn, until neither side finds anything better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from secondlook.attacks.joint.base import JointAttack, seen
+from secondlook.attacks.joint.objectives import means
+from secondlook.attacks.pairs import AlteredPairs, Captions, Pairs
+from secondlook.errors import InvalidInput
+from secondlook.models.base import Embedder
+from secondlook.randomness import Keys
+from secondlook.registry import register
+from secondlook.threat import Threat, per_sample
+
+_GAIN = 1e-4
+"""A rise of the mean cosine that is none: the noise of single precision is below it."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Images and captions as they stand, with their vectors by embedder.
+
+    Attributes:
+        images: ``[B, 3, H, W]``.
+        captions: of each image.
+        shown: vectors ``[B, D]`` of the images.
+        told: vectors ``[C, D]`` of the captions.
+        owner: ``[C]``, the row of each caption's image.
+    """
+
+    images: Tensor
+    captions: Captions
+    shown: tuple[Tensor, ...]
+    told: tuple[Tensor, ...]
+    owner: Tensor
+
+    @property
+    def closeness(self) -> Tensor:
+        """The mean cosine of each image to its captions, summed over embedders, ``[B]``."""
+        pushed = means(self.told, self.owner, len(self.images))
+        rows = zip(self.shown, pushed, strict=True)
+        return torch.stack([(image * texts).sum(1) for image, texts in rows]).sum(0)
+
+    def with_captions(self, captions: Captions, told: Sequence[Tensor]) -> Held:
+        """Other captions for those images that are further from them."""
+        better = replace(self, told=tuple(told)).closeness < self.closeness - _GAIN
+        own = better[self.owner.to(better.device)][:, None]
+        rows = zip(better.tolist(), captions, self.captions, strict=True)
+        return replace(
+            self,
+            captions=tuple(new if wins else old for wins, new, old in rows),
+            told=tuple(torch.where(own, n, o) for n, o in zip(told, self.told, strict=True)),
+        )
+
+    def with_images(self, images: Tensor, shown: Sequence[Tensor]) -> Held:
+        """Other images where those are further from their captions."""
+        better = replace(self, shown=tuple(shown)).closeness < self.closeness - _GAIN
+        own = better[:, None]
+        return replace(
+            self,
+            images=torch.where(per_sample(better).to(images.device), images, self.images),
+            shown=tuple(torch.where(own, n, o) for n, o in zip(shown, self.shown, strict=True)),
+        )
+
+
+@register("pair attack", "alternating")
+@dataclass(frozen=True, kw_only=True)
+class Alternating(JointAttack):
+    """Searches captions and images in turn until neither improves: no published schedule.
+
+    What it lowers is the mean cosine of an image to its captions. An image whose captions or
+    pixels would make it worse keeps those that it had.
+
+    Attributes:
+        rounds: turns of both sides at most.
+
+    Raises:
+        InvalidInput: as :class:`JointAttack`, or less than one round.
+    """
+
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds < 1:
+            raise InvalidInput(f"rounds={self.rounds}; write 1 or more")
+
+    def search(
+        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
+    ) -> AlteredPairs:
+        """Turns until one of them changes nothing."""
+        side, clean = self.texts(victims, pairs.captions), pairs.images
+        held = Held(clean, pairs.captions, tuple(seen(victims, clean)), side.vectors, side.owner)
+        trace = None
+        for turn in range(self.rounds):
+            before = held
+            tried = side.away_from(held.shown)
+            held = held.with_captions(tried, side.read(tried))
+            found = self.from_captions(
+                victims, held.told, held.owner, clean, threat, keys.fold("turn", turn),
+                warm=held.images if turn else None,
+            )  # fmt: skip
+            held = held.with_images(found.x, seen(victims, found.x))
+            trace = trace or found.trace
+            if bool((held.closeness >= before.closeness - _GAIN).all()):
+                break
+        return AlteredPairs(held.images, held.captions, trace, side.notices)

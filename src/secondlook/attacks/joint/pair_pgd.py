@@ -1,0 +1,50 @@
+"""PGD on images alone, against their captions or against what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from secondlook.attacks.joint.base import ImageSearch
+from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
+from secondlook.attacks.words.reader import Reader, flat, owners
+from secondlook.errors import InvalidInput
+from secondlook.models.base import Embedder
+from secondlook.randomness import Keys
+from secondlook.registry import register
+from secondlook.threat import Threat
+
+
+@register("pair attack", "pair-pgd")
+@dataclass(frozen=True, kw_only=True)
+class PairPGD(ImageSearch):
+    """Steps on images and leaves captions alone: the image half of Sep-Attack (arXiv 2206.09391).
+
+    Attributes:
+        guide: ``captions`` moves an image away from the mean of its captions, ``image`` away from
+            the vector it had, as published.
+
+    Raises:
+        InvalidInput: as :class:`ImageSearch`, or an unknown guide.
+    """
+
+    touches: ClassVar[Touches] = "images"
+    guide: Literal["captions", "image"] = "captions"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guide not in ("captions", "image"):
+            raise InvalidInput(f"guide={self.guide!r}; write 'captions' or 'image'")
+
+    def search(
+        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
+    ) -> AlteredPairs:
+        """Climbs on all images together."""
+        if self.guide == "image":
+            found = self.from_themselves(victims, pairs.images, threat, keys)
+        else:
+            vectors = Reader(victims).read(flat(pairs.captions), raw=False)
+            owner = owners(pairs.captions)
+            found = self.from_captions(victims, vectors, owner, pairs.images, threat, keys)
+        return AlteredPairs(found.x, pairs.captions, found.trace)

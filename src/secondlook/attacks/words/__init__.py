@@ -1,0 +1,1 @@
+"""Attacks on captions: one word for another."""

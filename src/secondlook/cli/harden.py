@@ -1,0 +1,74 @@
+"""``secondlook harden``: train an embedder against attacks on it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secondlook.cli.progress import progress
+
+Method = Annotated[str, typer.Option(help="tecoa, tecoa-itr, fare, mat, mat+, or clean.")]
+Model = Annotated[str, typer.Option(help="The embedder: scenes:clip, hf:FOLDER …")]
+Out = Annotated[Path, typer.Option(help="Where weights, card and checkpoint go.")]
+Data = Annotated[str, typer.Option(help="Images to learn from; empty takes scenes.")]
+Test = Annotated[str, typer.Option(help="Images to measure on, where --data is given.")]
+Steps = Annotated[int, typer.Option(help="Optimiser steps.")]
+Batch = Annotated[int, typer.Option(help="Samples in a step.")]
+Lr = Annotated[float, typer.Option(help="Peak learning rate; 0: 1e-3 for scenes:, else 1e-5.")]
+Eps = Annotated[str, typer.Option(help="Radius in pixel units, 4/255; empty: the method's own.")]
+Average = Annotated[float, typer.Option(help="Decay of the weights' moving average; 0: none.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Encoders in bf16; losses stay in fp32.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that render scenes.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the method, a=1.")]
+
+
+def harden(
+    method: Method = "tecoa",
+    model: Model = "scenes:clip",
+    out: Out = Path("hardened"),
+    data: Data = "",
+    test: Test = "",
+    steps: Steps = 2000,
+    batch: Batch = 64,
+    lr: Lr = 0.0,
+    eps: Eps = "",
+    average: Average = 0.0,
+    seed: int = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda; empty chooses.")] = "",
+    bf16: Bf16 = False,
+    workers: Workers = 1,
+    set_: Set = None,
+) -> None:
+    """Train an embedder against attacks on it. Continues a killed training."""
+    import torch
+    from rich.console import Console
+
+    from secondlook import registry
+    from secondlook.cli.audit import assignment
+    from secondlook.hardening.course import Course
+    from secondlook.hardening.harden import harden as hardened
+    from secondlook.hardening.plan import Hardening
+
+    settings = dict(assignment(text) for text in set_ or [])
+    if eps:
+        settings["eps"] = eps
+    rate = lr or (1e-3 if model.startswith("scenes:") else 1e-5)
+    plan = Hardening(
+        model=model, method=registry.build("method", method, settings),
+        course=Course(steps=steps, batch=batch, rate=rate, average=average, seed=seed),
+        data=data, test=test, bf16=bf16, workers=workers,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        command=shlex.join(["secondlook", *sys.argv[1:]]),
+    )  # fmt: skip
+    with progress(f"{method} {model}") as tick:
+        card = hardened(plan, out, tick)
+    if not card:
+        return
+    console = Console(highlight=False, markup=False, emoji=False)
+    for key, value in card["measured"].items():
+        console.print(f"{key}  {value:.4f}")
+    console.print(f"local:{out / card['name']}  on {card['measured_on']}")

@@ -1,0 +1,1 @@
+"""Adversarial training of embedders: one trainer, and a method a file for what it teaches."""

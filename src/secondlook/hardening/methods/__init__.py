@@ -1,0 +1,1 @@
+"""What a hardening teaches, one file a method."""

@@ -1,0 +1,170 @@
+"""Putting images into words, and being made to say what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from secondlook.data import load
+from secondlook.data.captioned import Captioned
+from secondlook.errors import InvalidInput
+from secondlook.goals.caption import Say, Spoken, Unsay
+from secondlook.metrics.cider import Cider
+from secondlook.metrics.ngrams import words
+from secondlook.models.captioner import Captioner
+from secondlook.models.decoding import Style
+from secondlook.randomness import Keys
+from secondlook.tasks.captioning_facts import Facts, facts
+from secondlook.tasks.captioning_figures import Told
+from secondlook.tasks.zeroshot import Wish
+
+_TRIES = 100
+
+
+class CaptionBatch(NamedTuple):
+    """Some images of the task.
+
+    Attributes:
+        at: their positions among the task's.
+        ids: stable names.
+        images: ``[B, 3, H, W]`` in [0, 1].
+        captions: true ones of each image, as many for each.
+        targets: what an attacker wants to be said of each: a caption of another image.
+        keys: one key per image.
+    """
+
+    at: tuple[int, ...]
+    ids: tuple[str, ...]
+    images: Tensor
+    captions: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...]
+    keys: Keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptioningTask:
+    """Captioning images that have captions to compare with.
+
+    Attributes:
+        data: a source with captions by name, ``scenes:test``, ``coco:PATH``.
+        samples: how many of its images; 0 takes all.
+        style: how captions are written, see :class:`~secondlook.models.decoding.Decoding`.
+        length: tokens in a caption at most.
+        prompt: what the captioner is asked; empty takes its own.
+        seed: chooses the images and what an attacker wants to be said of each.
+
+    Raises:
+        InvalidInput: a negative number of samples.
+    """
+
+    data: str = "scenes:test"
+    samples: int = 100
+    style: Style = "greedy"
+    length: int = 40
+    prompt: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 0:
+            raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
+
+    def open(self) -> OpenCaptioning:
+        """The task with its source found on disk.
+
+        Raises:
+            InvalidInput: the source has no captions, or fewer than two images.
+        """
+        return OpenCaptioning(self, load(self.data).captioned())
+
+
+class OpenCaptioning:
+    """A task whose images and captions can be read.
+
+    Attributes:
+        rows: the chosen images, as positions in the source.
+        ids: their names.
+        captions: of each of them all.
+        targets: for each of them the row of the image whose caption an attacker wants, and it.
+        facts: what else is known of the images, or None.
+    """
+
+    def __init__(self, task: CaptioningTask, source: Captioned) -> None:
+        self.task, self.source = task, source
+        self.facts: Facts | None = facts(source)
+        keys = Keys.of(task.seed, source.ids)
+        order = np.argsort(keys.fold("choose").words, kind="stable")
+        self.rows = tuple(int(row) for row in order[: task.samples or len(order)])
+        if len(self.rows) < 2:
+            raise InvalidInput(f"{task.data} gives {len(self.rows)} image(s); CIDEr needs two")
+        self.ids = tuple(source.ids[row] for row in self.rows)
+        self.captions = tuple(source.captions(row) for row in self.rows)
+        chosen = zip(self.rows, (keys[np.array([row])] for row in self.rows), strict=True)
+        self.targets = tuple(self._target(row, key) for row, key in chosen)
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return f"captioning {self.task.data}"
+
+    @cached_property
+    def cider(self) -> Cider:
+        """CIDEr against the captions of the task's images, by which words are weighed."""
+        return Cider.of(self.captions)
+
+    def batch(self, at: Sequence[int], size: tuple[int, int] | None) -> CaptionBatch:
+        """The images at the positions ``at``, at ``size``.
+
+        Of images with different numbers of captions the first are taken, as many as each has.
+        """
+        captions = [self.captions[each] for each in at]
+        each = min(map(len, captions), default=0)
+        return CaptionBatch(
+            at=tuple(at),
+            ids=tuple(self.ids[row] for row in at),
+            images=self.source.read([self.rows[row] for row in at], size).images,
+            captions=tuple(texts[:each] for texts in captions),
+            targets=tuple(self.targets[row][1] for row in at),
+            keys=Keys.of(self.task.seed, [self.ids[row] for row in at]),
+        )
+
+    def objective(self, batch: CaptionBatch, captioner: Captioner, wish: Wish) -> Spoken:
+        """What an attacker climbs: away from the true captions, or towards the target's."""
+        if wish == "untargeted":
+            return Unsay(captioner=captioner, texts=batch.captions, prompt=self.task.prompt)
+        wanted = tuple((text,) for text in batch.targets)
+        return Say(captioner=captioner, texts=wanted, prompt=self.task.prompt)
+
+    def told(self, batch: CaptionBatch, images: Tensor, captioner: Captioner) -> list[Told]:
+        """Lets the captioner look at ``images`` in place of the batch's, and judges its words."""
+        texts = captioner.caption(
+            images, batch.keys.fold("caption"), style=self.task.style, length=self.task.length,
+            prompt=self.task.prompt,
+        )  # fmt: skip
+        scores = self.cider.scores(texts, batch.at)
+        return [self._judged(*row) for row in zip(batch.at, texts, scores, strict=True)]
+
+    def _judged(self, at: int, text: str, cider: float) -> Told:
+        row, (other, wanted) = self.rows[at], self.targets[at]
+        verbatim = words(text) == words(wanted)
+        return Told(
+            id=self.ids[at], text=text, target=wanted, cider=cider,
+            target_cider=self.cider.between(text, wanted), verbatim=verbatim,
+            truth=self.facts.judge(text, row) if self.facts else None,
+            reached=self.facts.judge(text, other).main if self.facts else verbatim,
+        )  # fmt: skip
+
+    def _target(self, row: int, key: Keys) -> tuple[int, str]:
+        """Another image, of another main thing where that is known, and one of its captions."""
+        for step in range(_TRIES):
+            other = key.fold("target", step).integers(len(self.source))[0]
+            if other == row or (self.facts and self.facts.same(row, other)):
+                continue
+            texts = self.source.captions(other)
+            if texts and not set(texts) & set(self.source.captions(row)):
+                return other, texts[key.fold("wording").integers(len(texts))[0]]
+        raise InvalidInput(f"{self.source.ids[row]} looks like all others; there is no target")

@@ -1,0 +1,66 @@
+"""What an attacker wants who knows how the map is made: that it points elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secondlook.attacks.base import Judged
+from secondlook.models.base import Embedder
+from secondlook.randomness import Keys
+from secondlook.tasks.grounding_maps import Site, Weights, evidence
+from secondlook.tasks.grounding_metrics import masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misdirect:
+    """The hottest place leaves the box: an attack on the map itself, through second derivatives.
+
+    An attack on the cosine alone need not move the map, whose peak is where the cosine is to be
+    had (Ghorbani et al. 2019, arXiv 1710.10547, attack maps of saliency so).
+
+    Attributes:
+        model: the embedder.
+        vectors: what is looked for on each image, ``[B, D]``.
+        boxes: ``[B, 4]``: left, top, width and height as shares of the image.
+        site: where the model looks.
+        weights: how features are weighed.
+    """
+
+    model: Embedder
+    vectors: Tensor
+    boxes: Tensor
+    site: Site
+    weights: Weights = "mean"
+
+    @property
+    def parts(self) -> Sequence[Misdirect]:
+        """The objective itself, alone."""
+        return (self,)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of the embedder."""
+        return self.model.modules
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        """Loss ``[B]``: by how much the hottest pixel outside leads, relative to the hottest."""
+        steep = x.requires_grad and torch.is_grad_enabled()
+        with torch.enable_grad():
+            seen = x if steep else x.detach().requires_grad_()
+            coarse = evidence(self.model, seen, self.vectors, self.site, self.weights, steep)
+        fine = F.interpolate(coarse[:, None], x.shape[2:], mode="bilinear")[:, 0]
+        inside = masks(self.boxes.to(fine), *x.shape[2:])
+        away, home = (
+            fine.masked_fill(hidden, -torch.inf).amax((1, 2)) for hidden in (inside, ~inside)
+        )
+        scale = fine.detach().abs().amax((1, 2)).clamp_min(1e-12)
+        return Judged((away - home) / scale, away > home)
+
+    def take(self, rows: Tensor) -> Misdirect:
+        """The same objective for some of the images."""
+        return replace(self, vectors=self.vectors[rows], boxes=self.boxes[rows])
