@@ -55,14 +55,15 @@ class Engine:
         self._compiled: dict[Any, Encode] = {}
 
     def __call__(self, encode: Encode, x: Tensor) -> Tensor:
-        """``encode`` of a batch, in fp32.
+        """``encode`` of a batch, in fp32 or, where it answers so, fp64.
 
         Raises:
             InvalidInput: the encoder cannot be compiled, or the device has no bf16.
         """
         run = partial(self._padded, encode) if self.manner.compile else encode
         if self.exact or self.manner.dtype == "fp32":
-            return run(x).float()
+            out = run(x)
+            return out if out.dtype == torch.float64 else out.float()
         check_half(x.device)
         # Its backward computes in whatever the forward did, and needs no autocast of its own.
         with torch.autocast(x.device.type, torch.bfloat16):
