@@ -60,24 +60,23 @@ class Spent(NamedTuple):
 
 @dataclass
 class Replay:
-    """The bare network: each pass by hand, timed."""
+    """The bare network: each pass by hand, timed.
+
+    A forward and its gradient are one turn, taken before the attack's own: a graph that stayed
+    alive beside the attack's would cost the attack its memory.
+    """
 
     network: nn.Module
     turns: list[Spent] = field(default_factory=list)
 
-    def forward(self, x: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the input that it can be differentiated by."""
+    def turn(self, x: Tensor, truth: Tensor) -> None:
+        """One forward of a batch like ``x``, and the gradient where ``x`` wants one."""
         start = Spent.now()
         bare = x.detach().requires_grad_(x.requires_grad)
         with torch.set_grad_enabled(x.requires_grad):
             loss = F.cross_entropy(self.network(bare), truth, reduction="sum")
-        self.turns.append(Spent.now().since(start))
-        return loss, bare
-
-    def backward(self, loss: Tensor, bare: Tensor) -> None:
-        """The gradient of that loss."""
-        start = Spent.now()
-        torch.autograd.grad(loss, bare)
+        if x.requires_grad:
+            torch.autograd.grad(loss, bare)
         self.turns.append(Spent.now().since(start))
 
 
@@ -105,14 +104,11 @@ class Beside:
         return self.bout.classes
 
     def look(self, x: Tensor, keys: Keys) -> View:
-        loss, bare = self.replay.forward(x, self.bout.goal.truth)
-        if x.requires_grad:
-            x = x.view_as(x)
-            x.register_hook(lambda _: self.replay.backward(loss, bare))
+        self.replay.turn(x, self.bout.goal.truth)
         return self.bout.look(x, keys)
 
     def __call__(self, x: Tensor, keys: Keys) -> Judged:
-        self.replay.forward(x, self.bout.goal.truth)
+        self.replay.turn(x, self.bout.goal.truth)
         return self.bout(x, keys)
 
     def drawing(self, draws: int) -> Beside:
