@@ -11,6 +11,7 @@ import torch
 from secondlook import registry
 from secondlook.audit.defended import defended, described
 from secondlook.audit.matrix import CellPlan, Forge, Plan
+from secondlook.audit.opening import opened
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Manner, Table, believing_sweep, manner, sweep
 from secondlook.defenses.base import Defence
@@ -19,7 +20,6 @@ from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model, Purifier
-from secondlook.models.python import imported
 from secondlook.tasks.zeroshot import OpenTask
 from secondlook.threat import Knowledge, Threat
 
@@ -30,13 +30,7 @@ def plan(study: Study, device: torch.device | None = None) -> Plan:
     Raises:
         UnknownName, InvalidInput: something in the study names nothing, or does not fit.
     """
-    for plugin in study.plugins:
-        imported(f"plugins: {plugin!r}", plugin)
-    config = dict(study.task)
-    config.setdefault("seed", study.seed)
-    task = registry.build("task", config.pop("name", "zeroshot"), config).open()
-    task.device = device or torch.device("cpu")
-    return _Planner(study, task).plan()
+    return _Planner(study, opened(study, device)).plan()
 
 
 class _Planner:

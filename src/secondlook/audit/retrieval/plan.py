@@ -11,6 +11,7 @@ import torch
 from secondlook import registry
 from secondlook.attacks.pairs import PairAttack
 from secondlook.audit.defended import defended, described
+from secondlook.audit.opening import opened
 from secondlook.audit.retrieval.matrix import PairForge, SearchCell, SearchPlan
 from secondlook.audit.retrieval.seen import Seen, Sight, Through
 from secondlook.audit.study import Study
@@ -21,7 +22,6 @@ from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder, Model, Purifier
 from secondlook.models.matcher import Matcher
-from secondlook.models.python import imported
 from secondlook.tasks.retrieval import OpenRetrieval, Setting
 from secondlook.threat import Knowledge, Threat
 
@@ -32,13 +32,7 @@ def plan(study: Study, device: torch.device | None = None) -> SearchPlan:
     Raises:
         UnknownName, InvalidInput: something in the study names nothing, or does not fit.
     """
-    for plugin in study.plugins:
-        imported(f"plugins: {plugin!r}", plugin)
-    config = dict(study.task)
-    config.setdefault("seed", study.seed)
-    task: OpenRetrieval = registry.build("task", config.pop("name"), config).open()
-    task.device = device or torch.device("cpu")
-    return _Planner(study, task).plan()
+    return _Planner(study, opened(study, device)).plan()
 
 
 class _Planner:
