@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from typing import NamedTuple
 
 import torch
 
-from benchmarks.beside import Bare, replayed
+from benchmarks.beside import Race, race
 from benchmarks.pairs_table import scenes
 from secondlook.attacks.words.words import Words
 from secondlook.models import load
-from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
 TARGET = 1.25
 
 
-class Result(NamedTuple):
-    """Seconds of the attack without its replay, and the replay."""
-
-    seconds: float
-    bare: Bare
-
-
-def race(images: int, visit: str) -> Result:
-    """One attack on five captions of each image, with the replay beside it."""
-    victim, model = load("scenes:clip"), load("scenes:mlm")
-    pairs, keys = scenes(images), Keys.of(0, range(images))
+def run(images: int, visit: str) -> Race:
+    """One attack on images with five captions each, with the replay beside it."""
+    model = load("scenes:mlm")
     attack = Words(mlm=model, visit=visit)  # type: ignore[arg-type]
-    with replayed([victim.network.text, victim.network.image, model.network]) as bare:
-        start = time.perf_counter()
-        attack(victim, pairs, Threat(), keys)
-        both = time.perf_counter() - start
-    return Result(both - bare.seconds, bare)
+    return race(attack, load("scenes:clip"), model, scenes(images), Threat())
 
 
 def main() -> None:
@@ -46,8 +31,8 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.set_num_threads(1)
-    race(2, options.visit)  # warm-up
-    results = [race(options.captions // 5, options.visit) for _ in range(options.repeats)]
+    run(2, options.visit)  # warm-up
+    results = [run(options.captions // 5, options.visit) for _ in range(options.repeats)]
     ratio = statistics.median(result.seconds / result.bare.seconds for result in results)
     rate = options.captions / statistics.median(result.seconds for result in results)
     passes = results[0].bare.forwards / options.captions

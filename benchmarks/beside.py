@@ -6,10 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from secondlook.attacks.pairs import PairAttack, Pairs
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
 
 
 @dataclass
@@ -37,6 +41,23 @@ class Bare:
             with torch.no_grad():
                 network.forward(x)
         self.seconds += time.perf_counter() - start
+
+
+class Race(NamedTuple):
+    """Seconds of an attack without its replay, and the replay."""
+
+    seconds: float
+    bare: Bare
+
+
+def race(attack: PairAttack, victim: Any, model: Any, pairs: Pairs, threat: Threat) -> Race:
+    """One attack on a victim, with the passes of its towers and of the language model replayed."""
+    keys = Keys.of(0, range(len(pairs.images)))
+    with replayed([victim.network.text, victim.network.image, model.network]) as bare:
+        start = time.perf_counter()
+        attack(victim, pairs, threat, keys)
+        both = time.perf_counter() - start
+    return Race(both - bare.seconds, bare)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks.captioning import settings
 from secondlook import registry
 from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import PairAttack, Pairs
@@ -61,8 +62,7 @@ class Row:
 
 def attack_of(text: str) -> tuple[str, PairAttack]:
     name, _, rest = text.partition(":")
-    settings = dict(pair.split("=", 1) for pair in rest.split(",")) if rest else {}
-    return name, registry.build("pair attack", name, settings)
+    return name, registry.build("pair attack", name, settings(rest))
 
 
 def main() -> None:

@@ -51,6 +51,13 @@ class Ledger:
             self.seconds += time.perf_counter() - start
             self.peak_memory = max(self.peak_memory, peak_memory())
 
+    def spent(self, digits: int = 4) -> dict[str, float]:
+        """Passes, seconds to so many digits, and peak memory, for a record."""
+        return {
+            "forwards": self.forwards, "backwards": self.backwards,
+            "seconds": round(self.seconds, digits), "peak_memory": self.peak_memory,
+        }  # fmt: skip
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)

@@ -90,6 +90,10 @@ class Keys:
         """One integer in [0, high) for each sample."""
         return [int(word) for word in _scramble(self.words) % np.uint64(high)]
 
+    def order(self) -> list[int]:
+        """The positions of the samples in an order that their keys alone decide, ``[B]`` long."""
+        return [int(row) for row in np.argsort(self.words, kind="stable")]
+
     def _drawn(self, fill: Fill, shape: Sequence[int], like: Tensor | None) -> Tensor:
         rows = np.empty((len(self), *shape), dtype=np.float32)
         for row, word in zip(rows, self.words, strict=True):

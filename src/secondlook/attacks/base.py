@@ -90,19 +90,37 @@ class Attacked(NamedTuple):
     members: tuple[str, ...] = ()
 
 
+class FinalCall:
+    """What a frame is made of: its own call is final, and subclasses of it write the search."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and FinalCall not in cls.__bases__:
+            raise TypeError(f"{cls.__name__}.__call__ is final; write search() instead")
+
+
+def settled(found: Tensor, clean: Tensor, threat: Threat) -> Tensor:
+    """What a search has found, projected and on the 8-bit grid.
+
+    Raises:
+        BrokenThreat: an independent check, before and after the rounding, says that it left its
+            threat model.
+    """
+    x = threat.project(found.detach(), clean)
+    threat.check(x, clean)
+    rounded = threat.quantise(x, clean)
+    threat.check(rounded, clean)
+    return rounded
+
+
 @dataclass(frozen=True, kw_only=True)
-class Attack(ABC):
+class Attack(FinalCall, ABC):
     """An optimiser. Subclasses write :meth:`search`; the call around it is final.
 
     The call puts the networks into eval mode and restores them, leaves the parameters' ``.grad``
     alone, projects the result, and then checks norm, range and shape independently, again after
     rounding to 8 bits.
     """
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls):
-            raise TypeError(f"{cls.__name__}.__call__ is final; write search() instead")
 
     @abstractmethod
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
@@ -132,11 +150,7 @@ class Attack(ABC):
         clean = clean.detach()
         with evaluating(objective.modules), torch.enable_grad():
             found = self.search(objective, clean, threat, keys)
-        x = threat.project(found.x.detach(), clean)
-        threat.check(x, clean)
-        rounded = threat.quantise(x, clean)
-        threat.check(rounded, clean)
-        return found._replace(x=rounded)
+        return found._replace(x=settled(found.x, clean, threat))
 
 
 def input_gradient(objective: Objective, x: Tensor, keys: Keys) -> tuple[Tensor, Judged]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import ClassVar, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.base import Trace
+from secondlook.attacks.base import FinalCall, Trace, settled
 from secondlook.attacks.edits import words_changed
 from secondlook.errors import BrokenThreat, InvalidInput
 from secondlook.models.base import Embedder, check_pixels, evaluating
@@ -50,7 +50,7 @@ class AlteredPairs(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairAttack(ABC):
+class PairAttack(FinalCall, ABC):
     """A search for images and captions that no longer find each other.
 
     Subclasses write :meth:`search`; the call around it is final. It puts the networks into eval
@@ -66,11 +66,6 @@ class PairAttack(ABC):
 
     touches: ClassVar[Touches] = "both"
     words: int = 1
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls):
-            raise TypeError(f"{cls.__name__}.__call__ is final; write search() instead")
 
     def __post_init__(self) -> None:
         if self.words < 1:
@@ -118,7 +113,7 @@ class PairAttack(ABC):
         with evaluating([*networks, *self.modules]), torch.enable_grad():
             found = self.search(victims, clean, threat, keys)
         self._check_captions(found.captions, clean.captions)
-        return found._replace(images=self._checked(found.images.detach(), clean.images, threat))
+        return found._replace(images=self._checked(found.images, clean.images, threat))
 
     def _checked(self, images: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """The images on the 8-bit grid, and inside the threat; the clean ones if not touched."""
@@ -126,11 +121,7 @@ class PairAttack(ABC):
             if not torch.equal(images, clean):
                 raise BrokenThreat(f"{type(self).__name__} touches captions, and changed an image")
             return clean
-        x = threat.project(images, clean)
-        threat.check(x, clean)
-        rounded = threat.quantise(x, clean)
-        threat.check(rounded, clean)
-        return rounded
+        return settled(images, clean, threat)
 
     def _check_captions(self, found: Captions, clean: Captions) -> None:
         allowed = 0 if self.touches == "images" else self.words

@@ -80,11 +80,7 @@ def craft(forge: Forge, batch: Batch, task: OpenTask) -> Crafted:
     wish = objective(forge, batch, task)
     with counting() as ledger:
         found = attacked(forge.attack, wish, batch.images, forge.threat, keys)
-    cost = {
-        "forwards": ledger.forwards, "backwards": ledger.backwards,
-        "seconds": round(ledger.seconds, 4), "peak_memory": ledger.peak_memory,
-    }  # fmt: skip
-    return Crafted(found.x, found.trace, found.by, cost, _tells(found))
+    return Crafted(found.x, found.trace, found.by, ledger.spent(), _tells(found))
 
 
 def _tells(found: Attacked) -> Record:

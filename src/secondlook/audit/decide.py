@@ -49,9 +49,5 @@ def decide(
             keys = batch.keys.fold("decide", repeat)
             decisions.append(cell.defence.decide(images, keys))
         if repeat == 0:
-            cost = {
-                "forwards": ledger.forwards, "backwards": ledger.backwards,
-                "seconds": round(ledger.seconds, 5), "bare_seconds": round(alone, 5),
-                "peak_memory": ledger.peak_memory,
-            }  # fmt: skip
+            cost = {**ledger.spent(digits=5), "bare_seconds": round(alone, 5)}
     return Decided(records(cell, batch, decisions, crafted, bare), cost)

@@ -12,13 +12,13 @@ from secondlook import registry
 from secondlook.audit.defended import defended, described
 from secondlook.audit.matrix import CellPlan, Forge, Plan
 from secondlook.audit.opening import opened
+from secondlook.audit.roster import Roster
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Manner, Table, believing_sweep, manner, sweep
 from secondlook.defenses.base import Defence
 from secondlook.defenses.calibration import refuse_evaluated
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model, Purifier
 from secondlook.tasks.zeroshot import OpenTask
 from secondlook.threat import Knowledge, Threat
@@ -39,7 +39,7 @@ class _Planner:
     def __init__(self, study: Study, task: OpenTask) -> None:
         self.study, self.task = study, task
         self.hashes: dict[str, str] = {}
-        self._owners: dict[str, str] = {}
+        self._roster = Roster(task.device)
         self._hashed: dict[int, tuple[Model, str]] = {}
         self.surrogates = tuple(
             Undefended(model=task.classifier(self._load(n))) for n in study.surrogates
@@ -71,13 +71,7 @@ class _Planner:
             yield model
 
     def _load(self, name: str) -> Model:
-        made: Model = load(name)
-        made.to(self.task.device)
-        owner = self._owners.setdefault(made.name, name)
-        if owner != name:
-            raise InvalidInput(
-                f"{owner} and {name} both call themselves {made.name!r}; give each its own name"
-            )
+        made = self._roster.load(name)
         self._hash(made)
         return made
 

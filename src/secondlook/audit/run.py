@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from sys import intern
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -120,19 +121,34 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
             missing = {sample for sample in ids if (cell.id, sample) not in done}
             desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
             if missing:
-                with counting(_teller(tick, at, total, what)):
+                with counting(teller(tick, at, total, what)):
                     _do(plan, run, cell, desk, missing)
-    probed = {line.get("probe") for line in run.ledger}
-    for probe in {probe.id: probe for probe in plan.probes.values()}.values():
-        tick(total, total, "attacking without a bound, as a check")
-        if probe.id not in probed:
-            with counting(_teller(tick, total, total, "attacking without a bound, as a check")):
-                run.ledger.append([unbounded(plan, probe)])
+    probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
     tick(total, total, "done")
     return run
 
 
-def _teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
+class Probe(Protocol):
+    """An attack with nothing to hold it back."""
+
+    @property
+    def id(self) -> str: ...
+
+
+P = TypeVar("P", bound=Probe)
+
+
+def probe_all(run: Run, probes: Mapping[str, P], look: Callable[[P], Record], tick: Tick) -> None:
+    """Looks at each of the probes that the run has not looked at yet, once."""
+    what, probed = "attacking without a bound, as a check", {x.get("probe") for x in run.ledger}
+    for probe in {probe.id: probe for probe in probes.values()}.values():
+        if probe.id not in probed:
+            tick(1, 1, what)
+            with counting(teller(tick, 1, 1, what)):
+                run.ledger.append([look(probe)])
+
+
+def teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
     """Shows that a long crafting goes on: how many looks it has had."""
     return lambda forwards: tick(at, total, f"{what}, {forwards:,} looks")
 

@@ -17,6 +17,7 @@ from secondlook.audit.matrix import CellPlan, Plan
 from secondlook.audit.rivalry import check_group
 from secondlook.audit.schema import Audit, Cell, Cost, Metric, Outcomes, ThreatRow, Vote
 from secondlook.audit.store import Record, Run, read_json
+from secondlook.audit.study import Study
 from secondlook.audit.verdict import headlines
 from secondlook.decision import Outcome
 from secondlook.defenses.consensus import Consensus
@@ -37,10 +38,15 @@ def summarise(plan: Plan, run: Run) -> Audit:
     records = by_cell(run)
     ledger = list(run.ledger)
     cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
+    return assembled(plan.study, _provenance(plan, run), cells, records)
+
+
+def assembled(study: Study, provenance: Record, cells: list[Cell], records: Records) -> Audit:
+    """Rows with the checks that look across them, and what is the worst of them."""
     cells = check_group(cells, records)
     return Audit(
-        study=plan.study.name, title=plan.study.title or plan.study.name,
-        provenance=_provenance(plan, run), cells=cells, headline=headlines(cells, records),
+        study=study.name, title=study.title or study.name, provenance=provenance, cells=cells,
+        headline=headlines(cells, records),
     )  # fmt: skip
 
 
@@ -71,7 +77,7 @@ def _cell(plan: Plan, planned: CellPlan, records: Records, ledger: list[Record])
         controls={} if planned.targeted else rejection.controls(rows),
         risk=None if planned.targeted else rejection.risk_curve(rows),
         members=members(rows, next((line["members"] for line in own if "members" in line), [])),
-        notices=list(dict.fromkeys(text for line in own for text in line.get("notices", []))),
+        notices=notices(own),
     )  # fmt: skip
     evidence = _evidence(plan, planned, ledger)
     return cell.model_copy(update={"health": check_cell(cell, rows, evidence)})
@@ -102,6 +108,11 @@ def _evidence(plan: Plan, planned: CellPlan, ledger: list[Record]) -> Evidence:
 def _outcomes(rows: Sequence[Record]) -> Outcomes:
     counts = Counter(row["outcome"] for row in rows)
     return Outcomes(**{str(kind): counts[str(kind)] for kind in Outcome})
+
+
+def notices(ledger: list[Record]) -> list[str]:
+    """What the attack said of itself, each once."""
+    return list(dict.fromkeys(text for line in ledger for text in line.get("notices", [])))
 
 
 def costs(ledger: list[Record]) -> Cost:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,8 +72,7 @@ def clean_scores(
         size: height and width that they are read at; None for their own.
         samples: how many, chosen by their names so that a sorted source is no trap; 0 takes all.
     """
-    order = np.argsort(Keys.of(0, source.ids).fold("calibrate").words, kind="stable")
-    rows = [int(row) for row in order[: samples or len(order)]]
+    rows = Keys.of(0, source.ids).fold("calibrate").order()[: samples or None]
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
     return torch.cat([score(source.read(batch, size).images) for batch in batches])
 

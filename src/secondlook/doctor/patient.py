@@ -118,7 +118,7 @@ def _probes(source: Source, size: tuple[int, int]) -> tuple[Tensor, Keys]:
     if len(source) < PROBES:
         source = load(SCENES)
     keys = Keys.of(0, source.ids).fold("doctor")
-    rows = [int(row) for row in np.argsort(keys.words, kind="stable")[:PROBES]]
+    rows = keys.order()[:PROBES]
     return source.read(rows, size).images, keys[np.asarray(rows)]
 
 

@@ -18,6 +18,7 @@ from secondlook.hardening.probe import Glance
 from secondlook.hardening.student import Student
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
+from secondlook.scenes.training.loop import follow
 
 Look = Callable[[], Glance]
 _PROBES = 20
@@ -122,15 +123,8 @@ class Training:
         )
 
     def _average(self) -> None:
-        if not self.course.average:
-            return
-        keep = min(self.course.average, (1 + self.step) / (10 + self.step))
-        for name, value in self.student.network.state_dict().items():
-            mean = self.mean[name]
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - keep)
-            else:
-                mean.copy_(value)
+        if self.course.average:
+            follow(self.mean, self.student.network, self.course.average, self.step)
 
     @property
     def _leads(self) -> bool:

@@ -63,7 +63,7 @@ class Engine:
         run = partial(self._padded, encode) if self.manner.compile else encode
         if self.exact or self.manner.dtype == "fp32":
             out = run(x)
-            return out if out.dtype == torch.float64 else out.float()
+            return out.to(torch.promote_types(out.dtype, torch.float32))
         check_half(x.device)
         # Its backward computes in whatever the forward did, and needs no autocast of its own.
         with torch.autocast(x.device.type, torch.bfloat16):

@@ -97,8 +97,7 @@ class OpenCaptioning:
         self.task, self.source = task, source
         self.facts: Facts | None = facts(source)
         keys = Keys.of(task.seed, source.ids)
-        order = np.argsort(keys.fold("choose").words, kind="stable")
-        self.rows = tuple(int(row) for row in order[: task.samples or len(order)])
+        self.rows = tuple(keys.fold("choose").order()[: task.samples or None])
         if len(self.rows) < 2:
             raise InvalidInput(f"{task.data} gives {len(self.rows)} image(s); CIDEr needs two")
         self.ids = tuple(source.ids[row] for row in self.rows)

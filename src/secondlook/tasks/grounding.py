@@ -102,10 +102,9 @@ class OpenGrounding:
     def __init__(self, task: GroundingTask, source: Source) -> None:
         self.task, self.source = task, source
         keys, ask = Keys.of(task.seed, source.ids), _asking(source)
-        order = np.argsort(keys.fold("choose").words, kind="stable")
-        asked = ((int(row), ask(int(row))) for row in order)
+        asked = ((row, ask(row)) for row in keys.fold("choose").order())
         found = [(row, queries) for row, queries in asked if queries]
-        chosen = found[: task.samples or len(found)]
+        chosen = found[: task.samples or None]
         self.rows = tuple(row for row, _ in chosen)
         self.ids = tuple(source.ids[row] for row in self.rows)
         luck = [keys[np.array([row])].fold("query") for row in self.rows]

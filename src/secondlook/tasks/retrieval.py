@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 
 from secondlook import registry
@@ -112,8 +111,7 @@ class OpenRetrieval:
         self.device = torch.device("cpu")
         _check_unique(source.ids)
         keys = Keys.of(task.seed, source.ids)
-        order = np.argsort(keys.fold("choose").words, kind="stable")
-        self.rows = tuple(int(row) for row in order[: task.samples or len(order)])
+        self.rows = tuple(keys.fold("choose").order()[: task.samples or None])
         if len(self.rows) < 2:
             raise InvalidInput(f"{task.data} gives {len(self.rows)} image(s); a search needs two")
         self.ids = tuple(source.ids[row] for row in self.rows)

@@ -95,9 +95,7 @@ class OpenTask:
         self.task, self.source = task, source
         self.device = torch.device("cpu")
         self._keys = Keys.of(task.seed, source.ids)
-        order = np.argsort(self._keys.fold("choose").words, kind="stable")
-        chosen = order[: task.samples or len(order)]
-        self.rows = tuple(int(row) for row in chosen)
+        self.rows = tuple(self._keys.fold("choose").order()[: task.samples or None])
 
     @property
     def name(self) -> str:

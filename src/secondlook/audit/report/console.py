@@ -10,7 +10,7 @@ from rich.text import Text
 
 from secondlook.audit.report.tables import Block, Group, Row, blocks
 from secondlook.audit.report.verdict import EMBEDDED, Verdict, embedded, verdicts
-from secondlook.audit.report.words import NOTHING, ends, percent, times, title
+from secondlook.audit.report.words import NOTHING, carried, ends, percent, times, title
 from secondlook.audit.schema import Audit, Status
 
 _ROOMY = 100
@@ -88,7 +88,7 @@ def _figure(row: Row, metric: str, roomy: bool) -> Text:
     figure, n = row.cell.metrics[metric], row.cell.n
     style = "strike" if row.status == "fail" else ""
     value = percent(figure.value, n).removesuffix(" %")
-    interval = ends(figure, n if roomy else 0)
+    interval = ends(figure, carried(n) if roomy else 0)
     return Text.assemble((value, style), (f" {interval}", "dim"))
 
 

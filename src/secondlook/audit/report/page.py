@@ -86,7 +86,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(
-        percent=words.percent, ends=words.ends, share=words.share, measure=words.measure,
+        percent=words.percent, ends=words.ends, carried=words.carried, share=words.share, measure=words.measure,
         metric_title=words.title, budget=words.budget, times=words.times,
         duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
         chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,

@@ -44,18 +44,22 @@ def _near_an_end(share: float) -> str:
     return ">99.9" if share > 0.9995 else f"{100 * share:.1f}"
 
 
-def ends(metric: Metric, n: int) -> str:
+def ends(metric: Metric, digits: int = 0) -> str:
     """The interval of a share in percent, ``[53, 72]``; nothing where there is none."""
     if not (isfinite(metric.low) and isfinite(metric.high)):
         return ""
-    digits = 0 if n < 1000 else 1
     low, high = (f"{abs(100 * end):.{digits}f}" for end in (metric.low, metric.high))
     return f"[{low}, {high}]"
 
 
+def carried(n: int) -> int:
+    """The digits after the point that n carries in an interval."""
+    return 0 if n < 1000 else 1
+
+
 def share(metric: Metric, n: int) -> str:
     """A share with its interval, ``63 % [53, 72]``."""
-    return f"{percent(metric.value, n)} {ends(metric, n)}".strip()
+    return f"{percent(metric.value, n)} {ends(metric, carried(n))}".strip()
 
 
 def measure(name: str, metric: Metric, n: int) -> str:

@@ -33,11 +33,7 @@ def craft(forge: PairForge, batch: PairBatch) -> tuple[AlteredPairs, Record]:
     with counting() as ledger:
         parts, size = halving(some, len(batch.ids))
     found = parts[0] if len(parts) == 1 else _joined(parts, size)
-    cost = {
-        "forwards": ledger.forwards, "backwards": ledger.backwards,
-        "seconds": round(ledger.seconds, 4), "peak_memory": ledger.peak_memory,
-    }  # fmt: skip
-    return found, cost
+    return found, ledger.spent()
 
 
 def _joined(parts: list[AlteredPairs], size: int) -> AlteredPairs:

@@ -14,12 +14,12 @@ from secondlook.audit.defended import defended, described
 from secondlook.audit.opening import opened
 from secondlook.audit.retrieval.matrix import PairForge, SearchCell, SearchPlan
 from secondlook.audit.retrieval.seen import Seen, Sight, Through
+from secondlook.audit.roster import Roster
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Manner, Table, manner, sweep
 from secondlook.defenses.base import Defence
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models import load
 from secondlook.models.base import Embedder, Model, Purifier
 from secondlook.models.matcher import Matcher
 from secondlook.tasks.retrieval import OpenRetrieval, Setting
@@ -41,7 +41,7 @@ class _Planner:
     def __init__(self, study: Study, task: OpenRetrieval) -> None:
         self.study, self.task = study, task
         self.hashes: dict[str, str] = {}
-        self._owners: dict[str, str] = {}
+        self._roster = Roster(task.device)
         self.surrogates = tuple(self._load(name) for name in study.surrogates)
         self.probes: dict[str, PairForge] = {}
         if study.prompts:
@@ -61,17 +61,11 @@ class _Planner:
         )  # fmt: skip
 
     def _load(self, name: str) -> Embedder:
-        made: Model = load(name)
+        made = self._roster.load(name)
         if not isinstance(made, Embedder):
             raise InvalidInput(f"{name} embeds no texts, and a search needs both; try scenes:clip")
-        owner = self._owners.setdefault(made.name, name)
-        if owner != name:
-            raise InvalidInput(
-                f"{owner} and {name} both call themselves {made.name!r}; give each its own name"
-            )
         if self.task.task.rerank and not isinstance(made, Matcher):
             raise InvalidInput(f"rerank={self.task.task.rerank}: {name} matches no pairs; write 0")
-        made.to(self.task.device)
         self._hash(made)
         return made
 

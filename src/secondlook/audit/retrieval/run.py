@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from secondlook.audit.retrieval.craft import store
@@ -10,7 +9,7 @@ from secondlook.audit.retrieval.judge import Judge
 from secondlook.audit.retrieval.matrix import PairForge, SearchPlan
 from secondlook.audit.retrieval.probes import unbounded
 from secondlook.audit.retrieval.sets import is_whole
-from secondlook.audit.run import Chunk, Shard, chunks, identity
+from secondlook.audit.run import Chunk, Shard, chunks, identity, probe_all, teller
 from secondlook.audit.store import Run
 from secondlook.errors import BrokenRun
 from secondlook.ledger import counting
@@ -52,7 +51,7 @@ def judge(plan: SearchPlan, run: Run, tick: Tick) -> Run:
         rows, spent = judge.search(cell)
         run.ledger.append([spent])
         run.records.append([row for row in rows if (cell.id, row["sample"]) not in done])
-    _probe(plan, run, tick)
+    probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
     tick(1, 1, "done")
     return run
 
@@ -69,7 +68,7 @@ def _craft(plan: SearchPlan, run: Run, parts: list[Chunk], tick: Tick) -> None:
                 continue
             if forge.size not in batches:
                 batches[forge.size] = plan.task.batch(chunk.rows, forge.size)
-            with counting(_teller(tick, at, total, what)):
+            with counting(teller(tick, at, total, what)):
                 store(plan, run, forge, batches[forge.size], chunk.number)
 
 
@@ -87,18 +86,3 @@ def _check_crafted(plan: SearchPlan, run: Run) -> None:
                     f"{path} is missing, and a search needs all of it; run the shard that "
                     f"crafts part {chunk.number + 1} to its end, and merge again"
                 )
-
-
-def _probe(plan: SearchPlan, run: Run, tick: Tick) -> None:
-    probed = {line.get("probe") for line in run.ledger}
-    for probe in {probe.id: probe for probe in plan.probes.values()}.values():
-        if probe.id not in probed:
-            what = "attacking without a bound, as a check"
-            tick(1, 1, what)
-            with counting(_teller(tick, 1, 1, what)):
-                run.ledger.append([unbounded(plan, probe)])
-
-
-def _teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
-    """Shows that a long crafting goes on: how many looks it has had."""
-    return lambda forwards: tick(at, total, f"{what}, {forwards:,} looks")

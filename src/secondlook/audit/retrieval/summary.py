@@ -7,23 +7,17 @@ from collections.abc import Sequence
 from secondlook.audit.health import enough_draws, enough_samples, other_surrogate, unbounded
 from secondlook.audit.retrieval.figures import figures
 from secondlook.audit.retrieval.matrix import SearchCell, SearchPlan
-from secondlook.audit.rivalry import check_group
 from secondlook.audit.schema import Audit, Cell, Check, Outcomes, ThreatRow
 from secondlook.audit.search import searched
 from secondlook.audit.store import Record, Run, read_json
-from secondlook.audit.summary import Records, by_cell, costs
-from secondlook.audit.verdict import headlines
+from secondlook.audit.summary import Records, assembled, by_cell, costs, notices
 
 
 def summarise(plan: SearchPlan, run: Run) -> Audit:
     """The whole result, from what is on disk; a shard that only crafted has no rows yet."""
     records, ledger = by_cell(run), list(run.ledger)
     cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
-    cells = check_group(cells, records)
-    return Audit(
-        study=plan.study.name, title=plan.study.title or plan.study.name,
-        provenance=_provenance(plan, run), cells=cells, headline=headlines(cells, records),
-    )  # fmt: skip
+    return assembled(plan.study, _provenance(plan, run), cells, records)
 
 
 def _provenance(plan: SearchPlan, run: Run) -> Record:
@@ -56,7 +50,7 @@ def _cell(plan: SearchPlan, cell: SearchCell, records: Records, ledger: list[Rec
         outcomes=Outcomes(correct=right, wrong=len(rows) - right, rejected=0),
         ledger=costs(own), health=[], settings=_settings(cell), goal="retrieval",
         surrogates=_surrogates(cell), resolution=list(cell.seen.size or ()),
-        notices=list(dict.fromkeys(text for line in own for text in line.get("notices", []))),
+        notices=notices(own),
     )  # fmt: skip
     return found.model_copy(update={"health": _checks(plan, cell, found, rows, ledger)})
 

@@ -116,12 +116,15 @@ class Training:
         return float(value.detach())
 
     def _average(self) -> None:
-        keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        if not self.recipe.average:
-            return
-        for name, value in self.network.state_dict().items():
-            mean = self.mean[name]
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - keep)
-            else:
-                mean.copy_(value)
+        if self.recipe.average:
+            follow(self.mean, self.network, self.recipe.average, self.step)
+
+
+def follow(mean: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Moves an average of the weights in place; at the first steps it forgets faster."""
+    keep = min(decay, (1 + step) / (10 + step))
+    for name, value in network.state_dict().items():
+        if mean[name].dtype.is_floating_point:
+            mean[name].lerp_(value, 1 - keep)
+        else:
+            mean[name].copy_(value)
