@@ -61,9 +61,9 @@ def race(attack: PairAttack, victim: Any, model: Any, pairs: Pairs, threat: Thre
 
 
 @contextmanager
-def replayed(networks: Sequence[nn.Module]) -> Iterator[Bare]:
+def replayed(networks: Sequence[nn.Module], bare: Bare | None = None) -> Iterator[Bare]:
     """Runs every pass of ``networks`` inside the block a second time, bare."""
-    bare = Bare()
+    bare = bare or Bare()
     handles = [network.register_forward_hook(bare.turn) for network in networks]
     try:
         yield bare

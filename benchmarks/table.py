@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from secondlook.audit.finish import read_audit
+from secondlook.audit.report.words import is_share
 from secondlook.audit.schema import Audit, Cell, Metric
 
 SHOWN = {
     "targeted": ("target_top1", "target_top5", "original_top1"),
     "untargeted": ("correct", "wrong", "rejected"),
     "retrieval": ("image_to_text_r1", "text_to_image_r1", "mean_recall"),
+    "unsay": ("right", "whole", "cider", "bleu4", "said", "verbatim"),
+    "say": ("right", "whole", "cider", "bleu4", "said", "verbatim"),
+    "grounding": ("pointing", "iou50", "overlap", "inside", "cosine"),
 }
 HIDDEN = {"name", "label", "purifier"}
 
@@ -21,6 +25,16 @@ HIDDEN = {"name", "label", "purifier"}
 def share(metric: Metric) -> str:
     """A share in points with its interval."""
     return f"{100 * metric.value:.1f} [{100 * metric.low:.0f}, {100 * metric.high:.0f}]"
+
+
+def figure(cell: Cell, name: str) -> str:
+    """A figure of a row: shares in points, others as they are."""
+    metric = cell.metrics.get(name)
+    if metric is None:
+        return "–"
+    if is_share(name):
+        return share(metric)
+    return f"{metric.value:.2f} [{metric.low:.2f}, {metric.high:.2f}]"
 
 
 def varied(cells: Sequence[Cell], part: str) -> list[str]:
@@ -44,18 +58,20 @@ def table(audit: Audit) -> Iterator[str]:
     shown = SHOWN[audit.cells[0].goal]
     yield f"n = {audit.cells[0].n}, seed {audit.provenance['seed']}"
     yield ""
-    yield f"| defence | attacker | eps | settings | {' | '.join(shown)} | cos target | overhead |"
-    yield "|---|---|---|---|" + "---|" * (len(shown) + 2)
+    aimed = any("cosine_target" in cell.metrics for cell in audit.cells)
+    columns = [*shown, *(["cos target"] if aimed else []), "overhead"]
+    yield f"| defence | attacker | eps | settings | {' | '.join(columns)} |"
+    yield "|---|---|---|---|" + "---|" * len(columns)
     for cell in audit.cells:
         name = f"{Path(cell.model).stem}: {cell.defence}" if several else cell.defence
         eps = f"{cell.threat.eps * 255:.3g}/255" if cell.threat.eps else "–"
         cosine = cell.metrics.get("cosine_target")
-        towards = f"{cosine.value:.2f} ± {cosine.sd:.2f}" if cosine else "–"
-        shares = " | ".join(share(cell.metrics[name]) for name in shown)
+        towards = f" {cosine.value:.2f} ± {cosine.sd:.2f} |" if cosine else " – |" if aimed else ""
+        shares = " | ".join(figure(cell, name) for name in shown)
         words = ", ".join([cell.attack, *settings(cell, keys)])
         yield (
-            f"| {name} | {cell.knowledge} | {eps} | {words} | {shares} | {towards} "
-            f"| {cell.ledger.overhead:.1f}× |"
+            f"| {name} | {cell.knowledge} | {eps} | {words} | {shares} |{towards} "
+            f"{cell.ledger.overhead:.1f}× |"
         )
 
 
@@ -68,7 +84,8 @@ def main(folders: Sequence[str]) -> None:
         for headline in audit.headline:
             eps, success = headline.threat.eps * 255, headline.success
             worst = share(success) if success else "–"
-            print(f"\nworst of all, {headline.defence}, {eps:.3g}/255: {worst} ({headline.status})")
+            where = f"{headline.defence}, {headline.goal}, {eps:.3g}/255"
+            print(f"\nworst of all, {where}: {worst} ({headline.status})")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_a_model_of_the_pages_is_in_good_health(
 
 def test_other_code_of_the_pages_runs(capsys: pytest.CaptureFixture[str]) -> None:
     others = [code for _, code in blocks("python") if not code.startswith('"""')]
-    assert len(others) == 1 and len(MODULES) == 3
+    assert len(others) == 2 and len(MODULES) == 3
     for code in others:
         exec(compile(code, "a how-to page", "exec"), {})
     assert "Outcome" in capsys.readouterr().out

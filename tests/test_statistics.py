@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
@@ -9,6 +10,7 @@ from secondlook.statistics import (
     aurc,
     majority_bound,
     mean,
+    of_totals,
     paired_difference,
     risk_coverage,
     wilson,
@@ -121,3 +123,21 @@ def test_the_interval_of_the_area_is_a_bootstrap_s() -> None:
     assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.02)
     assert aurc([0] * 200, wrong) == found
     assert math.isnan(aurc([], []).value)
+
+
+def test_a_figure_of_sums_has_a_bootstrap_interval_over_the_samples() -> None:
+    """Of a plain mean it is close to Student's, and of a ratio it counts samples, not claims."""
+    values = np.random.default_rng(1).normal(3, 2, size=(400, 1))
+    found = of_totals(np.hstack([values, np.ones_like(values)]), lambda s: s[..., 0] / s[..., 1])
+    wanted = mean(values[:, 0].tolist())
+    assert found.value == pytest.approx(wanted.value)
+    assert [found.low, found.high] == pytest.approx([wanted.low, wanted.high], abs=0.03)
+    claims = np.array([[0.0, 1.0], [9.0, 9.0]])
+    ratio = of_totals(claims, lambda s: s[..., 0] / s[..., 1])
+    assert (ratio.value, ratio.low, ratio.high) == (0.9, 0.0, 1.0)
+
+
+def test_a_bootstrap_of_many_samples_draws_in_parts_and_of_none_is_nothing() -> None:
+    counts = np.ones((3_000, 1))
+    assert of_totals(counts, lambda s: s[..., 0]) == (3_000, 3_000, 3_000)
+    assert np.isnan(of_totals(np.empty((0, 1)), lambda s: s[..., 0])).all()

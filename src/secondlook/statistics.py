@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,34 @@ def paired_difference(
     )  # fmt: skip
     ends = result.confidence_interval
     return Interval(float(difference.mean()), float(ends.low), float(ends.high))
+
+
+def of_totals(
+    counts: Numbers, figure: Callable[[Numbers], Numbers], seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:  # fmt: skip
+    """A figure of sums over the samples, with a percentile bootstrap interval over the samples.
+
+    Args:
+        counts: what each sample adds, ``[n, k]``.
+        figure: from sums ``[..., k]`` to the figure, ``[...]``.
+        seed: of the resamples.
+        confidence: of the interval.
+
+    Example:
+        >>> share = of_totals(np.array([[1.0, 2.0], [1.0, 1.0]]), lambda s: s[..., 0] / s[..., 1])
+        >>> round(share.value, 3), round(share.low, 3), round(share.high, 3)
+        (0.667, 0.5, 1.0)
+    """
+    n = len(counts)
+    if not n:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    rng, some = np.random.default_rng(seed), max(_AT_ONCE // n, 1)
+    sizes = [min(some, RESAMPLES - start) for start in range(0, RESAMPLES, some)]
+    sums = [rng.multinomial(n, np.full(n, 1 / n), size=size) @ counts for size in sizes]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.nanquantile(figure(np.concatenate(sums)), tails)
+    return Interval(float(figure(counts.sum(0))), float(low), float(high))
 
 
 def majority_bound(eta: float, votes: int) -> float:

@@ -23,7 +23,7 @@ from tests import tiny
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
     "audit", "report", "merge", "attack", "purify", "doctor", "models", "attacks", "defenses",
-    "studies", "train", "harden",
+    "studies", "train", "harden", "rescore",
 )  # fmt: skip
 
 

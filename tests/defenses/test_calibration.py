@@ -100,7 +100,8 @@ class Ladder(Source):
         return Samples(levels.expand(-1, 3, *(size or (1, 1))), torch.zeros(len(rows)).long())
 
 
-def level(x: Tensor) -> Tensor:
+def level(x: Tensor, keys: Keys) -> Tensor:
+    assert len(keys) == len(x)
     return (x[:, 0, 0, 0] * 255).round()
 
 

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from secondlook.doctor import cost, timing
+from secondlook.doctor import cost, differences, gradients, timing
+from secondlook.doctor.differences import Derivatives
 from secondlook.doctor.examine import CHECKS
 from secondlook.doctor.normalisation import normalised
 from secondlook.doctor.outcome import Outcome
 from secondlook.doctor.patient import Patient, admit, distances
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model, evaluating
+from secondlook.models.cards import Card, Program
 from secondlook.models.preprocessing import Preprocessing
+from secondlook.randomness import Keys
 from tests import tiny
 from tests.doctor import models as m
 from tests.doctor.models import Eyes, Judge, Pane
@@ -137,6 +140,77 @@ def test_a_purifier_without_a_gradient_may_say_so() -> None:
 def test_autograd_and_differences_agree_to_many_digits_on_a_smooth_model() -> None:
     figures = ask("gradient is the derivative", admit(Judge())).figures
     assert figures["error"] < 1e-3
+
+
+def test_a_network_of_many_kinks_is_no_alarm() -> None:
+    network = nn.Sequential(nn.Flatten(), *(
+        layer for wide in (m.PIXELS, 400, 400) for layer in (nn.Linear(wide, 400), nn.ReLU())
+    ), nn.Linear(400, 5)).eval().requires_grad_(False)  # fmt: skip
+    for row, parameter in enumerate(network.parameters()):
+        parameter.data = Keys.of(0, [row]).normal(parameter.shape)[0] / 14
+    kinked = Judge(lambda j, x: j.network(8 * x - 4), network=network, modules=(network,))
+    found = ask("gradient is the derivative", admit(kinked))
+    assert found.status == "pass" and found.figures["error"] < 0.01 and "fp64" in found.measured
+
+
+def test_what_the_differences_are_unsure_of_is_not_laid_at_the_gradients_door(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def of(error: float, unsettled: float) -> str:
+        held = Derivatives(torch.tensor([1 - error]), torch.ones(1), 1e-5, unsettled, False)
+        monkeypatch.setattr(gradients, "derivatives", lambda patient: held)
+        return ask("gradient is the derivative", admit(Judge())).status
+
+    assert [of(0.04, 0), of(0.1, 0.001), of(0.1, 0.06), of(0.2, 0.06)] == [
+        "pass", "warn", "pass", "warn",
+    ]  # fmt: skip
+    assert of(0.3, 0.9) == "fail"
+
+
+def test_an_exported_program_is_doubled_without_a_word(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    network = m.net()
+    program = torch.export.export(network, (torch.rand(2, 3, m.SIDE, m.SIDE),))
+    held = Program(path=tmp_path, card=Card(kind="classifier", input=(3, 8, 8), sha256=""),
+                   run=program.module())  # fmt: skip
+    judge = Judge(lambda j, x: j.held.run(x), held=held, modules=())
+    found = differences.derivatives(replace(admit(judge), pace=0.0))
+    assert found is not None and found.double and found.error < 1e-6
+    assert next(held.run.parameters()).dtype == torch.float32  # type: ignore[attr-defined]
+    assert not [each for each in recwarn if "LeafSpec" in str(each.message)]
+
+
+def test_the_slower_a_model_is_the_less_it_is_asked() -> None:
+    patient = admit(Judge())
+    assert patient.pace < 0.1
+    shown = [replace(patient, pace=pace).some(8, passes=2) for pace in (0, 0.1, 0.5, 1, 60)]
+    assert shown == [8, 8, 4, 2, 2]
+    spent = [differences.extent(pace).passes for pace in (0, 0.2, 0.4, 0.6, 1, 60)]
+    assert spent == [96, 96, 48, 32, 16, 8]
+    slow = replace(patient, pace=1.0)
+    asked = ask("gradient is the derivative", slow).measured
+    assert "2 directions" in asked and "fp32" in asked
+    assert "batch of 2" in ask("alone as in a batch", slow).measured
+
+
+def test_slow_runs_are_counted_once_and_quick_ones_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: 2.0 * next(clock))
+    runs: list[int] = []
+    assert timing._seconds(lambda: runs.append(1)) == 2.0 and len(runs) == 2
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: 0.1 * next(clock))
+    runs.clear()
+    assert timing._seconds(lambda: runs.append(1)) == pytest.approx(0.1) and len(runs) == 4
+
+
+def test_a_model_that_raises_has_no_pace() -> None:
+    def broken(judge: Judge, x: Tensor) -> Tensor:
+        raise RuntimeError
+
+    assert admit(Judge(broken)).pace == 0
 
 
 def test_missing_normalisation_is_certain_where_there_are_labels(colours: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from secondlook.data import load as load_data
+from secondlook.data.base import Samples
+from secondlook.data.captioned import Captioned
 from secondlook.errors import InvalidInput
 from secondlook.hardening.lessons import SceneLessons, SourceLessons
 from secondlook.randomness import Keys
@@ -76,6 +79,18 @@ def test_a_captioned_set_has_captions_and_no_classes(captioned: str) -> None:
     assert found.captioned and found.classes == ()
     with pytest.raises(InvalidInput, match="captions and no classes.*--method tecoa-itr"):
         SourceLessons(load_data(captioned), "classes", (8, 8), captioned)
+
+
+def test_images_without_captions_are_named_before_the_first_step() -> None:
+    class Half(Captioned):
+        ids = ("a.png", "b.png", "c.png")
+        texts, owner = ("one", "  ", "two"), (0, 1, 0)
+
+        def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+            raise AssertionError
+
+    with pytest.raises(InvalidInput, match=r"2 of 3 images of half:set have no caption, b\.png"):
+        SourceLessons(Half(), "captions", None, "half:set")
 
 
 def test_a_caption_is_drawn_by_the_key_of_its_image(scenes: SceneLessons) -> None:

@@ -11,6 +11,7 @@ import torch
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import listed, load
 from secondlook.models.base import Classifier
+from secondlook.models.captioner import Captioner
 
 _fresh = itertools.count()
 
@@ -137,3 +138,7 @@ def test_a_name_without_both_parts_is_told(name: str) -> None:
 
 def test_nothing_is_listed() -> None:
     assert listed("python") == {}
+
+
+def test_a_captioner_is_a_model_too() -> None:
+    assert isinstance(load("python:tests.models.test_captioner:Colours"), Captioner)

@@ -16,8 +16,8 @@ from secondlook.models.decoding import Decoding
 from secondlook.randomness import Keys
 from secondlook.scenes.captions import captions
 from secondlook.scenes.sampling import sample
-from secondlook.tasks.captioning import CaptioningTask, OpenCaptioning
-from secondlook.tasks.captioning_figures import figures
+from secondlook.tasks.captioning import CaptionBatch, CaptioningTask, OpenCaptioning
+from secondlook.tasks.captioning_told import Told
 
 
 class Parrot(Captioner):
@@ -65,6 +65,10 @@ def opened(source: Captioned = ALBUM, **settings: object) -> OpenCaptioning:
     return OpenCaptioning(task, source)
 
 
+def told_by(task: OpenCaptioning, batch: CaptionBatch, x: Tensor, *texts: str) -> list[Told]:
+    return task.judged(batch, task.said(x, batch.keys, Parrot(*texts)))
+
+
 def test_a_target_is_a_caption_of_another_scene_with_another_main_thing() -> None:
     source = load("scenes:test", n=300)
     task = opened(source.captioned(), samples=120)
@@ -106,8 +110,9 @@ def test_of_photographs_a_target_is_reached_word_for_word() -> None:
     batch = task.batch(range(4), None)
     wanted = {row: text for row, (_, text) in zip(task.rows, task.targets, strict=True)}
     said = [wanted[0].upper() + "!", ALBUM.captions(1)[0], wanted[2] + " too", ""]
-    told = {each.id: each for each in task.told(batch, batch.images, Parrot(*said))}
-    assert [told[f"p{row}"].reached for row in range(4)] == [True, False, False, False]
+    told = {each.id: each for each in told_by(task, batch, batch.images, *said)}
+    assert [told[f"p{row}"].said for row in range(4)] == [True, False, False, False]
+    assert [told[f"p{row}"].right for row in range(4)] == [False, True, False, False]
     assert [told[f"p{row}"].verbatim for row in range(4)] == [True, False, False, False]
     assert all(each.truth is None for each in told.values())
     assert told["p1"].cider == pytest.approx(
@@ -124,27 +129,13 @@ def test_of_scenes_it_is_reached_where_the_target_s_main_thing_is_named() -> Non
     main = sample(0, "test", other).main
     said = [f"some {main.colour} {main.shape}", captions(sample(0, "test", row))[2], "nothing"]
     levels = torch.arange(3).view(3, 1, 1, 1).expand(3, 3, 4, 4) / 255
-    told = task.told(batch, levels, Parrot(*said))
-    assert [each.reached for each in told] == [True, False, False]
+    told = told_by(task, batch, levels, *said)
+    assert [each.said for each in told] == [True, False, False]
+    assert [each.right for each in told] == [False, True, False]
     truths = [each.truth for each in told]
-    assert all(truth is not None for truth in truths)
     assert [truth.main for truth in truths if truth] == [False, True, False]
     assert truths[1] is not None and truths[1].whole
-    found = figures(told, task.captions)
-    assert found.main is not None and found.whole is not None
-    assert found.main.value == found.whole.value == found.reached.value == pytest.approx(1 / 3)
-    assert found.verbatim.value == 0 and found.n == 3
-    assert found.claimed == 2 + truths[1].claims
-    assert found.cider.value == pytest.approx(sum(each.cider for each in told) / 3)
-
-
-def test_of_photographs_no_claim_is_counted() -> None:
-    task = opened()
-    batch = task.batch(range(4), None)
-    said = [ALBUM.captions(row)[0] for row in range(4)]
-    found = figures(task.told(batch, batch.images, Parrot(*said)), task.captions)
-    assert (found.main, found.whole, found.claims, found.claimed) == (None, None, None, 0)
-    assert found.bleu4 == pytest.approx(1)
+    assert sum(truth.claims for truth in truths if truth) == 2 + truths[1].claims
 
 
 def test_what_cannot_be_a_task_is_told() -> None:

@@ -21,7 +21,7 @@ from secondlook.scenes.networks.layers import Block
 from secondlook.scenes.sampling import sample
 from secondlook.scenes.world import COLOUR_RGB
 from secondlook.tasks.grounding import GroundingTask, OpenGrounding
-from secondlook.tasks.grounding_goal import Misdirect
+from secondlook.tasks.grounding_goal import Estrange, Misdirect
 from secondlook.tasks.grounding_maps import Weights, find_site, heat
 from secondlook.tasks.grounding_metrics import pointed
 from secondlook.threat import Threat
@@ -232,7 +232,7 @@ def test_a_photograph_s_sentence_has_its_box(tmp_path: Path) -> None:
         data=f"refcoco:{tmp_path / 'all.json'}", samples=0, contrast=False
     ).open()  # fmt: skip
     batch = task.batch(range(3), None)
-    found = task.pointed(batch.pairs, batch.boxes, Window())
+    found = task.pointed(task.maps(batch.pairs, Window()), batch.boxes)
     assert found.hit.all() and task.chance == pytest.approx(1 / 16)
 
 
@@ -251,9 +251,9 @@ def test_a_text_of_another_thing_points_elsewhere() -> None:
     task, model = GroundingTask(samples=120).open(), load("scenes:clip")
     assert isinstance(model, Embedder)
     batch = task.batch(range(120), (64, 64))
-    right = task.pointed(batch.pairs, batch.boxes, model).hit.float().mean()
+    right = task.pointed(task.maps(batch.pairs, model), batch.boxes).hit.float().mean()
     wrong = Pairs(batch.pairs.images, batch.pairs.captions[1:] + batch.pairs.captions[:1])
-    other = task.pointed(wrong, batch.boxes, model).hit.float().mean()
+    other = task.pointed(task.maps(wrong, model), batch.boxes).hit.float().mean()
     assert right > 0.5 > other + 0.15
 
 
@@ -300,8 +300,42 @@ def test_an_attack_on_the_map_moves_the_finger() -> None:
     task, model = GroundingTask(samples=24).open(), load("scenes:clip")
     assert isinstance(model, Embedder)
     batch = task.batch(range(24), (64, 64))
-    clean = task.pointed(batch.pairs, batch.boxes, model).hit.sum()
+    clean = task.pointed(task.maps(batch.pairs, model), batch.boxes).hit.sum()
     attack, threat = PGD(steps=12), Threat.parse("linf", "8/255")
     found = attack(task.objective(batch, model), batch.pairs.images, threat, batch.keys)
-    moved = task.pointed(Pairs(found.x, batch.pairs.captions), batch.boxes, model).hit.sum()
+    altered = Pairs(found.x, batch.pairs.captions)
+    moved = task.pointed(task.maps(altered, model), batch.boxes).hit.sum()
     assert int(moved) <= int(clean) - 8
+
+
+def test_of_several_looks_the_mean_of_the_maps_is_taken() -> None:
+    task = GroundingTask(samples=2, contrast=False).open()
+    batch, model = task.batch(range(2), (64, 64)), load("scenes:clip")
+    assert isinstance(model, Embedder)
+    views = torch.stack([batch.pairs.images, batch.pairs.images.flip(3)], 1).flatten(0, 1)
+    found = task.maps(Pairs(views, batch.pairs.captions), model)
+    each = [
+        task.maps(Pairs(x, batch.pairs.captions), model)
+        for x in (batch.pairs.images, batch.pairs.images.flip(3))
+    ]
+    assert torch.allclose(found, (each[0] + each[1]) / 2, atol=1e-5)
+
+
+def test_the_cosine_is_climbed_down() -> None:
+    """Of colours seen linearly: the loss is minus the cosine, and the optimum a corner."""
+    goal = Estrange(model=Window(), vectors=RED.expand(2, -1))
+    x = torch.tensor([[0.5, 0.2, 0.1], [0.1, 0.2, 0.5]])[:, :, None, None].expand(2, 3, 4, 4)
+    judged, keys = goal(x, Keys.of(0, "ab")), Keys.of(0, "ab")
+    wanted = [-c[0] / sum(v * v for v in c) ** 0.5 for c in ((0.5, 0.2, 0.1), (0.1, 0.2, 0.5))]
+    assert judged.loss.tolist() == pytest.approx(wanted, abs=1e-6) and not judged.reached.any()
+    assert goal.take(torch.tensor([1]))(x[1:], keys[1:]).loss.tolist() == pytest.approx(wanted[1:])
+    found = PGD(steps=8)(goal, x.contiguous(), Threat.parse("linf", "8/255"), keys).x
+    step = torch.tensor([-8.0, 8, 8]).view(1, 3, 1, 1) / 255
+    assert torch.allclose(found, ((x + step) * 255).round() / 255, atol=1.1 / 255)
+
+
+def test_images_are_brought_to_the_task_s_side() -> None:
+    task = GroundingTask(samples=2, side=32).open()
+    assert task.batch(range(2), None).pairs.images.shape == (2, 3, 32, 32)
+    with pytest.raises(InvalidInput, match="side=-3"):
+        GroundingTask(side=-3)

@@ -70,3 +70,69 @@ class SearchExhibit(Plain):
     images_before: list[Hit]
     """The first images that the caption finds."""
     images_after: list[Hit]
+
+
+class CaptionExhibit(Plain):
+    """One image, and what is said of it before and after the attack."""
+
+    sample: str
+    model: str
+    defence: str
+    attack: str
+    knowledge: str
+    aim: str
+    """``untargeted``, ``targeted``, or empty for an attack that is made for pairs."""
+    clean: str
+    perturbation: str
+    adversarial: str
+    shown: list[str]
+    """What the defence shows the model in place of the adversarial image."""
+    truth: str
+    """A true caption."""
+    target: str
+    """What the attacker wants to be said; empty where anything else will do."""
+    before: list[Word]
+    """What is said of the clean image; words that are lost are marked."""
+    after: list[Word]
+    right_before: bool
+    right: bool
+    """Whether what is said is about the image, see :class:`~secondlook.tasks.captioning_told.Told`.
+    """
+    said: bool
+    """Whether it is about what the attacker wants."""
+
+
+class Finger(Plain):
+    """Where a text is looked for on an image; places are shares of its width and height."""
+
+    picture: str
+    """The image with the map over it."""
+    x: float
+    y: float
+    """The hottest place."""
+    hit: bool
+
+
+class MapExhibit(Plain):
+    """One image with a text, and where it is found before and after the attack."""
+
+    sample: str
+    model: str
+    defence: str
+    attack: str
+    knowledge: str
+    aim: str
+    """``map``, ``cosine``, or empty for an attack on images with texts."""
+    clean: str
+    perturbation: str
+    adversarial: str
+    box: tuple[float, float, float, float]
+    """What the text speaks of: left, top, width and height as shares of the image."""
+    text: list[Word]
+    altered: list[Word]
+    before: Finger
+    after: Finger
+
+
+Shown = Exhibit | SearchExhibit | CaptionExhibit | MapExhibit
+"""All that a gallery may hold."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from secondlook.audit.exhibit import Exhibit, SearchExhibit
+from secondlook.audit.exhibit import Shown
 from secondlook.audit.gallery import exhibits
 from secondlook.audit.matrix import Plan
 from secondlook.audit.report.page import html
@@ -18,7 +18,7 @@ from secondlook.audit.store import Log, Run, read_json, write_atomic
 from secondlook.audit.summary import summarise
 from secondlook.errors import BrokenRun
 
-_GALLERY = TypeAdapter(list[Exhibit | SearchExhibit])
+_GALLERY: TypeAdapter[list[Shown]] = TypeAdapter(list[Shown])
 
 
 def finish(plan: Plan, run: Run) -> Audit:
@@ -26,7 +26,7 @@ def finish(plan: Plan, run: Run) -> Audit:
     return publish(summarise(plan, run), exhibits(plan, run), run)
 
 
-def publish(audit: Audit, shown: Sequence[Exhibit | SearchExhibit], run: Run) -> Audit:
+def publish(audit: Audit, shown: Sequence[Shown], run: Run) -> Audit:
     """Writes a result and its gallery, and the page of both."""
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
     write_atomic(run.folder / "gallery.json", _GALLERY.dump_json(list(shown)))

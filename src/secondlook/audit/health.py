@@ -37,7 +37,8 @@ def check_cell(cell: Cell, rows: Rows, evidence: Evidence) -> list[Check]:
         checks.append(optimises(cell))
     if cell.knowledge == "clean":
         return checks
-    checks += searched(cell, rows)
+    if "steps" in rows[0]:
+        checks += searched(cell, rows)
     if cell.knowledge == "transfer":
         checks.append(other_surrogate(cell, evidence.hashes))
     if cell.knowledge == "adaptive" and evidence.stochastic:

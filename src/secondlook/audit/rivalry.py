@@ -40,11 +40,18 @@ def stronger_than_queries(
 ) -> list[Check]:
     """Whoever has the gradient must not do worse than one who only asks; else it is masked."""
     equals = [other for other in _beside(cell, cells) if other.knowledge == cell.knowledge]
-    rivals = [other for other in equals if _only_asks(other)]
+    rivals = [
+        other for other in equals if _only_asks(other) and not _changes_words(records[other.id])
+    ]
     knowing = [other for other in equals if not _only_asks(other)]
     if cell not in knowing:
         return []
     return _against(cell, knowing, rivals, records, lambda other: f"queries alone, {other.attack}")
+
+
+def _changes_words(rows: Rows) -> bool:
+    """Whether it is captions that were attacked: pixels and their gradient are another matter."""
+    return "words" in rows[0]
 
 
 def _only_asks(cell: Cell) -> bool:
@@ -52,10 +59,10 @@ def _only_asks(cell: Cell) -> bool:
 
 
 def _beside(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
-    """The rows of the same defence, budget and side of a search, with the cell itself."""
+    """The rows of the same defence, budget, goal and side of a search, with the cell itself."""
     return [
         other for other in cells
-        if other.threat == cell.threat
+        if other.threat == cell.threat and other.goal == cell.goal
         and (other.task, other.model, other.settings["defence"])
         == (cell.task, cell.model, cell.settings["defence"])
         and other.settings["attack"].get("attacked") == cell.settings["attack"].get("attacked")

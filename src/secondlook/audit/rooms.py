@@ -1,4 +1,4 @@
-"""Which room audits a study: its task says whether images are named, or searched."""
+"""Which room audits a study: its task says what is done with images: named, searched, told."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from secondlook import registry
 from secondlook.audit import finish as naming_finish
 from secondlook.audit import plan as naming_plan
 from secondlook.audit import run as naming_run
+from secondlook.audit.captioning.subject import Telling
+from secondlook.audit.grounding.subject import Pointing
+from secondlook.audit.opening import opened
 from secondlook.audit.retrieval import finish as search_finish
 from secondlook.audit.retrieval import plan as search_plan
 from secondlook.audit.retrieval import run as search_run
 from secondlook.audit.run import Shard
 from secondlook.audit.schema import Audit
+from secondlook.audit.single import finish as single_finish
+from secondlook.audit.single import plan as single_plan
+from secondlook.audit.single import run as single_run
+from secondlook.audit.single.subject import Subject
 from secondlook.audit.store import Run
 from secondlook.audit.study import Study
 from secondlook.models.python import imported
 from secondlook.progress import Tick
+from secondlook.tasks.captioning import CaptioningTask
+from secondlook.tasks.grounding import GroundingTask
 from secondlook.tasks.retrieval import RetrievalTask
 
 
@@ -57,6 +66,17 @@ SEARCHING = Room(
 )  # fmt: skip
 
 
+def _single(subject: Callable[[Any], Subject[Any]]) -> Room:
+    """A room where images are judged one by one."""
+    return Room(
+        plan=lambda study, device: single_plan.plan(study, subject(opened(study, device))),
+        execute=single_run.execute, settle=_nothing_left, finish=single_finish.finish,
+    )  # fmt: skip
+
+
+TELLING, POINTING = _single(Telling), _single(Pointing)
+
+
 def room(study: Study) -> Room:
     """Where a study's task is audited.
 
@@ -66,4 +86,5 @@ def room(study: Study) -> Room:
     for plugin in study.plugins:
         imported(f"plugins: {plugin!r}", plugin)
     task = registry.find("task", study.task.get("name", "zeroshot"))
-    return SEARCHING if issubclass(task, RetrievalTask) else NAMING
+    rooms = {RetrievalTask: SEARCHING, CaptioningTask: TELLING, GroundingTask: POINTING}
+    return next((found for kind, found in rooms.items() if issubclass(task, kind)), NAMING)

@@ -109,23 +109,59 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     """
     run = Run.open(folder, identity(plan.study, command))
     _inspect(plan, run, tick)
-    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
     parts = chunks(plan.task.rows, plan.study.batch, shard)
-    total = len(parts) * len(plan.cells)
+    desks: dict[int, _Desk] = {}
+
+    def do(cell: CellPlan, chunk: Chunk, missing: set[str]) -> None:
+        desk = desks.get(id(cell.defence.model))
+        if desk is None or desk.chunk is not chunk:
+            desk = desks[id(cell.defence.model)] = _Desk(plan, cell, chunk)
+        _do(plan, run, cell, desk, missing)
+
+    go_through(run, plan.cells, parts, plan.task.source.ids, do, tick)
+    probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
+    tick(1, 1, "done")
+    return run
+
+
+class Line(Protocol):
+    """A row of a matrix to be."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def knowledge(self) -> str: ...
+
+
+L = TypeVar("L", bound=Line)
+
+
+def go_through(
+    run: Run, cells: Sequence[L], parts: Sequence[Chunk], ids: Sequence[str],
+    do: Callable[[L, Chunk, set[str]], None], tick: Tick,
+) -> None:  # fmt: skip
+    """Does each cell of each chunk of which the run has not every record.
+
+    Args:
+        run: what is there.
+        cells: the rows of the matrix.
+        parts: the chunks, one after the other.
+        ids: the samples' names, by the rows that chunks hold.
+        do: computes a cell of a whole chunk and appends the records of the samples that are named.
+        tick: told what is done.
+    """
+    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
+    total = len(parts) * len(cells)
     for position, chunk in enumerate(parts):
-        desks: dict[int, _Desk] = {}
-        ids = [plan.task.source.ids[row] for row in chunk.rows]
-        for number, cell in enumerate(plan.cells):
-            at, what = position * len(plan.cells) + number, f"{cell.label}, {cell.knowledge}"
+        for number, cell in enumerate(cells):
+            at, what = position * len(cells) + number, f"{cell.label}, {cell.knowledge}"
             tick(at, total, what)
-            missing = {sample for sample in ids if (cell.id, sample) not in done}
-            desk = desks.setdefault(id(cell.defence.model), _Desk(plan, cell, chunk))
+            missing = {ids[row] for row in chunk.rows if (cell.id, ids[row]) not in done}
             if missing:
                 with counting(teller(tick, at, total, what)):
-                    _do(plan, run, cell, desk, missing)
-    probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
-    tick(total, total, "done")
-    return run
+                    do(cell, chunk, missing)
 
 
 class Probe(Protocol):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from math import nan
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA = 1
 Status = Literal["pass", "warn", "fail"]
+
+
+Measured = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
+"""A number, or none: a share of nothing. JSON has no word for it but null."""
 
 
 class Plain(BaseModel):
@@ -17,11 +22,11 @@ class Plain(BaseModel):
 
 
 class Metric(Plain):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval; not a number where it is a share of nothing."""
 
-    value: float
-    low: float
-    high: float
+    value: Measured
+    low: Measured
+    high: Measured
     sd: float | None = None
     """Standard deviation over the samples, for means."""
 

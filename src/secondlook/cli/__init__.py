@@ -11,6 +11,7 @@ from secondlook.cli.catalogue import attacks, defenses, models, studies
 from secondlook.cli.doctor import doctor
 from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
+from secondlook.cli.rescore import rescore
 from secondlook.cli.train import train
 
 app = typer.Typer(
@@ -21,7 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _VERBS = (
-    audit, report, merge, attack, purify, doctor, models, attacks, defenses, studies, train, harden,
+    audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies,
+    train, harden,
 )  # fmt: skip
 for _verb in _VERBS:
     app.command()(_verb)

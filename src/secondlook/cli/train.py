@@ -1,4 +1,4 @@
-"""``secondlook train``: make a model again, or one from photographs of one's own."""
+"""``secondlook train``: make a model again, or one from photographs or captions."""
 
 from __future__ import annotations
 
@@ -9,29 +9,42 @@ import typer
 
 from secondlook.cli.progress import progress
 
+_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip or captions-mlm"
+_DATA = (
+    "cifar10-clip: photographs, cifar10:PATH.npz. captions-mlm: a file with a caption a line, a "
+    "table with image,caption, or flickr8k:FOLDER."
+)
+
 
 def train(
-    model: Annotated[str, typer.Argument(help="scenes:clip, scenes:vae … or cifar10-clip")],
+    model: Annotated[str, typer.Argument(help=_MODEL)],
     out: Annotated[Path, typer.Option(help="Where weights and card go.")] = Path("weights"),
     device: Annotated[str, typer.Option(help="cpu, cuda; empty chooses.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 2,
-    data: Annotated[str, typer.Option(help="cifar10-clip: photographs, cifar10:PATH.npz.")] = "",
-    test: Annotated[str, typer.Option(help="cifar10-clip: others, to measure on.")] = "",
+    data: Annotated[str, typer.Option(help=_DATA)] = "",
+    test: Annotated[str, typer.Option(help="The same two: others, to measure on.")] = "",
 ) -> None:
     """Train a model from nothing. Continues a killed training."""
     import torch
     from rich.console import Console
 
     from secondlook.errors import InvalidInput
+    from secondlook.scenes.overhead.training import train_overhead
+    from secondlook.scenes.training import train_captions, train_photos
     from secondlook.scenes.training.train import train as trained
-    from secondlook.scenes.training.train_photos import NAME, train_photos
 
-    if model != NAME and (data or test):
+    own = {
+        train_photos.NAME: train_photos.train_photos,
+        train_captions.NAME: train_captions.train_captions,
+    }
+    if model not in own and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test away")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with progress(model) as tick:
-        if model == NAME:
-            card = train_photos(data, out, test=test, device=chosen, tick=tick)
+        if model in own:
+            card = own[model](data, out, test=test, device=chosen, tick=tick)
+        elif model.startswith("overhead-"):
+            card = train_overhead(model, out, device=chosen, tick=tick)
         else:
             card = trained(model, out, device=chosen, workers=workers, tick=tick)
     Console().print_json(data=card)

@@ -120,8 +120,9 @@ def located(
             if not missing:
                 return found
     if len(lost) < len(names) or place.images:
+        looked = place.images or f"{beside} or {beside}/images"
         raise InvalidInput(
-            f"{place.file} names image {lost[0]}, which is not in {place.images or beside} "
+            f"{place.file} names image {lost[0]}, which is not in {looked} "
             f"({len(lost)} of {len(names)} are missing); add them or take their entries away"
         )
     return None

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
@@ -62,19 +64,39 @@ def samples_needed(alpha: float) -> int:
 
 
 def clean_scores(
-    source: Source, score: Callable[[Tensor], Tensor], size: tuple[int, int] | None, samples: int
-) -> Tensor:
+    source: Source, score: Callable[[Tensor, Keys], Tensor], size: tuple[int, int] | None,
+    samples: int,
+) -> Tensor:  # fmt: skip
     """Scores ``[n]`` of some images of a source, read batch by batch.
 
     Args:
         source: clean data.
-        score: images ``[B, 3, H, W]`` to scores ``[B]``.
+        score: images ``[B, 3, H, W]``, and a key for each, to scores ``[B]``.
         size: height and width that they are read at; None for their own.
         samples: how many, chosen by their names so that a sorted source is no trap; 0 takes all.
     """
-    rows = Keys.of(0, source.ids).fold("calibrate").order()[: samples or None]
+    keys = Keys.of(0, source.ids).fold("calibrate")
+    rows = keys.order()[: samples or None]
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    return torch.cat([score(source.read(batch, size).images) for batch in batches])
+    return torch.cat(
+        [score(source.read(batch, size).images, keys[np.array(batch)]) for batch in batches]
+    )
+
+
+def held_out(name: str, samples: int, rate: float) -> Source:
+    """The data ``name`` to calibrate on, found now and not hours later.
+
+    Raises:
+        InvalidInput: it has fewer images than a false rejection of ``rate`` needs.
+    """
+    source, enough = load(name), samples_needed(rate)
+    held = min(samples or len(source), len(source))
+    if held < enough:
+        raise InvalidInput(
+            f"false_rejection={rate:g} needs {enough} clean samples or more, "
+            f"and calibrate_on={name!r} with calibrate_samples={samples} gives {held}"
+        )
+    return source
 
 
 def refuse_evaluated(calibration: Source, evaluated: Source) -> None:

@@ -104,13 +104,25 @@ class Consensus(Defence):
         features = self._look(x, keys, draws if self.eye.stochastic else 1, 0, gradient)
         return Glimpse(features=features, scores=self.model.scores(features))
 
+    def views(
+        self, x: Tensor, keys: Keys, draws: int, first: int = 0, gradient: Gradient = "full"
+    ) -> Tensor:
+        """``draws`` reconstructions of each image, side by side, ``[B * draws, 3, H, W]``.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            keys: one per image.
+            draws: reconstructions of each.
+            first: the number of the first draw.
+            gradient: through the purifier, or past it; where it has none, past it anyway.
+        """
+        many, children = x.repeat_interleave(draws, 0), keys.repeat(draws, first)
+        if gradient == "full" and self.eye.differentiable:
+            return self.eye.purify(many, children)
+        return straight_through(many, self.eye.purify(many.detach(), children))
+
     def _look(
         self, x: Tensor, keys: Keys, draws: int, first: int, gradient: Gradient = "full"
     ) -> Tensor:
-        many, children = x.repeat_interleave(draws, 0), keys.repeat(draws, first)
-        if gradient == "full" and self.eye.differentiable:
-            seen = self.eye.purify(many, children)
-        else:
-            seen = straight_through(many, self.eye.purify(many.detach(), children))
-        features = self.model.features(seen)
+        features = self.model.features(self.views(x, keys, draws, first, gradient))
         return features.view(len(x), draws, *features.shape[1:])

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.decision import Decision, Glimpse
 from secondlook.defenses.agreement import QUORUMS, Quorum, appended, gaps, overall
 from secondlook.defenses.base import Defence, Gradient, single
-from secondlook.defenses.calibration import clean_scores, conformal_threshold, samples_needed
+from secondlook.defenses.calibration import clean_scores, conformal_threshold, held_out
 from secondlook.defenses.opinions import Opinion, opinions
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.base import Model, evaluating
@@ -89,19 +88,12 @@ class MultiShield(Defence):
             raise UnknownName("rule", self.rule, QUORUMS)
         found = opinions(self.opinions, self.model, self.prompt, self.labels or {})
         object.__setattr__(self, "_others", found)
-        object.__setattr__(self, "_held_out", self._opened() if self.false_rejection else None)
-
-    def _opened(self) -> Source:
-        """The data to calibrate on, which has to be large enough, now and not hours later."""
-        source, enough = load(self.calibrate_on), samples_needed(self.false_rejection)
-        held = min(self.calibrate_samples or len(source), len(source))
-        if held < enough:
-            raise InvalidInput(
-                f"false_rejection={self.false_rejection:g} needs {enough} clean samples or more, "
-                f"and calibrate_on={self.calibrate_on!r} with "
-                f"calibrate_samples={self.calibrate_samples} gives {held}"
-            )
-        return source
+        source = (
+            held_out(self.calibrate_on, self.calibrate_samples, self.false_rejection)
+            if self.false_rejection
+            else None
+        )
+        object.__setattr__(self, "_held_out", source)
 
     @property
     def others(self) -> tuple[Opinion, ...]:
@@ -126,11 +118,11 @@ class MultiShield(Defence):
         if self.calibration is None:
             return self.tolerance
         with torch.no_grad(), evaluating(self.modules):
-            held_out = clean_scores(
-                self.calibration, lambda x: self._ask(x.to(self.model.place or x.device)).gap,
+            scores = clean_scores(
+                self.calibration, lambda x, _: self._ask(x.to(self.model.place or x.device)).gap,
                 self.model.size, self.calibrate_samples,
             )  # fmt: skip
-        return conformal_threshold(held_out, self.false_rejection)
+        return conformal_threshold(scores, self.false_rejection)
 
     def prepare(self) -> None:
         """Calibrates."""

@@ -21,8 +21,15 @@ def same(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hits(patient: Patient, view: Callable[[Tensor], Tensor] = same) -> Tensor:
+def hits(
+    patient: Patient, view: Callable[[Tensor], Tensor] = same, shown: int | None = None
+) -> Tensor:
     """Which of the labelled images the model gets right as ``view`` shows them, ``[N]`` bool.
+
+    Args:
+        patient: the model with its images.
+        view: what becomes of the pixels.
+        shown: the first so many; None takes all.
 
     Raises:
         InvalidInput: the model does not know the classes of the data.
@@ -30,8 +37,9 @@ def hits(patient: Patient, view: Callable[[Tensor], Tensor] = same) -> Tensor:
     task = patient.task
     assert task is not None, "there are no labelled images"
     judge, found = task.classifier(patient.model), []
-    for start in range(0, len(task.rows), PROBES):
-        batch = task.batch(task.rows[start : start + PROBES], judge)
+    rows = task.rows[:shown]
+    for start in range(0, len(rows), PROBES):
+        batch = task.batch(rows[start : start + PROBES], judge)
         scores = judge(view(batch.images))
         found.append(scores.argmax(-1).cpu() == batch.truth.cpu())
     return torch.cat(found)

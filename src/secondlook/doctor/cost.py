@@ -37,7 +37,8 @@ def default_audit(patient: Patient) -> Outcome:
     samples, steps = study.task["samples"], study.attack["steps"]
     looks = study.adaptive["steps"] * study.adaptive["draws"]
     defended = sum(table["name"] != "undefended" for table in study.defences)
-    batch = BATCHES[1] if held * BATCHES[1] < room() else 1
+    quick = patient.some(BATCHES[1], passes=3) == BATCHES[1]
+    batch = BATCHES[1] if quick and held * BATCHES[1] < room() else 1
     each = timed(patient, patient.images[:batch]).gradient
     if each != each:
         return skipped("the model has no gradient to climb")

@@ -11,18 +11,20 @@ from torch import Tensor
 
 from secondlook.doctor.accuracy import hits
 from secondlook.doctor.outcome import Outcome, failed, passed, skipped, warned
-from secondlook.doctor.patient import Patient, distances
+from secondlook.doctor.patient import PROBES, Patient, distances
 from secondlook.models.base import Model
 from secondlook.models.photographs import DEVIATION, MEAN
 
 _CONSTANT, _TIMES, _CHANCE = 1e-3, 5.0, 0.01
+_DECIDE, _SECONDS = 8, 20.0
 _INSIDE = "subtract the mean and divide by the standard deviation inside the model, after see()"
 
 
 @torch.no_grad()
 def varied(patient: Patient) -> Outcome:
     """Different pictures have different answers."""
-    spread = float(distances(patient.features(patient.images)).mean())
+    shown = patient.images[: patient.some(PROBES)]
+    spread = float(distances(patient.features(shown)).mean())
     measured = f"pictures lie {spread:.2g} of an answer's length apart (mean of all pairs)"
     if spread > _CONSTANT:
         return passed(measured, spread=spread)
@@ -55,14 +57,20 @@ def inside(patient: Patient) -> Outcome:
     """The model does not do better, nor see much more, if pixels are normalised before it."""
     try:
         with unchecked(patient.model):
-            return _labelled(patient) if patient.task else _unlabelled(patient)
+            return _compared(patient)
     # Who checks the range in a way of his own leaves nothing to compare.
     except Exception as error:
         return skipped(f"normalised pixels cannot be tried: {error}")
 
 
-def _labelled(patient: Patient) -> Outcome:
-    plain, shifted = hits(patient), hits(patient, normalised)
+def _compared(patient: Patient) -> Outcome:
+    """By labelled images, where there are as many as can decide it."""
+    shown = patient.some(len(patient.task.rows), 2, _SECONDS) if patient.task else 0
+    return _labelled(patient, shown) if shown >= _DECIDE else _unlabelled(patient)
+
+
+def _labelled(patient: Patient, shown: int) -> Outcome:
+    plain, shifted = hits(patient, shown=shown), hits(patient, normalised, shown)
     won, lost = int((shifted & ~plain).sum()), int((plain & ~shifted).sum())
     measured = (
         f"{_percent(plain)} right, {_percent(shifted)} with pixels normalised before, "
@@ -75,9 +83,9 @@ def _labelled(patient: Patient) -> Outcome:
 
 
 def _unlabelled(patient: Patient) -> Outcome:
+    shown = patient.images[: patient.some(PROBES, passes=2)]
     plain, shifted = (
-        float(distances(patient.features(x)).mean())
-        for x in (patient.images, normalised(patient.images))
+        float(distances(patient.features(x)).mean()) for x in (shown, normalised(shown))
     )
     times = shifted / max(plain, 1e-12)
     measured = f"normalised before, pictures lie {times:.2g} times as far apart"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from secondlook.doctor.outcome import Outcome, failed, passed, skipped, warned
-from secondlook.doctor.patient import Patient
+from secondlook.doctor.patient import PROBES, Patient
 from secondlook.models.base import Classifier, Embedder
 
 _UNIT, _SUM, _MOVES, _SAME = 1e-3, 1e-4, 1e-3, 1e-6
@@ -50,7 +50,7 @@ def vectors(patient: Patient) -> Outcome:
     """Embeddings, and the features of a classifier by cosines, have length one."""
     if isinstance(patient.model, Classifier) and not patient.model.cosine:
         return skipped("scores are no cosines")
-    off = _length(patient.features(patient.images))
+    off = _length(patient.features(patient.images[: patient.some(PROBES)]))
     if off > _UNIT:
         return failed(
             f"vectors are up to {off:.2g} longer or shorter than 1",
@@ -96,7 +96,7 @@ def logits(patient: Patient) -> Outcome:
     assert isinstance(model, Classifier)
     if model.cosine:
         return skipped("scores are cosines")
-    scores = model(patient.images)
+    scores = model(patient.images[: patient.some(PROBES)])
     measured = f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}"
     within = bool(((scores >= -_SUM) & (scores <= 1 + _SUM)).all())
     if within and bool(((scores.sum(1) - 1).abs() <= _SUM).all()):

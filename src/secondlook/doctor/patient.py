@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Classifier, Embedder, Model, Purifier
+from secondlook.models.base import Classifier, Embedder, Model, Purifier, evaluating
 from secondlook.randomness import Keys
 from secondlook.tasks.zeroshot import OpenTask, ZeroShotTask
 
@@ -20,6 +21,7 @@ Kind = Literal["embedder", "classifier", "purifier"]
 PROBES: Final = 8
 SIDE: Final = 224
 SCENES: Final = "scenes:test"
+_SECONDS, _SLOW = 4.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Patient:
         training: the networks' parts that were in training mode when the model came.
         data: labelled images, in the words of a study; empty where there are none.
         task: ``data`` opened; None where there is none.
+        pace: seconds that one image takes; 0 where it was not measured, and all is shown.
     """
 
     model: Model
@@ -43,6 +46,12 @@ class Patient:
     training: tuple[str, ...] = ()
     data: str = ""
     task: OpenTask | None = None
+    pace: float = 0.0
+
+    def some(self, count: int, passes: int = 1, seconds: float = _SECONDS) -> int:
+        """How many of ``count`` images a check may show ``passes`` times; two at the least."""
+        able = int(seconds / (passes * self.pace)) if self.pace else count
+        return min(count, max(2, able))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,10 +97,27 @@ def admit(model: Any, *, data: str = "", side: int = SIDE, samples: int = 32) ->
     data = data or (SCENES if model.name.startswith("scenes:") else "")
     task = ZeroShotTask(data=data, samples=samples).open() if data else None
     images, keys = _probes(task.source if task else load(SCENES), _size(model) or (side, side))
-    return Patient(
+    patient = Patient(
         model=model, kind=kind, images=images, keys=keys, training=_restless(model),
         data=data, task=None if kind == "purifier" else task,
     )  # fmt: skip
+    return replace(patient, pace=_pace(patient))
+
+
+@torch.no_grad()
+def _pace(patient: Patient) -> float:
+    """Seconds of one image; what is slow is asked twice, since the first time warms up."""
+    taken: list[float] = []
+    while not taken or (taken[0] > _SLOW and len(taken) < 2):
+        start = time.perf_counter()
+        try:
+            with evaluating(patient.modules):
+                patient.answer(patient.images[:1])
+        # What the model raises is for the checks to tell.
+        except Exception:
+            return 0.0
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def _kind(model: Any) -> Kind:

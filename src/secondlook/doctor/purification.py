@@ -6,7 +6,7 @@ import torch
 
 from secondlook.doctor.differences import derivatives, gradient
 from secondlook.doctor.outcome import Outcome, Status, failed, graded, passed, skipped, warned
-from secondlook.doctor.patient import Patient
+from secondlook.doctor.patient import PROBES, Patient
 from secondlook.models.base import Purifier
 
 _OUTSIDE, _FAR_OUTSIDE, _SLACK = 0.05, 0.25, 1e-3
@@ -17,13 +17,14 @@ _FINE, _POOR = 20.0, 10.0
 @torch.no_grad()
 def span(patient: Patient) -> Outcome:
     """What is reconstructed lies in [0, 1] before it is clamped."""
-    out = _purifier(patient).reconstruct(patient.images, patient.keys)
+    shown = patient.some(PROBES)
+    out = _purifier(patient).reconstruct(patient.images[:shown], patient.keys[:shown])
     low, high = float(out.min()), float(out.max())
     outside = float(((out < -_SLACK) | (out > 1 + _SLACK)).double().mean())
     status: Status = "fail" if outside > _FAR_OUTSIDE else "warn" if outside > _OUTSIDE else "pass"
     return graded(
         status,
-        f"pixels from {low:.3g} to {high:.3g}, {outside:.1%} outside [0, 1]",
+        f"pixels from {low:.3g} to {high:.3g}, {outside:.1%} outside [0, 1], on {shown} pictures",
         "return pixels in [0, 1]: (out + 1) / 2 for a network of [-1, 1], out / 255 for one of "
         "8 bits; what the clamp cuts off has no gradient",
         low=low, high=high, outside=outside,
@@ -47,8 +48,9 @@ def size(patient: Patient) -> Outcome:
 @torch.no_grad()
 def randomness(patient: Patient) -> Outcome:
     """``stochastic`` says whether two draws differ."""
-    model, x = _purifier(patient), patient.images[:4]
-    first, second = (model.purify(x, patient.keys[:4].fold("draw", draw)) for draw in (0, 1))
+    model, shown = _purifier(patient), patient.some(4, passes=2)
+    x, keys = patient.images[:shown], patient.keys[:shown]
+    first, second = (model.purify(x, keys.fold("draw", draw)) for draw in (0, 1))
     moved = float((first - second).abs().max())
     measured = f"two draws are up to {moved:.2g} apart, and stochastic = {model.stochastic}"
     if (moved > _MOVES) == model.stochastic:
@@ -80,8 +82,10 @@ def usefulness(patient: Patient) -> Outcome:
 @torch.no_grad()
 def fidelity(patient: Patient) -> Outcome:
     """How much of a clean picture is left."""
-    out = patient.answer(patient.images, patient.keys).double()
-    errors = (out - patient.images.double()).square().flatten(1).mean(1).clamp_min(1e-10)
+    shown = patient.some(PROBES)
+    x = patient.images[:shown]
+    out = patient.answer(x, patient.keys[:shown]).double()
+    errors = (out - x.double()).square().flatten(1).mean(1).clamp_min(1e-10)
     decibels = float((-10 * errors.log10()).mean())
     status: Status = "fail" if decibels < _POOR else "warn" if decibels < _FINE else "pass"
     return graded(

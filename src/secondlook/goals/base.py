@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.base import Judged
+from secondlook.attacks.base import Judged, Objective
 from secondlook.decision import Glimpse
 from secondlook.randomness import Keys
 
@@ -87,11 +87,11 @@ class Ensemble:
         split: whether an attack that can takes one step for each member in turn.
     """
 
-    members: tuple[Aim, ...]
+    members: tuple[Objective, ...]
     split: bool = True
 
     @property
-    def parts(self) -> Sequence[Aim | Ensemble]:
+    def parts(self) -> Sequence[Objective]:
         """The members, or the ensemble as a whole."""
         return self.members if self.split else (self,)
 

@@ -51,7 +51,7 @@ def harden(plan: Hardening, out: Path, tick: Tick) -> dict[str, Any]:
         return done
     original = difference.state(embedder)
     checkpoint = Checkpoint(path=where.checkpoint, identity=identity)
-    with together() as team:
+    with together(plan.device) as team:
         training = trained(plan, embedder, lessons, checkpoint, tick, team)
     if team.rank:
         return {}

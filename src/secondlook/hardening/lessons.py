@@ -141,6 +141,8 @@ class SourceLessons(Lessons):
                 f"{name} has captions and no classes, which this method needs; take "
                 "--method tecoa-itr, or a set with classes: folder:PATH"
             )
+        if isinstance(self.source, Captioned):
+            _refuse_silence(self.source, name)
         self.size, self.ids, self.prompt = size, self.source.ids, self.source.prompt
         self.classes = () if self.captioned else self.source.classes
         self.told, self.hash = f"{len(self)} images of {name}", self.source.hash
@@ -153,3 +155,18 @@ class SourceLessons(Lessons):
             return Examples(ids, images, truth, ())
         captions = tuple(self.source.captions(row) for row in rows)
         return Examples(ids, images, truth, captions)
+
+
+def _refuse_silence(source: Captioned, name: str) -> None:
+    """Refuses a set of which an image has no caption to learn from.
+
+    Raises:
+        InvalidInput: see above; the message names the first.
+    """
+    told = {row for text, row in zip(source.texts, source.owner, strict=True) if text.split()}
+    silent = [name for row, name in enumerate(source.ids) if row not in told]
+    if silent:
+        raise InvalidInput(
+            f"{len(silent)} of {len(source)} images of {name} have no caption, {silent[0]} the "
+            "first; caption them, or take them out"
+        )

@@ -1,7 +1,7 @@
 """Several processes that train one student: each takes its share of every batch.
 
-They are started by ``torchrun``, or by what else says in the environment who each of them is. What
-they learn is what one process would from the whole batch, but for the statistics of batch
+They are started by ``accelerate launch``, and what passes between them is accelerate's. What they
+learn is what one process would from the whole batch, but for the statistics of batch
 normalisation, which each takes of its own share.
 """
 
@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_gather
+from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput
 
@@ -26,10 +26,12 @@ class Team:
     Attributes:
         rank: its number; 0 writes the files.
         size: how many there are.
+        link: the accelerator between them; None where there is one process.
     """
 
     rank: int = 0
     size: int = 1
+    link: Any = None
 
     def share(self, rows: Sequence[int]) -> list[int]:
         """This process's part of a batch.
@@ -48,36 +50,58 @@ class Team:
     def gather(self, vectors: Tensor) -> Tensor:
         """The vectors of all processes in the order of the batch, ``[b, D] -> [b * size, D]``.
 
-        Its gradient is that of the mean over the processes' losses.
+        Its gradient is that of the mean over the processes' losses: each process differentiates
+        to its own vectors alone, and all of them have the same loss of the whole batch.
         """
-        return torch.cat(all_gather(vectors)) if self.size > 1 else vectors
+        if self.link is None:
+            return vectors
+        everyone = self.link.gather(vectors.detach().contiguous())
+        if not vectors.requires_grad:
+            return everyone  # type: ignore[no-any-return]
+        own = vectors.view_as(vectors)
+        own.register_hook(lambda slope: slope * self.size)
+        at = self.rank * len(vectors)
+        return torch.cat([everyone[:at], own, everyone[at + len(vectors) :]])
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Puts the mean over all processes into each tensor."""
-        if self.size == 1:
+        """Puts the mean over all processes into each tensor; in one message for all of them."""
+        held = list(tensors)
+        if self.link is None or not held:
             return
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
-            tensor.div_(self.size)
+        flat = torch.cat([tensor.detach().flatten().float() for tensor in held])
+        mean = self.link.reduce(flat, reduction="mean")
+        for tensor, part in zip(held, mean.split([each.numel() for each in held]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
     def agree(self, network: nn.Module) -> None:
         """Averages gradients and running statistics."""
-        grads = (p.grad for p in network.parameters() if p.grad is not None)
-        self.average(grads)
-        self.average(buffer for buffer in network.buffers() if buffer.is_floating_point())
+        told = [p.grad for p in network.parameters() if p.grad is not None]
+        told += [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        with torch.no_grad():
+            self.average(told)
 
 
 @contextmanager
-def team() -> Iterator[Team]:
-    """The team that the environment tells of; one process alone, where it tells of none."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+def team(device: str = "cpu") -> Iterator[Team]:
+    """The team that the environment tells of; one process alone, where it tells of none.
+
+    Args:
+        device: where the student is trained: on a CPU, the processes meet there.
+
+    Raises:
+        InvalidInput: there are several processes and no accelerate.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group()
     try:
-        yield Team(rank=distributed.get_rank(), size=size)
+        from accelerate import Accelerator
+    except ImportError:
+        raise InvalidInput(
+            "several processes train by accelerate; run: pip install 'secondlook[train]'"
+        ) from None
+    link = Accelerator(cpu=device == "cpu")
+    try:
+        yield Team(rank=link.process_index, size=link.num_processes, link=link)
     finally:
-        distributed.destroy_process_group()
+        link.end_training()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from secondlook.metrics.ngrams import LONGEST, Run, paired, runs, words
 
@@ -30,30 +32,49 @@ def bleu(
         >>> round(bleu(["the cat sat on the mat"], [["the cat sat on a mat"]]), 4)
         0.5373
     """
+    return float(score(np.sum(counted(candidates, references, longest), axis=0)))
+
+
+def counted(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], longest: int = LONGEST
+) -> NDArray[np.float64]:
+    """What each caption adds to the sums that BLEU is made of, ``[n, 2 longest + 2]``.
+
+    They are the runs of each length that are in a reference, all its runs of each length, its
+    words, and those of its nearest reference.
+
+    Raises:
+        InvalidInput: not as many captions as images, or an image without a reference.
+    """
     paired(candidates, references)
-    said = [words(text) for text in candidates]
-    meant = [[words(text) for text in texts] for texts in references]
-    shares = [_precision(said, meant, length) for length in range(1, longest + 1)]
-    if not all(shares):
-        return 0.0
-    spoken = sum(map(len, said))
-    due = sum(_nearest(len(one), [len(text) for text in texts])
-              for one, texts in zip(said, meant, strict=True))  # fmt: skip
-    short = min(0.0, 1 - due / spoken)
-    return math.exp(short + sum(map(math.log, shares)) / longest)
+    rows = [
+        _counts(words(text), [words(other) for other in texts], longest)
+        for text, texts in zip(candidates, references, strict=True)
+    ]
+    return np.array(rows, dtype=float).reshape(-1, 2 * longest + 2)
 
 
-def _precision(
-    said: Sequence[tuple[str, ...]], meant: Sequence[Sequence[tuple[str, ...]]], length: int
-) -> float:
-    hits = total = 0
-    for one, texts in zip(said, meant, strict=True):
-        found, most = runs(one, length), Counter[Run]()
-        for text in texts:
+def score(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """BLEU of sums ``[..., 2 longest + 2]`` over a set, as :func:`counted` has them; ``[...]``."""
+    longest = sums.shape[-1] // 2 - 1
+    hits, total = sums[..., :longest], sums[..., longest : 2 * longest]
+    spoken, due = sums[..., -2], sums[..., -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.log(hits / total).mean(-1)
+        short = np.minimum(0.0, 1 - due / spoken)
+    found: NDArray[np.float64] = np.where((hits > 0).all(-1), np.exp(short + means), 0.0)
+    return found
+
+
+def _counts(said: tuple[str, ...], meant: Sequence[tuple[str, ...]], longest: int) -> list[int]:
+    hits, totals = [], []
+    for length in range(1, longest + 1):
+        found, most = runs(said, length), Counter[Run]()
+        for text in meant:
             most |= runs(text, length)
-        hits += (found & most).total()
-        total += found.total()
-    return hits / total if total else 0.0
+        hits.append((found & most).total())
+        totals.append(found.total())
+    return [*hits, *totals, len(said), _nearest(len(said), [len(text) for text in meant])]
 
 
 def _nearest(length: int, lengths: Sequence[int]) -> int:

@@ -31,6 +31,10 @@ class Painter(Model):
     def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
         """An image of each text, ``[B, 3, H, W]``, with randomness from ``keys``."""
 
+    def unread(self, text: str) -> bool:
+        """Whether the end of a text goes unread, as it is longer than the painter's context."""
+        return False
+
     @torch.no_grad()
     def paint(
         self, texts: Sequence[str], keys: Keys, *, steps: int | None = None,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.models.base import Classifier, Embedder, Model, Purifier
+from secondlook.models.base import Model
 from secondlook.models.logits import LogitClassifier
 from secondlook.registry import register
 
@@ -24,8 +24,8 @@ from secondlook.registry import register
 class Python:
     """``python:MODULE:FACTORY`` imports MODULE, from here or installed, and calls FACTORY().
 
-    The factory returns an Embedder, a Classifier or a Purifier of ``secondlook.models.base``; or
-    an ``nn.Module``, or another function from images to logits, with an attribute ``classes`` and
+    The factory returns an Embedder, a Classifier, a Purifier, a Captioner or another Model; or an
+    ``nn.Module``, or another function from images to logits, with an attribute ``classes`` and
     perhaps ``size``. Such a module is put into eval mode and its parameters are frozen.
 
     Attributes:
@@ -111,14 +111,14 @@ def _call(full: str, factory: Callable[[], Any]) -> Any:
 
 
 def _as_model(full: str, made: Any) -> Model:
-    if isinstance(made, Embedder | Classifier | Purifier):
+    if isinstance(made, Model):
         if not hasattr(made, "name"):
             made.name = full
         return made
     if isinstance(made, type) or not callable(made):
         raise InvalidInput(
             f"{full}() returned {made!r}; return an Embedder, a Classifier, a Purifier, "
-            "or an nn.Module with an attribute `classes`"
+            "a Captioner, or an nn.Module with an attribute `classes`"
         )
     if not hasattr(made, "classes"):
         raise InvalidInput(

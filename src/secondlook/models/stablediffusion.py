@@ -73,6 +73,10 @@ class PipelinePainter(Painter):
         tall, wide = (given, given) if isinstance(given, int) else given
         self.size = (tall * pipeline.vae_scale_factor, wide * pipeline.vae_scale_factor)
 
+    def unread(self, text: str) -> bool:
+        tokenizer = self.pipeline.tokenizer
+        return len(tokenizer(text).input_ids) > int(tokenizer.model_max_length)
+
     def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
         side = self.pipeline.vae_scale_factor
         shape = (self.pipeline.unet.config.in_channels, *(edge // side for edge in self.size))

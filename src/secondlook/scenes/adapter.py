@@ -29,8 +29,16 @@ from secondlook.scenes.networks.captioner import CaptionerNetwork
 from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
-from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
+from secondlook.scenes.networks.masked_lm import CaptionMlmNetwork, MaskedLmNetwork
+from secondlook.scenes.networks.painter import PainterNetwork
 from secondlook.scenes.networks.photos import PhotoNetwork
+from secondlook.scenes.overhead import models as overhead
+from secondlook.scenes.overhead.networks import (
+    OverheadClassifierNetwork,
+    OverheadClipNetwork,
+    OverheadPainterNetwork,
+)
+from secondlook.scenes.painter import GrammarPainter, ScenePainter
 from secondlook.scenes.photo_embedder import PhotoEmbedder
 from secondlook.scenes.purifiers import SceneAutoencoder, SceneDiffusion
 
@@ -50,8 +58,20 @@ KINDS: Final = MappingProxyType[str, Kind]({
     "DenoiserNetwork": Kind(DenoiserNetwork, SceneDiffusion),
     "CaptionerNetwork": Kind(CaptionerNetwork, SceneCaptioner),
     "MaskedLmNetwork": Kind(MaskedLmNetwork, SceneMaskedLM),
+    "CaptionMlmNetwork": Kind(CaptionMlmNetwork, SceneMaskedLM),
+    "PainterNetwork": Kind(PainterNetwork, ScenePainter),
+    "OverheadClipNetwork": Kind(OverheadClipNetwork, overhead.OverheadEmbedder),
+    "OverheadClassifierNetwork": Kind(OverheadClassifierNetwork, overhead.OverheadClassifier),
+    "OverheadPainterNetwork": Kind(OverheadPainterNetwork, overhead.OverheadPainter),
 })  # fmt: skip
 """By the name that a card gives to its network."""
+
+UNLEARNT: Final = MappingProxyType[str, tuple[Callable[[str], Model], str]]({
+    "painter-grammar": (
+        GrammarPainter, "painter, 0.0 M parameters; parses the text and renders the scene"
+    ),
+})  # fmt: skip
+"""Models without weights: what makes them, and their line."""
 
 
 @register("model", "scenes")
@@ -72,7 +92,8 @@ class Scenes:
         """What there is, with its role, size and clean figures."""
         shelf = _shelf(weights)
         names = sorted(f.name[:-5] for f in shelf.iterdir() if f.name.endswith(".json"))
-        return {name: _line(_card(shelf, name)) for name in names}
+        lines = {name: _line(_card(shelf, name)) for name in names}
+        return lines if weights else lines | {name: line for name, (_, line) in UNLEARNT.items()}
 
     def load(self) -> Model:
         """The model, in fp32 and eval mode, its parameters frozen.
@@ -85,6 +106,8 @@ class Scenes:
         full = f"scenes:{self.name}"
         if full not in known:
             raise UnknownName("model", full, known)
+        if self.weights is None and self.name in UNLEARNT:
+            return UNLEARNT[self.name][0](full)
         return opened(_shelf(self.weights), self.name, full)
 
 

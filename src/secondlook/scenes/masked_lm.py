@@ -1,4 +1,4 @@
-"""The embedded world's masked language model behind the words that every such model has."""
+"""Masked language models of whole words behind the words that every such model has."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from secondlook.models.maskedlm import MaskedLM, Piece
 from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
-from secondlook.scenes.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from secondlook.scenes.tokenizer import BOS, EOS, PAD, UNK
 
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
 class SceneMaskedLM(MaskedLM):
-    """Fills gaps in captions of scenes; each word is one token, punctuation none."""
+    """Fills gaps in captions, of scenes or one's own; each word is one token, punctuation none."""
 
     gap: int
     padding = PAD
 
     def __init__(self, name: str, network: MaskedLmNetwork) -> None:
         self.name, self.network, self.modules = name, network, (network,)
-        self.tokenizer, self.gap = Tokenizer(), network.gap
+        self.tokenizer, self.gap = network.tokenizer, network.gap
         self.special = frozenset({PAD, BOS, EOS, UNK, network.gap})
         self.whole = torch.ones(network.gap + 1, dtype=torch.bool)
         self.whole[list(self.special)] = False

@@ -26,6 +26,7 @@ from secondlook.scenes.world import (
     Place,
     Scene,
     Size,
+    Span,
     Texture,
     Thing,
 )
@@ -39,13 +40,18 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 _TENTHS: Final = 10
 _FIRST_HELD_OUT: Final = 8
 _COUNTS: Final = (1, 2, 2, 2, 3, 3)
-_JITTER: Final = 1.8
+JITTER: Final = 1.8
+"""How far a thing may lie from the middle of its place, either way, in units of the world."""
 _MAIN_GRID: Final = (19.0, 32.0, 45.0)
 _SMALL_GRID: Final = (10.0, 32.0, 54.0)
-_TILT: Final = np.deg2rad(22.0)
+TILT: Final = float(np.deg2rad(22.0))
+"""How far a thing but a crescent may be turned, either way, in radians."""
 _CLEARANCE: Final = 6.0
-_COLOUR_JITTER: Final = 0.05
-_GROUND_JITTER: Final = 0.02
+COLOUR_JITTER: Final = 0.05
+GROUND_JITTER: Final = 0.02
+PERIOD: Final = Span(7.0, 12.0)
+LEVEL: Final = Span(0.82, 1.06)
+SLOPE: Final = Span(0.0, 0.16)
 _T = TypeVar("_T")
 
 
@@ -98,7 +104,7 @@ def sample(seed: int, split: Split, index: int) -> Scene:
         raise InvalidInput(f"seed={seed}, index={index} must both be 0 or more; count from 0")
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     share = "test" if split == "calibration" else split
-    return _realise(rng, next(plan for plan in _plans(rng) if share_of(plan) == share))
+    return realise(rng, next(plan for plan in _plans(rng) if share_of(plan) == share))
 
 
 def plan_of(scene: Scene) -> Plan:
@@ -131,42 +137,44 @@ def _companion(rng: np.random.Generator, words: Sequence[Words]) -> Words:
     return Words(colour, _pick(rng, SHAPES), "small", _pick(rng, TEXTURES), place)
 
 
-def _middle(size: Size, place: Place) -> tuple[float, float]:
+def middle(size: Size, place: Place) -> tuple[float, float]:
+    """Where the centre of a thing of this size and place lies, give or take its jitter."""
     row, column = divmod(PLACES.index(place), 3)
     grid = _SMALL_GRID if size == "small" else _MAIN_GRID
     return grid[column], grid[row]
 
 
-def _room(size: Size, place: Place) -> tuple[Place, ...]:
+def room(size: Size, place: Place) -> tuple[Place, ...]:
     """The places where a small thing fits beside a main thing of this size and place."""
-    x, y = _middle(size, place)
+    x, y = middle(size, place)
     reach = RADII[size].high + _CLEARANCE
     return tuple(
         other
         for other in PLACES
-        if np.hypot(_middle("small", other)[0] - x, _middle("small", other)[1] - y) >= reach
+        if np.hypot(middle("small", other)[0] - x, middle("small", other)[1] - y) >= reach
     )
 
 
 _MAIN_SIZES: Final[tuple[Size, ...]] = ("medium", "large")
-_ROOM: Final = {(size, place): _room(size, place) for size in _MAIN_SIZES for place in PLACES}
+_ROOM: Final = {(size, place): room(size, place) for size in _MAIN_SIZES for place in PLACES}
 
 
 def _jittered(rng: np.random.Generator, rgb: RGB, jitter: float) -> RGB:
     return RGB(*np.clip(np.array(rgb) + rng.uniform(-jitter, jitter, 3), 0.0, 1.0).tolist())
 
 
-def _realise(rng: np.random.Generator, plan: Plan) -> Scene:
+def realise(rng: np.random.Generator, plan: Plan) -> Scene:
+    """A scene that fits a plan; what the plan leaves open is drawn."""
     background = Background(
         colour=plan.ground,
         pattern=plan.pattern,
-        rgb=_jittered(rng, GROUND_RGB[plan.ground], _GROUND_JITTER),
+        rgb=_jittered(rng, GROUND_RGB[plan.ground], GROUND_JITTER),
         angle=rng.uniform(0.0, 2 * np.pi),
-        period=rng.uniform(7.0, 12.0),
+        period=rng.uniform(*PERIOD),
     )
     light = Light(
-        level=rng.uniform(0.82, 1.06),
-        slope=rng.uniform(0.0, 0.16),
+        level=rng.uniform(*LEVEL),
+        slope=rng.uniform(*SLOPE),
         angle=rng.uniform(0.0, 2 * np.pi),
     )
     things = tuple(_thing(rng, words) for words in plan.things)
@@ -174,13 +182,13 @@ def _realise(rng: np.random.Generator, plan: Plan) -> Scene:
 
 
 def _thing(rng: np.random.Generator, words: Words) -> Thing:
-    x, y = _middle(words.size, words.place)
-    tilt = np.pi if words.shape == "crescent" else _TILT
+    x, y = middle(words.size, words.place)
+    tilt = np.pi if words.shape == "crescent" else TILT
     return Thing(
         **words._asdict(),
-        cx=x + rng.uniform(-_JITTER, _JITTER),
-        cy=y + rng.uniform(-_JITTER, _JITTER),
+        cx=x + rng.uniform(-JITTER, JITTER),
+        cy=y + rng.uniform(-JITTER, JITTER),
         radius=rng.uniform(*RADII[words.size]),
         angle=rng.uniform(-tilt, tilt),
-        rgb=_jittered(rng, COLOUR_RGB[words.colour], _COLOUR_JITTER),
+        rgb=_jittered(rng, COLOUR_RGB[words.colour], COLOUR_JITTER),
     )

@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from secondlook.attacks.pairs import Pairs
 from secondlook.data import load
 from secondlook.data.captioned import Captioned
 from secondlook.errors import InvalidInput
@@ -19,8 +21,9 @@ from secondlook.metrics.ngrams import words
 from secondlook.models.captioner import Captioner
 from secondlook.models.decoding import Style
 from secondlook.randomness import Keys
+from secondlook.registry import register
 from secondlook.tasks.captioning_facts import Facts, facts
-from secondlook.tasks.captioning_figures import Told
+from secondlook.tasks.captioning_told import Told
 from secondlook.tasks.zeroshot import Wish
 
 _TRIES = 100
@@ -45,7 +48,13 @@ class CaptionBatch(NamedTuple):
     targets: tuple[str, ...]
     keys: Keys
 
+    @property
+    def pairs(self) -> Pairs:
+        """The images with their true captions, as attacks on pairs take them."""
+        return Pairs(self.images, self.captions)
 
+
+@register("task", "captioning")
 @dataclass(frozen=True, kw_only=True)
 class CaptioningTask:
     """Captioning images that have captions to compare with.
@@ -91,10 +100,12 @@ class OpenCaptioning:
         captions: of each of them all.
         targets: for each of them the row of the image whose caption an attacker wants, and it.
         facts: what else is known of the images, or None.
+        device: where the images are put.
     """
 
     def __init__(self, task: CaptioningTask, source: Captioned) -> None:
         self.task, self.source = task, source
+        self.device = torch.device("cpu")
         self.facts: Facts | None = facts(source)
         keys = Keys.of(task.seed, source.ids)
         self.rows = tuple(keys.fold("choose").order()[: task.samples or None])
@@ -125,7 +136,7 @@ class OpenCaptioning:
         return CaptionBatch(
             at=tuple(at),
             ids=tuple(self.ids[row] for row in at),
-            images=self.source.read([self.rows[row] for row in at], size).images,
+            images=self.source.read([self.rows[row] for row in at], size).images.to(self.device),
             captions=tuple(texts[:each] for texts in captions),
             targets=tuple(self.targets[row][1] for row in at),
             keys=Keys.of(self.task.seed, [self.ids[row] for row in at]),
@@ -138,23 +149,27 @@ class OpenCaptioning:
         wanted = tuple((text,) for text in batch.targets)
         return Say(captioner=captioner, texts=wanted, prompt=self.task.prompt)
 
-    def told(self, batch: CaptionBatch, images: Tensor, captioner: Captioner) -> list[Told]:
-        """Lets the captioner look at ``images`` in place of the batch's, and judges its words."""
-        texts = captioner.caption(
-            images, batch.keys.fold("caption"), style=self.task.style, length=self.task.length,
+    def said(self, images: Tensor, keys: Keys, captioner: Captioner) -> list[str]:
+        """What the captioner says of images in the style of the task, with a key for each."""
+        return captioner.caption(
+            images, keys.fold("caption"), style=self.task.style, length=self.task.length,
             prompt=self.task.prompt,
         )  # fmt: skip
+
+    def judged(self, batch: CaptionBatch, texts: Sequence[str]) -> list[Told]:
+        """Holds what was said of the images of a batch against what is true of them."""
         scores = self.cider.scores(texts, batch.at)
         return [self._judged(*row) for row in zip(batch.at, texts, scores, strict=True)]
 
     def _judged(self, at: int, text: str, cider: float) -> Told:
         row, (other, wanted) = self.rows[at], self.targets[at]
         verbatim = words(text) == words(wanted)
+        theirs = self.cider.between(text, wanted)
+        truth = self.facts.judge(text, row) if self.facts else None
         return Told(
-            id=self.ids[at], text=text, target=wanted, cider=cider,
-            target_cider=self.cider.between(text, wanted), verbatim=verbatim,
-            truth=self.facts.judge(text, row) if self.facts else None,
-            reached=self.facts.judge(text, other).main if self.facts else verbatim,
+            id=self.ids[at], text=text, target=wanted, cider=cider, target_cider=theirs,
+            verbatim=verbatim, truth=truth, right=truth.main if truth else cider > theirs,
+            said=self.facts.judge(text, other).main if self.facts else verbatim,
         )  # fmt: skip
 
     def _target(self, row: int, key: Keys) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What an attacker wants who knows how the map is made: that it points elsewhere."""
+"""What an attacker on images wants: that the map points elsewhere, or that the cosine falls."""
 
 from __future__ import annotations
 
@@ -64,3 +64,37 @@ class Misdirect:
     def take(self, rows: Tensor) -> Misdirect:
         """The same objective for some of the images."""
         return replace(self, vectors=self.vectors[rows], boxes=self.boxes[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estrange:
+    """The image leaves its text: an attack on the cosine that the map is a gradient of.
+
+    Where the model points then, one look at a cosine does not tell, so that no sample leaves early.
+
+    Attributes:
+        model: the embedder.
+        vectors: of the texts, ``[B, D]``, unit vectors.
+    """
+
+    model: Embedder
+    vectors: Tensor
+
+    @property
+    def parts(self) -> Sequence[Estrange]:
+        """The objective itself, alone."""
+        return (self,)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of the embedder."""
+        return self.model.modules
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        """Loss ``[B]``: minus the cosine."""
+        loss = -(self.model.embed(x) * self.vectors).sum(1)
+        return Judged(loss, torch.zeros_like(loss, dtype=torch.bool))
+
+    def take(self, rows: Tensor) -> Estrange:
+        """The same objective for some of the images."""
+        return replace(self, vectors=self.vectors[rows])

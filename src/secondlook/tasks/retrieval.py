@@ -164,7 +164,18 @@ class OpenRetrieval:
         return PairBatch(ids, rows, pairs, Keys.of(self.task.seed, ids))
 
     def _captions(self, row: int) -> tuple[str, ...]:
-        name, texts = self.source.ids[row], self.source.captions(row)
+        return self.prepared(self.source.ids[row], self.source.captions(row))
+
+    def prepared(self, name: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Captions of an image as the task takes them: so many, in its form.
+
+        Args:
+            name: of the image, for errors.
+            texts: its captions.
+
+        Raises:
+            InvalidInput: there is none, or one has no word.
+        """
         texts = texts[: self.task.captions or len(texts)]
         if self.task.form == "sga":
             texts = tuple(map(normalised, texts))

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from secondlook.audit.finish import read_audit, write_page
+from secondlook.audit.report import curves, recalls
 from secondlook.audit.report.console import render
 from secondlook.audit.report.sweeps import panels
-from secondlook.audit.report.words import measure, title
+from secondlook.audit.report.words import measure, share, title
 from secondlook.audit.retrieval.gallery import words
 from secondlook.audit.schema import Audit, Cell, Metric
 from secondlook.tasks.retrieval_metrics import asr, recall
@@ -111,12 +114,44 @@ def test_the_console_says_it_in_a_table(audited: Run) -> None:
     assert "attacked: gallery" in text and "R@1, %" in text and "adaptive" in text
 
 
-def test_curves_over_eps_for_every_cut(audited: Run) -> None:
+def test_attackers_are_set_side_by_side_over_eps(audited: Run) -> None:
     _, audit = audited(threat={"eps": ["8/255", "40/255"]})
     (panel,) = panels(audit.cells)
-    assert panel.metrics[:2] == ("image_to_text_r1", "text_to_image_r1")
-    assert len(panel.metrics) == 6
+    assert panel.metrics == ("image_to_text_r1", "text_to_image_r1")
     assert [line.xs for line in panel.lines] == [(8 / 255, 40 / 255)] * 3
+
+
+def test_every_attacker_has_a_curve_for_each_cut_and_direction(audited: Run) -> None:
+    folder, audit = audited(threat={"eps": ["8/255", "40/255"]})
+    found = recalls.recalls(audit.cells)
+    assert [curve.xs for curve in found] == [(0.0, 8 / 255, 40 / 255)] * 3
+    assert {curve.cells[0].knowledge for curve in found} == {"clean"}
+    both = next(c for c in found if c.cells[-1].settings["attack"]["attacked"] == "both")
+    for way in recalls.WAYS:
+        drawn = recalls.picture(both, way)
+        assert [f">R@{k}<" in drawn for k in (1, 5, 10)] == [True] * 3
+        assert drawn.count("<circle") == 9 and drawn.count('class="band') == 3
+        for cell in both.cells:
+            assert share(cell.metrics[f"{way}_r5"], cell.n) in drawn
+    page = (folder / "report.html").read_text()
+    assert page.count(recalls.picture(both, "text_to_image")) == 1
+
+
+def test_one_budget_is_no_curve(audited: Run) -> None:
+    folder, audit = audited()
+    assert not recalls.recalls(audit.cells)
+    assert "against the attacker’s budget" not in (folder / "report.html").read_text()
+
+
+def test_recalls_stand_at_their_height(audited: Run) -> None:
+    _, audit = audited(threat={"eps": ["8/255", "40/255"]})
+    curve = recalls.recalls(audit.cells)[0]
+    drawn = recalls.picture(curve, "image_to_text")
+    value = curve.cells[-1].metrics["image_to_text_r1"].value
+    height = curves.BOTTOM - value * (curves.BOTTOM - curves.TOP)
+    spots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)
+    assert float(spots[8][1]) == pytest.approx(height, abs=0.01)
+    assert [float(x) for x, _ in spots[:3]] == sorted(float(x) for x, _ in spots[:3])
 
 
 def checks(made: Cell) -> dict[str, str]:
@@ -154,6 +189,20 @@ def test_more_of_the_budget_must_not_help(audited: Run, monkeypatch: pytest.Monk
     _, audit = audited(threat={"eps": ["8/255", "40/255"]})
     found = [checks(c) for c in audit.cells if c.threat.eps > 0.1]
     assert {each["more eps does not help the defender"] for each in found} <= {"pass", "warn"}
+
+
+def test_a_share_of_nothing_is_written_and_read_again(
+    audited: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that finds nothing has nothing to lose: its ASR is of no search."""
+    monkeypatch.setattr(dials.Dial, "encode_image", lambda self, x: 0 * x[:, :, 0, 0])
+    folder, audit = audited(knowledge=["clean", "adaptive"])
+    attacked = cell(audit, "both")
+    assert attacked.denominators["image_to_text_asr1"] == 0
+    again = cell(read_audit(folder), "both")
+    assert isnan(again.metrics["image_to_text_asr1"].value)
+    assert again.metrics["image_to_text_r1"] == attacked.metrics["image_to_text_r1"]
+    assert parsed(write_page(folder).read_text()).open == []
 
 
 def test_how_figures_are_written() -> None:

@@ -10,7 +10,16 @@ from rich.text import Text
 
 from secondlook.audit.report.tables import Block, Group, Row, blocks
 from secondlook.audit.report.verdict import EMBEDDED, Verdict, embedded, verdicts
-from secondlook.audit.report.words import NOTHING, carried, ends, percent, times, title
+from secondlook.audit.report.words import (
+    NOTHING,
+    carried,
+    ends,
+    is_share,
+    percent,
+    plainly,
+    times,
+    title,
+)
 from secondlook.audit.schema import Audit, Status
 
 _ROOMY = 100
@@ -44,13 +53,18 @@ def _table(block: Block, roomy: bool) -> Table:
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
     table.add_column("defence\n  attacker", overflow="fold", ratio=1)
-    headers = [title(metric).replace(" ", "\n", 1) + ", %" for metric in _metrics(block, roomy)]
+    headers = [_header(metric) for metric in _metrics(block, roomy)]
     for header in [*headers, "n", *_costs(block, roomy)]:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("health", no_wrap=True)
     for group in block.groups:
         _add(table, group, block, roomy)
     return table
+
+
+def _header(metric: str) -> str:
+    unit = ", %" if is_share(metric) else ""
+    return title(metric).replace(" ", "\n", 1) + unit
 
 
 def _costs(block: Block, roomy: bool) -> tuple[str, ...]:
@@ -87,8 +101,11 @@ def _figure(row: Row, metric: str, roomy: bool) -> Text:
         return Text(NOTHING, style="dim")
     figure, n = row.cell.metrics[metric], row.cell.n
     style = "strike" if row.status == "fail" else ""
-    value = percent(figure.value, n).removesuffix(" %")
-    interval = ends(figure, carried(n) if roomy else 0)
+    if is_share(metric):
+        value = percent(figure.value, n).removesuffix(" %")
+        interval = ends(figure, carried(n) if roomy else 0)
+    else:
+        value, interval = plainly(metric, figure, n)
     return Text.assemble((value, style), (f" {interval}", "dim"))
 
 

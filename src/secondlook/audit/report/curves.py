@@ -39,8 +39,8 @@ def chart(panel: Panel, metric: str) -> Markup:
     drawn = [(line, found) for line, found in drawn if found]
     return board(
         WIDTH, HEIGHT, _told(panel, metric), _grid(panel, across),
-        *(_band(line, found) for line, found in drawn),
-        *(_stroke(line, metric, across, panel.lines) for line, _ in drawn), _labels(drawn),
+        *(band(line, found) for line, found in drawn),
+        *(_stroke(line, metric, across, panel.lines) for line, _ in drawn), labels(drawn),
     )  # fmt: skip
 
 
@@ -120,7 +120,8 @@ def _value(panel: Panel, value: float) -> str:
     return level(ThreatRow(norm=panel.lines[0].cells[0].threat.norm, eps=value))
 
 
-def _band(line: Line, found: list[Mark]) -> Markup:
+def band(line: Line, found: list[Mark]) -> Markup:
+    """The interval of a line, from its lowest end to its highest."""
     around = [mark.high for mark in found] + [mark.low for mark in reversed(found)]
     return tag("path", class_=f"band k-{line.knowledge}", d=path(around, close=True))
 
@@ -128,10 +129,11 @@ def _band(line: Line, found: list[Mark]) -> Markup:
 def _stroke(line: Line, metric: str, across: Scale, lines: Sequence[Line]) -> Markup:
     spots = [mark.spot for mark in marks(line, metric, across)]
     drawn = tag("path", class_=f"line k-{line.knowledge}", d=path(spots))
-    return tag("g", drawn, _dots(line, metric, across), opacity=_strength(line, lines))
+    return tag("g", drawn, dots(line, metric, across), opacity=_strength(line, lines))
 
 
-def _dots(line: Line, metric: str, across: Scale) -> Markup:
+def dots(line: Line, metric: str, across: Scale) -> Markup:
+    """A dot for each cell of a line, which says its figure."""
     return join(
         tag(
             "circle", tag("title", f"{line.label}: {share(figure, cell.n)}, n = {cell.n}"),
@@ -141,7 +143,8 @@ def _dots(line: Line, metric: str, across: Scale) -> Markup:
     )  # fmt: skip
 
 
-def _labels(drawn: Sequence[tuple[Line, list[Mark]]]) -> Markup:
+def labels(drawn: Sequence[tuple[Line, list[Mark]]]) -> Markup:
+    """What lines are called, beside their ends and out of each other's way."""
     wanted = [found[-1].spot.y for _, found in drawn]
     heights = spread(wanted, _LINE, TOP, BOTTOM)
     return join(

@@ -14,10 +14,10 @@ LEFT, RIGHT = 42.0, WIDTH - 10
 _ROOM = 24.0
 
 
-def frame(across: Scale, ticks: Mapping[float, str], title: str) -> Markup:
+def frame(across: Scale, ticks: Mapping[float, str], title: str, right: float = RIGHT) -> Markup:
     """Rules at the halves, ticks below, and what is measured; what would overlap is left out."""
     rules = [
-        tag("line", class_="rule", x1=LEFT, x2=RIGHT, y1=SHARES(share), y2=SHARES(share))
+        tag("line", class_="rule", x1=LEFT, x2=right, y1=SHARES(share), y2=SHARES(share))
         for share in (0.0, 0.5, 1.0)
     ]
     heights = [
@@ -25,7 +25,7 @@ def frame(across: Scale, ticks: Mapping[float, str], title: str) -> Markup:
         for share, text in ((0.0, "0"), (0.5, "50"), (1.0, "100 %"))
     ]
     legend = tag(
-        "text", title, class_="dim", text_anchor="middle", x=(LEFT + RIGHT) / 2, y=HEIGHT - 8
+        "text", title, class_="dim", text_anchor="middle", x=(LEFT + right) / 2, y=HEIGHT - 8
     )
     return join([*rules, *heights, *_ticks(across, ticks), legend])
 

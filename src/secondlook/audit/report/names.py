@@ -19,6 +19,7 @@ KNOWLEDGE: Final[Mapping[str, str]] = {
 _PHRASES = {
     "steps": "{} steps", "samples": "N = {}", "draws": "{} draws", "attacked": "attacked: {}",
 }  # fmt: skip
+_GOALS: Final[Mapping[str, str]] = {"unsay": "untargeted", "say": "targeted"}
 Facts = dict[str, str]
 
 
@@ -71,6 +72,7 @@ def _place(cell: Cell) -> tuple[str, str, str]:
 def _scope(headline: Headline) -> Facts:
     return {
         "task": headline.task, "model": headline.model, "budget": budget(headline.threat),
+        "goal": _GOALS.get(headline.goal, headline.goal),
     }  # fmt: skip
 
 

@@ -13,8 +13,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.exhibit import Exhibit, SearchExhibit
-from secondlook.audit.report import curves, outcomes, risk, security, votes, words
+from secondlook.audit.exhibit import (
+    CaptionExhibit,
+    Exhibit,
+    MapExhibit,
+    SearchExhibit,
+    Shown,
+)
+from secondlook.audit.report import curves, outcomes, recalls, risk, security, votes, words
 from secondlook.audit.report.names import KNOWLEDGE
 from secondlook.audit.report.sweeps import panels
 from secondlook.audit.report.tables import blocks
@@ -27,15 +33,18 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
 
 
-def html(audit: Audit, shown: Sequence[Exhibit | SearchExhibit]) -> str:
+def html(audit: Audit, shown: Sequence[Shown]) -> str:
     """The whole page, which asks nothing of any other file or host."""
     matrix = blocks(audit)
     return _environment().get_template("page.html.jinja").render(
         audit=audit, exhibits=[each for each in shown if isinstance(each, Exhibit)],
         searches=[each for each in shown if isinstance(each, SearchExhibit)],
+        tellings=[each for each in shown if isinstance(each, CaptionExhibit)],
+        pointings=[each for each in shown if isinstance(each, MapExhibit)],
         css=_css(), verdicts=verdicts(audit), blocks=matrix,
         risky=[group for block in matrix for group in block.groups if risk.worth(group)],
         panels=panels(audit.cells), security=security.curves(audit.cells),
+        recalls=recalls.recalls(audit.cells),
         knowledge=KNOWLEDGE, goals={cell.goal for cell in audit.cells},
         embedded=EMBEDDED if embedded(audit) else "", provenance=list(flat(audit.provenance)),
     )  # fmt: skip
@@ -86,10 +95,12 @@ def _environment() -> Environment:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(
-        percent=words.percent, ends=words.ends, carried=words.carried, share=words.share, measure=words.measure,
+        percent=words.percent, ends=words.ends, carried=words.carried, share=words.share,
+        measure=words.measure, plainly=words.plainly, is_share=words.is_share,
         metric_title=words.title, budget=words.budget, times=words.times,
         duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
         chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,
         areas=security.picture, risks=risk.picture,
+        recall=recalls.picture,
     )  # fmt: skip
     return made

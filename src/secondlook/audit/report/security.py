@@ -37,15 +37,20 @@ class Curve:
     cells: tuple[Cell, ...]
 
 
-def curves(cells: Sequence[Cell]) -> list[Curve]:
-    """Every attack that was tried at several budgets, where any wrong answer is a success."""
-    return [
+def swept(cells: Sequence[Cell], metrics: Sequence[str]) -> list[Curve]:
+    """Every attack that was tried at several budgets, where all rows have these metrics."""
+    found = [
         _curve(panel.name, line, cells)
         for panel in panels(cells)
         if panel.axis == "eps"
         for line in panel.lines
-        if all(name in cell.metrics for name in STACK for cell in line.cells)
     ]
+    return [c for c in found if all(name in cell.metrics for name in metrics for cell in c.cells)]
+
+
+def curves(cells: Sequence[Cell]) -> list[Curve]:
+    """Those where any wrong answer is a success."""
+    return swept(cells, STACK)
 
 
 def _curve(name: str, line: Line, cells: Sequence[Cell]) -> Curve:
@@ -65,14 +70,19 @@ def _curve(name: str, line: Line, cells: Sequence[Cell]) -> Curve:
 def picture(curve: Curve) -> Markup:
     """The shares of the outcomes against eps, stacked."""
     across = Scale(low=curve.xs[0], high=curve.xs[-1], start=LEFT, end=RIGHT)
-    norm = curve.cells[-1].threat.norm
-    ticks = {x: level(ThreatRow(norm=norm, eps=x)) for x in curve.xs}
-    unit = "eps, L∞, in 1/255" if norm == "linf" else f"eps, {norm.upper()}, in pixel units"
+    ticks, unit = budgets(curve)
     areas = [_area(curve, across, i) for i in range(len(STACK))]
     return board(
         WIDTH, HEIGHT, _told(curve, ticks), *areas, frame(across, ticks, unit),
         *(_stripe(curve, across, i) for i in range(len(curve.xs))),
     )  # fmt: skip
+
+
+def budgets(curve: Curve) -> tuple[dict[float, str], str]:
+    """The ticks of the axis of a curve, and what it measures."""
+    norm = curve.cells[-1].threat.norm
+    unit = "eps, L∞, in 1/255" if norm == "linf" else f"eps, {norm.upper()}, in pixel units"
+    return {x: level(ThreatRow(norm=norm, eps=x)) for x in curve.xs}, unit
 
 
 def _height(cell: Cell, upto: int) -> float:

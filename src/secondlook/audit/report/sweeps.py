@@ -15,9 +15,10 @@ T = TypeVar("T")
 _DRAWN = {
     "targeted": ("target_top1", "original_top1"),
     "untargeted": ("wrong", "correct"),
-    "retrieval": tuple(
-        f"{way}_r{k}" for k in (1, 5, 10) for way in ("image_to_text", "text_to_image")
-    ),
+    "retrieval": ("image_to_text_r1", "text_to_image_r1"),
+    "unsay": ("said", "right"),
+    "say": ("said", "right"),
+    "grounding": ("pointing", "iou50"),
 }
 _KEPT_TOGETHER = 6
 """With more lines than this a panel is cut by the attacker's knowledge."""

@@ -14,12 +14,18 @@ SHOWN = {
     "targeted": ("target_top1", "target_top5", "original_top1"),
     "untargeted": ("correct", "wrong", "rejected", "coverage"),
     "retrieval": ("image_to_text_r1", "text_to_image_r1", "mean_recall"),
+    "unsay": ("right", "cider", "said", "bleu4"),
+    "say": ("right", "cider", "said", "bleu4"),
+    "grounding": ("pointing", "iou50", "overlap", "inside"),
 }
 """The metrics of the main table, by the attacker's goal; others stand in the table of details."""
 _SAID = {
     "targeted": {"reached", "reached_worst", "reached_vote", "asr_targeted"},
     "untargeted": {"reached", "accuracy", "original_top1"},
     "retrieval": {"reached", "original_top1"},
+    "unsay": {"reached", "original_top1"},
+    "say": {"reached", "original_top1"},
+    "grounding": {"reached", "original_top1"},
 }
 """Figures that are in the tables already under another name."""
 _GRAVITY: dict[Status, int] = {"pass": 0, "warn": 1, "fail": 2}

@@ -16,6 +16,8 @@ _UNDEFENDED = "undefended"
 _DEEDS = {
     "targeted": "reaches the target on", "untargeted": "gets a wrong answer accepted on",
     "retrieval": "makes the first answer wrong in",
+    "unsay": "keeps the caption from being right on", "say": "gets their own thing said of",
+    "grounding": "makes the finger miss on",
 }  # fmt: skip
 _THINGS = {"retrieval": "searches"}
 

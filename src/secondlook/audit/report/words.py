@@ -12,12 +12,19 @@ NOTHING = "–"
 SHARES = (
     "target_top", "original_top", "reached", "asr_", "correct", "wrong", "rejected", "coverage",
     "selective_accuracy", "image_to_text_", "text_to_image_", "mean_recall", "alike_",
+    "right", "said", "verbatim", "whole", "claims", "bleu", "pointing", "iou", "overlap", "inside",
 )  # fmt: skip
 """How the names of metrics begin that are shares of the samples, 0 to 1."""
 
 SEARCHED: Final = re.compile(r"(alike_)?(image_to_text|text_to_image)_(r|asr|drop)(\d+)")
 """The names of the figures of a search: direction, figure, and the k that it is cut at."""
 _CUT: Final = {"r": "R", "asr": "ASR", "drop": "drop of R"}
+_NAMES: Final = {
+    "cider": "CIDEr-D", "target_cider": "CIDEr-D to the attacker’s", "bleu4": "BLEU-4",
+    "said": "attacker’s said", "whole": "all claims true", "claims": "claims true",
+    "iou50": "IoU ≥ 0.5", "overlap": "mean IoU", "inside": "heat inside",
+}  # fmt: skip
+"""Metrics that go by another name than their own."""
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 _LEVELS = 255
 _ROUNDING = 1e-9
@@ -62,11 +69,30 @@ def share(metric: Metric, n: int) -> str:
     return f"{percent(metric.value, n)} {ends(metric, carried(n))}".strip()
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of the samples, 0 to 1."""
+    return name.startswith(SHARES)
+
+
+def plainly(name: str, metric: Metric, n: int) -> tuple[str, str]:
+    """The value and the interval of a metric of the main table: of shares in percent.
+
+    Example:
+        >>> plainly("cider", Metric(value=3.29, low=3.1, high=3.4), 200)
+        ('3.29', '[3.10, 3.40]')
+    """
+    if is_share(name):
+        return percent(metric.value, n), ends(metric, carried(n))
+    bounded = isfinite(metric.low) and isfinite(metric.high)
+    interval = f"[{metric.low:.2f}, {metric.high:.2f}]" if bounded else ""
+    return f"{metric.value:.2f}" if isfinite(metric.value) else NOTHING, interval
+
+
 def measure(name: str, metric: Metric, n: int) -> str:
     """Any metric with what it carries: shares in percent, means with deviation and interval."""
     if name == "accuracy_drop" or _is_drop(name):
         return f"{points(metric.value)} [{points(metric.low)}, {points(metric.high)}] points"
-    if name.startswith(SHARES):
+    if is_share(name):
         return share(metric, n)
     if not isfinite(metric.value):
         return NOTHING
@@ -104,7 +130,7 @@ def title(metric: str) -> str:
         alike, way, figure, cut = found.groups()
         named = f"{way.replace('_', ' ')} {_CUT[figure]}@{cut}"
         return f"{named}, captions alike" if alike else named
-    return metric.replace("_top", " top-").replace("_", " ")
+    return _NAMES.get(metric) or metric.replace("_top", " top-").replace("_", " ")
 
 
 def budget(threat: ThreatRow) -> str:

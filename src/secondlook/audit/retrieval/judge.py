@@ -13,6 +13,7 @@ from secondlook.attacks.pairs import Captions
 from secondlook.audit.retrieval.craft import check
 from secondlook.audit.retrieval.matching import matching
 from secondlook.audit.retrieval.matrix import PairForge, SearchCell, SearchPlan
+from secondlook.audit.retrieval.reading import notices
 from secondlook.audit.retrieval.records import records, traced, worded
 from secondlook.audit.retrieval.search import (
     Matching,
@@ -123,6 +124,7 @@ class Judge:
         about: Record = {"cell": cell.id, "chunk": 0, "attack": {}}
         about["decide"] = _rounded(self._costs[id(cell.seen), cell.forge.id if cell.forge else ""])
         if cell.forge is None:
+            about["notices"] = notices(cell.seen.embedder, task.texts, task.owner, clean.texts)
             return rows, about
         made = AlteredSet(self.run.adversarial(cell.forge.id, 0).parent)
         about |= {"attack": made.cost, "notices": made.notices}

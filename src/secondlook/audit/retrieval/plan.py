@@ -13,6 +13,7 @@ from secondlook.attacks.pairs import PairAttack
 from secondlook.audit.defended import defended, described
 from secondlook.audit.opening import opened
 from secondlook.audit.retrieval.matrix import PairForge, SearchCell, SearchPlan
+from secondlook.audit.retrieval.reading import check_readable
 from secondlook.audit.retrieval.seen import Seen, Sight, Through
 from secondlook.audit.roster import Roster
 from secondlook.audit.study import Study
@@ -66,6 +67,7 @@ class _Planner:
             raise InvalidInput(f"{name} embeds no texts, and a search needs both; try scenes:clip")
         if self.task.task.rerank and not isinstance(made, Matcher):
             raise InvalidInput(f"rerank={self.task.task.rerank}: {name} matches no pairs; write 0")
+        check_readable(made, self.task.ids, self.task.captions)
         self._hash(made)
         return made
 

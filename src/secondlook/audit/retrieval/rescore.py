@@ -1,4 +1,4 @@
-"""A stored adversarial set against any model: scored again, or transferred to another."""
+"""An adversarial set, our own or imported, against any model: scored again, or transferred."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.pairs import Captions
-from secondlook.audit.retrieval.figures import Figures, figures
+from secondlook.audit.replay import Rescored
+from secondlook.audit.retrieval.figures import figures
+from secondlook.audit.retrieval.imported import ImportedSet
 from secondlook.audit.retrieval.records import records, worded
 from secondlook.audit.retrieval.search import Reader, Side, flat, search, sides_of
 from secondlook.audit.retrieval.seen import Seen, Sight
@@ -17,25 +19,31 @@ from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.tasks.retrieval import OpenRetrieval, RetrievalTask, Setting
+from secondlook.threat import Threat
 
 
 def rescored(
-    folder: Path | str, model: Embedder, task: RetrievalTask, setting: Setting = "both"
-) -> Figures:
+    folder: Path | str, model: Embedder, task: RetrievalTask, setting: Setting = "both", *,
+    threat: Threat | None = None, words: int = -1,
+) -> Rescored:  # fmt: skip
     """Recalls, success rates and drops of a stored set against ``model``, which nothing defends.
 
     Args:
-        folder: ``RUN/adversarial/ID`` of a run of retrieval.
+        folder: ``RUN/adversarial/ID`` of a run of retrieval; or one made elsewhere, by the name
+            of its data: ``sga:ADVERSARIAL.json@FOLDER``.
         model: any embedder, the set's victim or another.
         task: the data that the set was made of.
         setting: which side of the search is the altered one.
+        threat: what an imported set is held to; None only measures it.
+        words: how many words of a caption an imported set may have changed; negative measures.
 
     Raises:
         InvalidInput: the set is of other data, or not of all images of the task.
         BrokenRun: there is no set, or a file of it is damaged.
+        BrokenThreat: an imported set has changed more than it was allowed.
     """
-    stored, opened = AlteredSet(Path(folder)), task.open()
-    _check_same(stored, opened)
+    opened = task.open()
+    stored = _stored(folder, opened, threat, words)
     seen = Seen(model, Undefended(model=Sight(model)))
     clean, altered, captions = _vectors(stored, opened, seen)
     reader = Reader(model, opened.device)
@@ -48,7 +56,20 @@ def rescored(
     likeness = (sides[0].texts * sides[1].texts).sum(1).clamp(-1, 1).tolist()
     cosines = [[likeness[text] for text in texts] for texts in opened.own.texts]
     after = worded(_rows(query, gallery, opened), opened.captions, captions, cosines)
-    return figures(after, before)
+    return Rescored(*figures(after, before), stored.about)
+
+
+def _stored(
+    folder: Path | str, opened: OpenRetrieval, threat: Threat | None, words: int
+) -> AlteredSet | ImportedSet:
+    name = str(folder)
+    if ":" in name and not Path(name).exists():
+        return ImportedSet(name, opened, threat, words)
+    if threat is not None or words >= 0:
+        raise InvalidInput(f"{name} says itself what it was made with; leave eps and words away")
+    stored = AlteredSet(Path(folder))
+    _check_same(stored, opened)
+    return stored
 
 
 def _check_same(stored: AlteredSet, opened: OpenRetrieval) -> None:
@@ -65,7 +86,7 @@ def _check_same(stored: AlteredSet, opened: OpenRetrieval) -> None:
 
 
 def _vectors(
-    stored: AlteredSet, opened: OpenRetrieval, seen: Seen
+    stored: AlteredSet | ImportedSet, opened: OpenRetrieval, seen: Seen
 ) -> tuple[Tensor, Tensor, Captions]:
     """Of all images the clean vectors and the altered ones, and the altered captions."""
     place = {name: at for at, name in enumerate(opened.ids)}

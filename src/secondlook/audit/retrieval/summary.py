@@ -71,6 +71,9 @@ def _checks(
 ) -> list[Check]:
     checks = [enough_samples(cell.n)]
     if planned.forge is None:
+        if cell.notices:
+            told = "; ".join(cell.notices)
+            checks.append(Check(check="captions are read as written", status="warn", detail=told))
         return checks
     if "steps" in rows[0]:
         checks += searched(cell, rows)

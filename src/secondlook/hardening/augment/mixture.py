@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from secondlook.errors import InvalidInput
-from secondlook.hardening.augment.base import Repaint
 from secondlook.hardening.lessons import Examples
 from secondlook.randomness import Keys
 
 Tell = Callable[[Examples, Keys], list[str]]
 """A caption for each image of a batch, ``B`` long."""
+Show = Callable[[Examples, Keys], Tensor]
+"""A look of each image of a batch, ``[B, 3, H, W]`` in [0, 1]."""
 
 
 def drawn(weights: Mapping[str, float], keys: Keys) -> list[str]:
@@ -67,23 +68,30 @@ class TextMixture:
         return found
 
 
-def repainted(x: Tensor, keys: Keys, repaint: Repaint, weights: Mapping[str, float]) -> Tensor:
-    """The images, some of them repainted: those whose key draws the second weight, not the first.
+@dataclass(frozen=True, kw_only=True)
+class ImageMixture:
+    """One look of each image, by one of several ways, or left alone.
 
-    Args:
-        x: ``[B, 3, H, W]``.
-        keys: one per image.
-        repaint: what is done to those.
-        weights: that of leaving an image alone, and that of repainting it.
+    Attributes:
+        ways: by name.
+        weights: by the same names, and the first of them of leaving an image alone.
     """
-    _, changed = weights
-    names = drawn(weights, keys.fold("image"))
-    rows = torch.tensor(_rows(names, changed), dtype=torch.long)
-    if not len(rows):
-        return x
-    made = x.clone()
-    made[rows.to(x.device)] = repaint(x[rows.to(x.device)], keys[rows])
-    return made
+
+    ways: Mapping[str, Show]
+    weights: Mapping[str, float]
+
+    def __call__(self, batch: Examples, keys: Keys) -> Tensor:
+        """``[B, 3, H, W]``; a way is gone for its own samples alone."""
+        names = drawn(self.weights, keys.fold("image"))
+        made = batch.images
+        for name in dict.fromkeys(names):
+            if name not in self.ways:
+                continue
+            rows = _rows(names, name)
+            shown = self.ways[name](batch.take(rows), keys[torch.tensor(rows)])
+            made = made.clone() if made is batch.images else made
+            made[torch.tensor(rows, device=made.device)] = shown
+        return made
 
 
 def _rows(names: Sequence[str], name: str) -> list[int]:

@@ -1,16 +1,19 @@
-"""Image-text embedders: a convolutional and a transformer image tower beside one text tower."""
+"""Image-text embedders: one of several image towers beside a text tower."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secondlook.scenes.networks.eyes import MixerTower, NarrowTower
 from secondlook.scenes.networks.layers import Block, Residual, conv, unit
 
-Tower = Literal["conv", "vit"]
+Tower = Literal["conv", "vit", "narrow", "mixer"]
 
 
 class ConvTower(nn.Sequential):
@@ -79,13 +82,19 @@ class TextTower(nn.Module):
         return out
 
 
+TOWERS: Final = MappingProxyType[Tower, Callable[[int], nn.Module]]({
+    "conv": ConvTower, "vit": VitTower, "narrow": NarrowTower, "mixer": MixerTower,
+})  # fmt: skip
+"""What can look, by name."""
+
+
 class ClipNetwork(nn.Module):
     """Two towers and a temperature; pixels in [0, 1] are normalised inside."""
 
-    def __init__(self, *, tower: Tower, vocabulary: int, dim: int = 256) -> None:
+    def __init__(self, *, tower: Tower, vocabulary: int, dim: int = 256, words: int = 128) -> None:
         super().__init__()
-        self.image = ConvTower(dim) if tower == "conv" else VitTower(dim)
-        self.text = TextTower(vocabulary, dim)
+        self.image: nn.Module = TOWERS[tower](dim)
+        self.text = TextTower(vocabulary, dim, words)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
 
     def embed_image(self, x: Tensor) -> Tensor:

@@ -34,14 +34,14 @@ class Residual(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block; ``mask`` is True at the positions that may be attended to."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, spread: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.Linear(width, spread * width), nn.GELU(), nn.Linear(spread * width, width)
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

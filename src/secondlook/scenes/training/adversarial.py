@@ -61,8 +61,9 @@ class Surprise:
 
 
 def hardening(
-    network: ClassifierNetwork, scenes: SceneSet, device: str, inner: PGD = INNER
-) -> Loss:
+    network: ClassifierNetwork, scenes: SceneSet, device: str, inner: PGD = INNER,
+    threat: Threat = THREAT,
+) -> Loss:  # fmt: skip
     """Cross-entropy on what a short attack makes of the batch (Madry et al. 2018).
 
     The attack sees the network in eval mode and differentiates to pixels only.
@@ -73,7 +74,7 @@ def hardening(
         seed = int(torch.randint(2**62, (1,), generator=generator))
         objective = Surprise(network=network, truth=truth)
         with fast(device):
-            attacked = inner(objective, x, THREAT, Keys.of(seed, range(len(rows)))).x
+            attacked = inner(objective, x, threat, Keys.of(seed, range(len(rows)))).x
             scores = network(attacked)
         return F.cross_entropy(scores.float(), truth)
 

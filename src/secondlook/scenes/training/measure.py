@@ -13,9 +13,11 @@ from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
 from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
+from secondlook.scenes.networks.painter import PainterNetwork
 from secondlook.scenes.training.adversarial import THREAT, Surprise
 from secondlook.scenes.training.cloze import of_masked_lm
 from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.painting import of_painter
 from secondlook.scenes.training.telling import of_captioner
 
 Figures = dict[str, float]
@@ -109,4 +111,6 @@ def figures(network: nn.Module, scenes: SceneSet, prompts: Tensor) -> Figures:
         return of_masked_lm(network, scenes)
     if isinstance(network, CaptionerNetwork):
         return of_captioner(network, scenes)
+    if isinstance(network, PainterNetwork):
+        return of_painter(network, scenes)
     raise TypeError(f"no clean figure is defined for {type(network).__name__}")

@@ -17,6 +17,8 @@ from secondlook.scenes.networks.classifier import ClassifierNetwork
 from secondlook.scenes.networks.clip import ClipNetwork
 from secondlook.scenes.networks.denoiser import DenoiserNetwork
 from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
+from secondlook.scenes.networks.painter import PainterNetwork
+from secondlook.scenes.styling import STYLE
 from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.training.adversarial import hardening
 from secondlook.scenes.training.cloze import filling
@@ -29,9 +31,12 @@ from secondlook.scenes.training.objectives import (
     denoising,
     restoring,
 )
+from secondlook.scenes.training.painting import painting, posing
 from secondlook.scenes.training.telling import telling
 
-Role = Literal["embedder", "classifier", "purifier", "masked language model", "captioner"]
+Role = Literal[
+    "embedder", "classifier", "purifier", "masked language model", "captioner", "painter"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +80,24 @@ def _filling(network: MaskedLmNetwork, scenes: SceneSet, device: str) -> Loss:
     return filling(network, scenes, class_prompts(), device)
 
 
+def _painting(network: PainterNetwork, scenes: SceneSet, device: str) -> Loss:
+    return painting(network, scenes, class_prompts(), device)
+
+
 def _autoencoding(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
     return autoencoding(network, scenes, device, divergence=1e-3)
 
 
 def _clip(tower: str, recipe: Recipe) -> Model:
     architecture = {"tower": tower, "vocabulary": Tokenizer().size, "dim": 256}
+    return Model(
+        role="embedder", build=ClipNetwork, architecture=architecture,
+        objective=_contrastive, recipe=recipe,
+    )  # fmt: skip
+
+
+def _eye(tower: str, recipe: Recipe) -> Model:
+    architecture = {"tower": tower, "vocabulary": Tokenizer().size, "dim": 96, "words": 64}
     return Model(
         role="embedder", build=ClipNetwork, architecture=architecture,
         objective=_contrastive, recipe=recipe,
@@ -116,6 +133,18 @@ def _captioner(recipe: Recipe) -> Model:
     )  # fmt: skip
 
 
+def _posing(network: PainterNetwork, scenes: SceneSet, device: str) -> Loss:
+    return posing(network, scenes, class_prompts(), device)
+
+
+def _painter(recipe: Recipe, tuned: Recipe) -> Model:
+    return Model(
+        role="painter", build=PainterNetwork,
+        architecture={"vocabulary": Tokenizer().size, "style": STYLE},
+        objective=_painting, recipe=recipe, tuning=Tuning(objective=_posing, recipe=tuned),
+    )  # fmt: skip
+
+
 def _classifier(objective: Callable[..., Loss], recipe: Recipe) -> Model:
     return Model(
         role="classifier", build=ClassifierNetwork,
@@ -134,6 +163,12 @@ def models() -> dict[str, Model]:
         "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
         "mlm": _masked_lm(Recipe(steps=2000, batch=64, rate=3e-3, seed=8, images=8000)),
         "captioner": _captioner(Recipe(steps=3000, batch=64, seed=9, images=20_000, average=0.995)),
+        "eye-narrow": _eye("narrow", Recipe(steps=1100, batch=192, seed=11)),
+        "eye-mixer": _eye("mixer", Recipe(steps=1300, batch=192, seed=12)),
+        "painter": _painter(
+            Recipe(steps=3200, batch=48, seed=10, images=20_000, average=0.997),
+            Recipe(steps=2400, batch=48, seed=20, images=20_000, average=0.997),
+        ),
         "diffusion": _denoiser(
             Recipe(steps=5000, batch=64, rate=1e-3, seed=5, average=0.998),
             Recipe(steps=7500, batch=64, rate=1e-3, seed=15, average=0.995, cycles=3),

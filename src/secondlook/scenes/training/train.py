@@ -35,8 +35,9 @@ def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dic
     short, model = name.removeprefix("scenes:"), recipe_of(name)
     scenes = load(model.recipe.seed, "train", model.recipe.images, workers, tick)
     network = model.network().to(device)
+    loss = model.objective(network, scenes, device)
     training = Training(network, model.recipe, out / f"{short}.checkpoint")
-    training.run(model.objective(network, scenes, device), len(scenes), tick)
+    training.run(loss, len(scenes), tick)
     before: dict[str, Any] = {}
     if model.tuning is not None:
         before = {"pretraining": asdict(model.recipe)}

@@ -1,0 +1,225 @@
+"""From a study to its matrix: told apart by hash, crafted once where alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from secondlook import registry
+from secondlook.attacks.base import Attack
+from secondlook.attacks.pairs import PairAttack
+from secondlook.audit.defended import defended, described
+from secondlook.audit.roster import Roster
+from secondlook.audit.single.lens import Lens
+from secondlook.audit.single.matrix import Forge, Plan, Row
+from secondlook.audit.single.subject import Subject
+from secondlook.audit.study import Study
+from secondlook.audit.tables import Table, checked, sweep
+from secondlook.defenses.undefended import Undefended
+from secondlook.errors import InvalidInput
+from secondlook.models.base import Embedder, Model, Purifier
+from secondlook.threat import Knowledge, Threat
+
+
+class How(BaseModel):
+    """How an attacker looks at a victim that it knows, and what it wants of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(1, ge=1)
+    """Fresh looks of a randomised victim in each step."""
+    gradient: Literal["full", "bpda"] = "full"
+    """Through the purifier, or past it."""
+    objective: str = ""
+    """What an attack on images climbs; empty takes the task's first."""
+
+
+def plan(study: Study, subject: Subject[Any]) -> Plan:
+    """Builds models, defences and attacks of a study.
+
+    Raises:
+        UnknownName, InvalidInput: something in the study names nothing, or does not fit.
+    """
+    return _Planner(study, subject).plan()
+
+
+class _Planner:
+    """Holds what all rows of a plan share while they are made."""
+
+    def __init__(self, study: Study, subject: Subject[Any]) -> None:
+        self.study, self.subject, self.task = study, subject, subject.task
+        self.hashes: dict[str, str] = {}
+        self.probes: dict[str, Forge] = {}
+        self._roster = Roster(self.task.device)
+        self.surrogates = tuple(map(self._load, study.surrogates))
+        if study.prompts:
+            raise InvalidInput("prompts are for names of classes; write what is asked under [task]")
+        if "transfer" in study.known and not study.surrogates:
+            raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip\"], say")
+
+    def plan(self) -> Plan:
+        """All rows, each once."""
+        cells: dict[str, Row] = {}
+        for name in self.study.models:
+            made = self._load(name)
+            self.subject.check(made, name)
+            for cell in self._cells(made):
+                cells.setdefault(cell.id, cell)
+        return Plan(
+            study=self.study, subject=self.subject, cells=list(cells.values()),
+            probes=self.probes, hashes=self.hashes,
+        )  # fmt: skip
+
+    def _load(self, name: str) -> Model:
+        made = self._roster.load(name)
+        self._hash(made)
+        return made
+
+    def _cells(self, model: Model) -> Iterator[Row]:
+        for table in (table for given in self.study.defences for table in sweep(given)):
+            defence, label = defended(table, self.subject.wrapped(model))
+            lens = Lens(model, defence)
+            for part in defence.parts:
+                part.to(self.task.device)
+            for known in self.study.known:
+                yield from self._rows(lens, label, known)
+
+    def _rows(self, lens: Lens, label: str, knowledge: Knowledge) -> Iterator[Row]:
+        if knowledge == "clean":
+            yield self._row(lens, label, "clean", None, None)
+            return
+        bare = lens.eye is None
+        # There is nothing to know of a model that nothing defends: who has it, has all of it.
+        alike = bare and knowledge == "oblivious" and "adaptive" in self.study.known
+        for given in self.study.crafting(knowledge, bare):
+            for table in sweep(given):
+                for eps in self.study.threat.eps:
+                    threat = Threat(norm=self.study.threat.norm, eps=eps)
+                    forge = self._forge(lens, knowledge, table, threat)
+                    yield self._row(lens, label, "adaptive" if alike else knowledge, threat, forge)
+
+    def _row(
+        self, lens: Lens, label: str, knowledge: Knowledge, threat: Threat | None,
+        forge: Forge | None,
+    ) -> Row:  # fmt: skip
+        settings = described(lens.defence)
+        identity = [
+            self._data(), settings, knowledge, str(threat), self._fingerprint(lens),
+            forge.id if forge else None, self.study.batch, self.study.rescore,
+        ]  # fmt: skip
+        return Row(
+            id=registry.digest(identity), lens=lens, label=label, knowledge=knowledge,
+            threat=threat, forge=forge, settings=settings,
+        )  # fmt: skip
+
+    def _forge(self, lens: Lens, knowledge: Knowledge, table: Table, threat: Threat) -> Forge:
+        config = dict(table)
+        given = {key: config.pop(key) for key in How.model_fields if key in config}
+        how = checked(How, given, f"study {self.study.name}")
+        attack = self._attack(config)
+        aim = self._aim(attack, how)
+        victims = self._victims(lens, knowledge, attack)
+        settings = {
+            **registry.describe(attack), **how.model_dump(exclude={"objective"}),
+            **({"objective": aim} if aim else {}),
+        }  # fmt: skip
+        moved = not isinstance(attack, PairAttack) or attack.touches != "captions"
+        identity = [
+            settings, str(threat) if moved else None, self.study.seed, self.study.batch,
+            self._data(), lens.size, [self._climbed(victim) for victim in victims],
+        ]  # fmt: skip
+        forge = Forge(
+            id=registry.digest(identity), attack=attack, threat=threat, victims=victims, aim=aim,
+            draws=how.draws, gradient=how.gradient, size=lens.size, settings=settings,
+        )  # fmt: skip
+        if moved and knowledge == "adaptive":
+            self._probe(forge, identity)
+        return forge
+
+    def _attack(self, config: Table) -> Attack | PairAttack:
+        """An attack on images, or one on pairs that touches what the task has."""
+        name = config.pop("name", "pgd")
+        if name not in registry.names("pair attack"):
+            attack: Attack = registry.build("attack", name, config)
+            return attack
+        made: PairAttack = registry.build("pair attack", name, config)
+        if made.touches not in self.subject.touches:
+            raise InvalidInput(
+                f"{name} changes {made.touches} alone, and {self.task.name} reads none; "
+                "attack its images: pgd, apgd, sga"
+            )
+        return made
+
+    def _aim(self, attack: Attack | PairAttack, how: How) -> str:
+        if isinstance(attack, PairAttack):
+            if how.objective:
+                raise InvalidInput(
+                    f"objective = {how.objective!r} says nothing to an attack on pairs, which has "
+                    "its own; take it away"
+                )
+            return ""
+        aim = how.objective or self.subject.aims[0]
+        if aim not in self.subject.aims:
+            raise InvalidInput(
+                f"objective = {aim!r} is none of this task's; there is: "
+                f"{', '.join(self.subject.aims)}"
+            )
+        return aim
+
+    def _probe(self, forge: Forge, identity: list[Any]) -> None:
+        """The same attack with nothing to hold it back: it has to succeed."""
+        name = registry.digest(["probe", *identity[:1], *identity[2:]])
+        free = forge.attack if isinstance(forge.attack, PairAttack) else forge.attack.unbounded()
+        self.probes[forge.id] = replace(
+            forge, id=name, attack=free, threat=Threat(norm="linf", eps=1.0)
+        )
+
+    def _victims(
+        self, lens: Lens, knowledge: Knowledge, attack: Attack | PairAttack
+    ) -> tuple[Lens, ...]:
+        """Whom an attacker of that knowledge crafts on."""
+        if knowledge == "adaptive":
+            return (lens,)
+        if knowledge == "oblivious":
+            return (self._bare(lens.model),)
+        fit = [model for model in self.surrogates if self._fits(model, attack)]
+        if not fit:
+            raise InvalidInput(
+                f"{registry.describe(attack)['name']} cannot be crafted on any of surrogates = "
+                f"{self.study.surrogates}; name an embedder for attacks on pairs, scenes:clip, and "
+                "for others a model that does the task"
+            )
+        return tuple(map(self._bare, fit))
+
+    def _fits(self, model: Model, attack: Attack | PairAttack) -> bool:
+        if isinstance(attack, PairAttack):
+            return isinstance(model, Embedder)
+        try:
+            self.subject.check(model, model.name)
+        except InvalidInput:
+            return False
+        return True
+
+    def _bare(self, model: Model) -> Lens:
+        return Lens(model, Undefended(model=self.subject.wrapped(model)))
+
+    def _data(self) -> list[Any]:
+        return [self.task.source.hash, registry.describe(self.task.task)]
+
+    def _climbed(self, lens: Lens) -> list[Any]:
+        """All that an attack on a model behind a lens depends on."""
+        return self._fingerprint(lens, lens.defence.unseen)
+
+    def _fingerprint(self, lens: Lens, without: frozenset[str] = frozenset()) -> list[Any]:
+        settings = {k: v for k, v in described(lens.defence).items() if k not in without}
+        parts = [[part.name, self._hash(part)] for part in lens.defence.parts]
+        knobs = [part.knobs for part in lens.defence.parts if isinstance(part, Purifier)]
+        return [settings, parts, knobs]
+
+    def _hash(self, model: Model) -> str:
+        if model.name not in self.hashes:
+            self.hashes[model.name] = model.hash
+        return self.hashes[model.name]

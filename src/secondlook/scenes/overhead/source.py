@@ -1,0 +1,127 @@
+"""The world from above as data: ``overhead:test`` and its other splits, rendered when read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from PIL import Image
+
+from secondlook.data import decoding, images
+from secondlook.data.base import Samples, Source
+from secondlook.data.captioned import Captioned
+from secondlook.data.family import Family
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.registry import digest, register
+from secondlook.scenes.overhead.captions import PROMPT, class_names
+from secondlook.scenes.overhead.captions import captions as sentences
+from secondlook.scenes.overhead.renderer import render
+from secondlook.scenes.overhead.sampling import sample
+from secondlook.scenes.sampling import SPLITS, Split
+
+
+class OverheadSource(Source):
+    """The first ``n`` sites of a split under a seed; 64×64 pixels of their own."""
+
+    prompt = PROMPT
+
+    def __init__(self, split: Split, n: int, seed: int) -> None:
+        self.split, self.seed = split, seed
+        self.ids = tuple(f"overhead-{split}-{row}" for row in range(n))
+        self.classes = class_names()
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """Renders the sites ``rows``; their truth is their kind."""
+        sites = [sample(self.seed, self.split, range(len(self))[row]) for row in rows]
+        pictures = [decoding.fit(Image.fromarray(render(site)), size) for site in sites]
+        stacked = images.stack(pictures, [self.ids[row] for row in rows])
+        return Samples(stacked, torch.tensor([site.label for site in sites]))
+
+    @property
+    def hash(self) -> str:
+        """Names, classes and the world's seed."""
+        return digest([super().hash, self.seed])
+
+    def captioned(self) -> CaptionedSites:
+        """The same sites, each with its five sentences."""
+        return CaptionedSites(self)
+
+
+class CaptionedSites(Captioned):
+    """Sites with five captions each; they are written when they are asked for."""
+
+    def __init__(self, sites: OverheadSource) -> None:
+        self.sites, self.ids = sites, sites.ids
+        self._written: dict[int, tuple[str, ...]] = {}
+
+    def captions(self, row: int) -> tuple[str, ...]:
+        """The five sentences of a site."""
+        if row not in self._written:
+            at = range(len(self))[row]
+            self._written[row] = sentences(sample(self.sites.seed, self.sites.split, at))
+        return self._written[row]
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The sentences of all sites."""
+        return tuple(text for row in range(len(self)) for text in self.captions(row))
+
+    @cached_property
+    def owner(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The site of each sentence."""
+        return tuple(row for row in range(len(self)) for _ in self.captions(row))
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """Renders the sites ``rows``; the truth of each is its own row."""
+        images, _ = self.sites.read(rows, size)
+        return Samples(images, torch.tensor([range(len(self))[row] for row in rows]))
+
+    @property
+    def hash(self) -> str:
+        """The sites' own: their sentences follow from them."""
+        return digest([self.sites.hash, "captions"])
+
+    def labelled(self) -> OverheadSource:
+        """The sites by their kind."""
+        return self.sites
+
+
+@register("data", "overhead")
+@dataclass(frozen=True, kw_only=True)
+class Overhead(Family):
+    """The embedded world from above, in the part of remote sensing: ``overhead:test``.
+
+    Twelve kinds of sites with five captions each, rendered as they are read.
+
+    Attributes:
+        n: how many sites.
+        seed: names the world.
+    """
+
+    n: int = 1000
+    seed: int = 0
+
+    def load(self) -> OverheadSource:
+        """Opens the split ``name``.
+
+        Raises:
+            UnknownName: no such split.
+            InvalidInput: fewer than one site, or a negative seed.
+        """
+        if self.n < 1 or self.seed < 0:
+            raise InvalidInput(f"n={self.n}, seed={self.seed}: n must be 1 or more, seed 0 or more")
+        if self.name not in SPLITS:
+            raise UnknownName("split of overhead", self.name, SPLITS)
+        return OverheadSource(self.name, self.n, self.seed)
+
+    @staticmethod
+    def listed() -> dict[str, str]:
+        """The splits."""
+        return {
+            "test": "sites held out to report on",
+            "calibration": "sites held out to set thresholds by, drawn like those of test",
+            "val": "sites held out to choose by",
+            "train": "sites to learn from",
+        }

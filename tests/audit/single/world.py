@@ -1,0 +1,173 @@
+"""A world of single images in closed form: one colour each to be told, two spots to point at.
+
+``teller`` says the colour whose channel is the brightest, so that the best image within an L∞ ball
+is a corner of it; ``window`` finds a colour where it is.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from secondlook.attacks.base import Attacked, Objective
+from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs, Touches
+from secondlook.attacks.pgd import PGD
+from secondlook.data.base import Samples
+from secondlook.data.captioned import Captioned
+from secondlook.data.family import Family
+from secondlook.data.images import write_png
+from secondlook.models.base import Embedder, Purifier
+from secondlook.randomness import Keys
+from secondlook.registry import register
+from secondlook.threat import Threat
+from tests.models.test_captioner import Colours
+from tests.tasks.test_grounding import Tokens, Window
+
+NAMES, SIDE = ("red", "green", "blue"), 4
+
+
+class Shades(Captioned):
+    """Images of one colour each, whose brightest channel leads by much or by little."""
+
+    def __init__(self, count: int) -> None:
+        draw = random.Random(3)
+        self.ids = tuple(f"shade-{row}" for row in range(count))
+        self.colours = []
+        for row in range(count):
+            colour = [draw.randrange(20, 115) for _ in NAMES]
+            colour[row % 3] = 128
+            self.colours.append(tuple(colour))
+        names = [NAMES[row % 3] for row in range(count)]
+        own = [(f"{name} again", f"{name} {name} again") for name in names]
+        self.texts = tuple(text for texts in own for text in texts)
+        self.owner = tuple(row for row, texts in enumerate(own) for _ in texts)
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        chosen = torch.tensor([self.colours[row] for row in rows])[:, :, None, None] / 255
+        return Samples(chosen.expand(-1, -1, SIDE, SIDE).clone(), torch.tensor(list(rows)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadesFamily(Family):
+    """``shades:N``: N colours."""
+
+    def load(self) -> Shades:
+        return Shades(int(self.name))
+
+
+class Roll(Purifier):
+    """Moves every channel on by one: red is seen where green was."""
+
+    stochastic = False
+
+    def __init__(self, name: str, differentiable: bool) -> None:
+        self.name, self.differentiable = name, differentiable
+
+    def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
+        return x.roll(1, 1)
+
+
+def teller() -> Colours:
+    made = Colours()
+    made.name = "tiny:teller"
+    return made
+
+
+def second() -> Colours:
+    made = Colours()
+    made.name = "tiny:second"
+    return made
+
+
+def window() -> Window:
+    return Window()
+
+
+def tokens() -> Tokens:
+    return Tokens()
+
+
+def roll() -> Roll:
+    return Roll("tiny:roll", differentiable=True)
+
+
+def stiff() -> Roll:
+    return Roll("tiny:stiff", differentiable=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mortal(PGD):
+    """PGD whose process dies when it is asked for one batch more than ``deadline``."""
+
+    steps: int = 8
+    made: ClassVar[list[int]] = []
+    deadline: ClassVar[int] = -1
+
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+        if len(self.made) == Mortal.deadline:
+            raise KeyboardInterrupt
+        self.made.append(len(clean))
+        return super().search(objective, clean, threat, keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recolour(PairAttack):
+    """Asks for the other colour."""
+
+    touches: ClassVar[Touches] = "captions"
+
+    def search(
+        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
+    ) -> AlteredPairs:
+        other = {"red": "green", "green": "red"}
+        texts = [[text.split() for text in several] for several in pairs.captions]
+        turned = (tuple(" ".join([*w[:-1], other[w[-1]]]) for w in rows) for rows in texts)
+        return AlteredPairs(pairs.images, tuple(turned))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Darken(PairAttack):
+    """Takes as much light from every image as it may."""
+
+    touches: ClassVar[Touches] = "images"
+
+    def search(
+        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
+    ) -> AlteredPairs:
+        return AlteredPairs((pairs.images - threat.eps).clamp(0, 1), pairs.captions)
+
+
+def enter() -> None:
+    """Puts the world into the registry."""
+    register("data", "shades")(ShadesFamily)
+    register("attack", "mortal")(Mortal)
+    register("pair attack", "recolour")(Recolour)
+    register("pair attack", "darken")(Darken)
+
+
+def write_spots(folder: Path, count: int) -> Path:
+    """``count`` images with a red and a green place of 4×4 pixels, each with a text for one."""
+    folder.mkdir(parents=True)
+    entries = []
+    for number in range(count):
+        places = random.Random(number).sample(range(16), 2)
+        x = torch.full((3, 16, 16), 0.02)
+        for channel, place in enumerate(places):
+            row, column = 4 * (place // 4), 4 * (place % 4)
+            x[channel, row : row + 4, column : column + 4] = 1
+        write_png(folder / f"{number:02d}.png", x)
+        colour = number % 2
+        asked = places[colour]
+        entries.append({
+            "image": f"{number:02d}.png", "sentence": f"the spot in {('red', 'green')[colour]}",
+            "bbox": [4 * (asked % 4), 4 * (asked // 4), 4, 4],
+        })  # fmt: skip
+    (folder / "all.json").write_text(json.dumps(entries))
+    return folder / "all.json"

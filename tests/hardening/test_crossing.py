@@ -1,0 +1,205 @@
+"""From one modality into the other: made once, by the name of a sample, and never in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from secondlook import registry
+from secondlook.errors import InvalidInput
+from secondlook.hardening.augment.crossing import Painted, Written
+from secondlook.hardening.augment.rewriting import Rewriter
+from secondlook.hardening.base import Moment
+from secondlook.hardening.student import Student
+from secondlook.models.captioner import Captioner, Sentence
+from secondlook.models.decoding import Decoding
+from secondlook.models.painter import Painter
+from secondlook.randomness import Keys
+from tests.hardening.gaps import Thesaurus
+from tests.hardening.school import Yard, pupil
+from tests.models.hub_models import tokenizer
+
+YARD = Yard(60)
+ALL = YARD.read(range(60))
+KEYS = Keys.of(0, YARD.ids)
+
+
+class Brush(Painter):
+    """Paints a bright or a dark square on a grey that is never the same."""
+
+    name, size, steps, guidance = "yard:brush", (8, 8), 1, 1.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
+        self.asked += len(texts)
+        level = torch.tensor([0.8 if "bright" in text else 0.2 for text in texts])
+        made = 0.5 + 0.1 * keys.uniform((3, 8, 8))
+        made[:, :, 2:6, 2:6] = level[:, None, None, None]
+        return made
+
+
+class Constant(Brush):
+    """Paints one picture, or no picture at all."""
+
+    def __init__(self, picture: Tensor) -> None:
+        self.picture = picture
+
+    def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
+        return self.picture.expand(len(texts), -1, -1, -1)
+
+
+class Pen(Captioner):
+    """Says what it sees, or nothing."""
+
+    name, end = "yard:pen", 0
+
+    def __init__(self, dumb: bool = False) -> None:
+        self.dumb, self.asked = dumb, 0
+
+    def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
+        raise NotImplementedError
+
+    def spell(self, ids: Tensor) -> str:
+        raise NotImplementedError
+
+    def logits(self, x: Tensor, ids: Tensor, prompt: str) -> Tensor:
+        raise NotImplementedError
+
+    def write(self, x: Tensor, keys: Keys, decoding: Decoding, prompt: str) -> list[str]:
+        self.asked += len(x)
+        told = [
+            "two bright thing" if float(each[1].mean()) > 0.5 else "two dark thing" for each in x
+        ]
+        return ["" for _ in x] if self.dumb else told
+
+
+def test_captions_are_written_once_for_each_image_and_keep_to_it() -> None:
+    pen = Pen()
+    way = Written(captioner=pen)
+    told = way(ALL, KEYS.fold("step", 1))
+    assert told == [f"two {YARD.classes[int(t)]} thing" for t in ALL.truth]
+    assert way(ALL.take([7, 7, 3]), KEYS[torch.tensor([7, 7, 3])]) == [told[7], told[7], told[3]]
+    assert pen.asked == 60
+
+
+def test_pictures_are_of_the_caption_and_do_not_depend_on_batch_or_moment() -> None:
+    brush = Brush()
+    way = Painted(painter=brush)
+    made = way(ALL, KEYS.fold("step", 1))
+    assert made.shape == ALL.images.shape
+    bright = made[:, :, 1:3, 1:3].mean((1, 2, 3)) > 0.5
+    assert torch.equal(bright, ALL.truth == 1)
+    fresh = Painted(painter=Brush())
+    rows = [9, 4]
+    again = fresh(ALL.take(rows), KEYS[torch.tensor(rows)].fold("step", 2))
+    assert torch.equal(again, made[rows])
+    assert torch.equal(way(ALL, KEYS.fold("step", 3)), made) and brush.asked == 60
+
+
+def test_takes_are_different_pictures_of_one_caption() -> None:
+    brush = Brush()
+    way = Painted(painter=brush, takes=2)
+    seen = [way(ALL, KEYS.fold("step", step)) for step in range(8)]
+    kinds = torch.stack(seen)[:, 0].flatten(1).unique(dim=0)
+    assert len(kinds) == 2
+    assert brush.asked <= 120
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        (torch.full((3, 8, 8), 0.5), "images of one value each"),
+        (torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), "the same image of"),
+        (torch.full((3, 8, 8), float("nan")), "not finite"),
+    ],
+)
+def test_a_painter_whose_pictures_say_nothing_is_refused(picture: Tensor, told: str) -> None:
+    with pytest.raises(InvalidInput, match=f"yard:brush paints .*{told}.*painted=0"):
+        Painted(painter=Constant(picture))(ALL, KEYS)
+
+
+def test_a_captioner_that_says_nothing_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="yard:pen says nothing of 60 images.*captioned=0"):
+        Written(captioner=Pen(dumb=True))(ALL, KEYS)
+
+
+def plus(**settings: Any) -> Any:
+    return registry.build("method", "mat+", {"eps": 4 / 255, "mlm": Thesaurus(), **settings})
+
+
+def test_matplus_draws_both_by_their_weights_and_describes_each() -> None:
+    method = plus(
+        original=1.0, human=0.0, captioned=1.0, painted=0.5, captioner=Pen(), painter=Brush()
+    )
+    moment = Moment(KEYS, 0.0)
+    said, shown = method.told(ALL, moment), method.shown(ALL, moment)
+    assert 15 < sum(text.startswith("two") for text in said) < 45
+    changed = (shown != ALL.images).flatten(1).any(1)
+    assert 15 < int(changed.sum()) < 45
+    found = method.diagnose(Student(pupil(), "all"), YARD)
+    assert set(found) == {"captions", "captions, captioned", "images", "images, painted"}
+    assert found["images, painted"].frechet > found["images"].frechet > 0
+    assert abs(found["captions, captioned"].diversity) < 1e-6 < found["captions"].diversity
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"rewritten": 1.0}, "rewriter=FOLDER"),
+        ({"looks": 0.6, "painted": 0.6}, "1 - looks - painted"),
+        ({"takes": 0}, "takes=0"),
+        ({"captioned": -1.0}, "captioned=-1"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        plus(**settings)
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="painter='scenes:vae' is no painter"):
+        _ = plus(painted=0.5, painter="scenes:vae").images
+    with pytest.raises(InvalidInput, match="captioner='scenes:clip' is no captioner"):
+        _ = plus(captioned=0.5, captioner="scenes:clip").texts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 of a few numbers, with random weights."""
+    transformers = pytest.importorskip("transformers")
+    where, words = tmp_path_factory.mktemp("t5"), tokenizer()
+    config = transformers.T5Config(
+        vocab_size=len(words), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+        pad_token_id=words.pad_token_id, eos_token_id=words.eos_token_id or words.sep_token_id or 1,
+        decoder_start_token_id=words.pad_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.T5ForConditionalGeneration(config).save_pretrained(where)
+    words.save_pretrained(where)
+    return where
+
+
+def test_a_text_is_rewritten_by_its_own_key(folder: Path) -> None:
+    way, texts = Rewriter(str(folder), "say again: {}"), ["one dark thing", "two bright thing"] * 3
+    keys = Keys.of(0, range(6))
+    told = way(texts, keys)
+    assert len(told) == 6 and all(text.strip() for text in told)
+    assert len(set(told)) > 2
+    rows = [4, 1]
+    assert way([texts[row] for row in rows], keys[torch.tensor(rows)]) == [told[r] for r in rows]
+    assert told != way(texts, keys.fold("another step"))
+
+
+def test_what_rewrites_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput):
+        Rewriter(str(tmp_path))
+    method = plus(human=0.0, rewritten=1.0, rewriter=str(folder), original=0.0)
+    assert len(method.told(ALL.take([0, 1]), Moment(KEYS[:2], 0.0))) == 2

@@ -1,0 +1,157 @@
+"""The painter's network, its flow in closed form, guidance, and its training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from secondlook.errors import InvalidInput
+from secondlook.ledger import counting
+from secondlook.models import load
+from secondlook.randomness import Keys
+from secondlook.scenes.dataset import batch
+from secondlook.scenes.networks.clip import TOWERS, ClipNetwork
+from secondlook.scenes.networks.painter import LATENT, PainterNetwork
+from secondlook.scenes.painter import ScenePainter
+from secondlook.scenes.tokenizer import PAD, Tokenizer
+from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.loop import Recipe, Training
+from secondlook.scenes.training.painting import painting
+from secondlook.scenes.training.recipes import class_prompts
+from tests.analytic import global_generators
+
+TEXTS = ["a red circle", "a large blue star on the left by itself", "ring"]
+KEYS = Keys.of(0, range(3))
+
+
+def network(**settings: int) -> PainterNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        small = {"width": 16, "words": 16, "depth": 2, **settings}
+        return PainterNetwork(vocabulary=Tokenizer().size, **small).eval()
+
+
+def painter() -> ScenePainter:
+    return ScenePainter("scenes:painter", network().requires_grad_(False))
+
+
+class Straight(PainterNetwork):
+    """Flows from where it is to a picture that the number of words decides, and counts."""
+
+    def forward(
+        self, latent: Tensor, t: Tensor, words: Tensor, mask: Tensor, style: Tensor | None = None
+    ) -> Tensor:
+        wanted = mask.sum(1).view(-1, 1, 1, 1) / 10
+        return (latent - wanted) / t.view(-1, 1, 1, 1)
+
+
+def straight() -> ScenePainter:
+    made = Straight(vocabulary=Tokenizer().size, width=16, words=16).eval()
+    made.decoder = torch.nn.Identity()  # type: ignore[assignment]
+    return ScenePainter("straight", made)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_a_straight_flow_ends_where_it_leads_whatever_the_steps(steps: int) -> None:
+    with torch.no_grad():
+        made = straight().paint(TEXTS, KEYS, steps=steps, guidance=1)
+    words = torch.tensor([5.0, 11.0, 3.0]).view(-1, 1, 1, 1)
+    assert torch.allclose(made, torch.sigmoid(words / 10).expand_as(made), atol=1e-4)
+
+
+def test_guidance_goes_on_beyond_what_is_painted_without_a_text() -> None:
+    """Two marks without a text: from 0.2 towards the text's own and as far again."""
+    made = straight().paint(TEXTS[:1], KEYS[:1], steps=1, guidance=2)
+    assert torch.allclose(made, torch.sigmoid(torch.tensor(0.2 + 2 * 0.3)).expand_as(made))
+
+
+def test_passes_are_counted_and_twice_with_guidance() -> None:
+    with counting() as ledger:
+        painter().paint(TEXTS, KEYS, steps=3, guidance=1)
+        painter().paint(TEXTS, KEYS, steps=3, guidance=2)
+    assert ledger.by_model == {"scenes:painter": [3 * 3 + 3 * 6, 0]}
+
+
+def test_a_painting_belongs_to_its_text_and_key() -> None:
+    brush, before = painter(), global_generators()
+    made = brush.paint(TEXTS, KEYS)
+    assert made.shape == (3, 3, 64, 64)
+    alone = torch.cat([brush.paint(TEXTS[r : r + 1], KEYS[r : r + 1]) for r in range(3)])
+    assert torch.allclose(made, alone, atol=1e-5)
+    assert not torch.allclose(made, brush.paint(TEXTS, KEYS.fold("again")), atol=1e-3)
+    assert not torch.allclose(made[:1], brush.paint(TEXTS[1:2], KEYS[:1]), atol=1e-3)
+    assert global_generators() == before
+
+
+def test_a_style_is_a_part_of_the_draw_and_leaves_the_other_weights_alone() -> None:
+    plain, styled = network(), network(style=5)
+    kept = plain.state_dict()
+    assert all(torch.equal(styled.state_dict()[name], value) for name, value in kept.items())
+    ids = torch.from_numpy(Tokenizer().encode(TEXTS[:1]))
+    given = (KEYS[:1].normal(LATENT), torch.tensor([0.5]), styled.read(ids), ids != PAD)
+    with torch.no_grad():
+        assert torch.equal(plain(*given), styled(*given))
+        one, other = (styled(*given, torch.full((1, 5), level)) for level in (0.2, 0.7))
+    assert not torch.allclose(one, other, atol=1e-3)
+    brush = ScenePainter("styled", styled.requires_grad_(False))
+    made = brush.paint(TEXTS, KEYS)
+    assert torch.allclose(made[2:], brush.paint(TEXTS[2:], KEYS[2:]), atol=1e-5)
+
+
+def test_padding_is_not_read() -> None:
+    net, ids = network(), torch.from_numpy(Tokenizer().encode(TEXTS[:1]))
+    short = ids[:, : int((ids != PAD).sum())]
+    latent, t = KEYS[:1].normal(LATENT), torch.tensor([0.5])
+    with torch.no_grad():
+        seen = [net(latent, t, net.read(each), each != PAD) for each in (ids, short)]
+    assert torch.allclose(*seen, atol=1e-5)
+
+
+def test_what_is_too_long_is_told() -> None:
+    assert not painter().unread(" ".join(["red"] * 46))
+    assert painter().unread(" ".join(["red"] * 47))
+    with pytest.raises(InvalidInput, match="none of them empty"):
+        painter().paint(["red", ""], KEYS[:2])
+
+
+def scenes(n: int = 12) -> SceneSet:
+    found = batch(1, "train", range(n))
+    texts = [text for five in found.captions for text in five]
+    return SceneSet(
+        pixels=torch.from_numpy(found.images).permute(0, 3, 1, 2).contiguous(),
+        captions=torch.from_numpy(Tokenizer().encode(texts)).view(n, 5, -1),
+        labels=torch.from_numpy(found.labels),
+    )
+
+
+def test_its_training_gives_it_the_decoder_and_lowers_the_loss(tmp_path: Path) -> None:
+    net, data = network(width=32), scenes()
+    loss = painting(net, data, class_prompts(), "cpu")
+    vae = load("scenes:vae").network
+    x = data.images(torch.arange(4))
+    with torch.no_grad():
+        code = (vae.encode(x).mean - net.mean) / net.deviation
+        assert torch.allclose(net.decode(code), vae.decode(vae.encode(x).mean), atol=1e-3)
+        assert float(code.std()) == pytest.approx(1, abs=0.3)
+    first = float(loss(torch.arange(12), torch.Generator().manual_seed(0)).detach())
+    recipe = Recipe(steps=30, batch=12, rate=5e-3, average=0.5)
+    decoder = {key: value.clone() for key, value in net.decoder.state_dict().items()}
+    Training(net, recipe, tmp_path / "p.checkpoint").run(loss, 12, lambda *_: None)
+    last = float(loss(torch.arange(12), torch.Generator().manual_seed(0)).detach())
+    assert last < 0.95 * first
+    kept = net.decoder.state_dict()
+    assert all(torch.allclose(kept[key], value, atol=1e-5) for key, value in decoder.items())
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_every_eye_looks_at_scenes_and_at_one_picture_by_itself(tower: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = ClipNetwork(tower=tower, vocabulary=Tokenizer().size, dim=24, words=16).eval()  # type: ignore[arg-type]
+    x = scenes(4).images(torch.arange(4))
+    with torch.no_grad():
+        seen, ids = net.embed_image(x), torch.from_numpy(Tokenizer().encode(TEXTS))
+        assert seen.shape == net.embed_text(ids).shape[:0] + (4, 24)
+        assert torch.allclose(seen[1:2], net.embed_image(x[1:2]), atol=1e-5)
+        assert torch.allclose(seen.norm(dim=1), torch.ones(4), atol=1e-5)
