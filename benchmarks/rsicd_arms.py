@@ -120,7 +120,7 @@ def _painted(real: SceneSet, seed: int, out: Path, painter: str) -> SceneSet:
             raise InvalidInput(f"--painter {painter} paints no texts; name a painter")
         texts = training.tokenizer().decode(told.tolist())
         parts = [hand.paint(texts[i : i + 50], keys[i : i + 50]) for i in range(0, len(texts), 50)]
-        pixels = (torch.cat(parts) * 255).round().to(torch.uint8)
+        pixels = (torch.cat(parts) * 255).round().to(torch.uint8).contiguous()
         save_file({"pixels": pixels}, place.with_suffix(".part"))
         place.with_suffix(".part").replace(place)
     pixels = load_file(place)["pixels"]

@@ -73,16 +73,19 @@ def _verdict(gaps: Sequence[Interval]) -> str:
 
 
 def _differences(results: Results) -> Iterator[str]:
-    yield ""
-    yield "Contrastive less classifier in points, with the interval of a paired bootstrap:"
-    yield ""
-    yield f"| learnt from | training | {' | '.join(map(_radius, ALL))} |"
-    yield "|---|---|" + "---|" * len(ALL)
+    rows = []
     for data, taught in _pairs():
         first, second = (results.get((k, data, taught)) for k in ("contrastive", "classifier"))
         if first and second:
             cells = [_signed(_gap(first, second, radius)) for radius in ALL]
-            yield f"| {data} | {taught} | {' | '.join(cells)} |"
+            rows.append(f"| {data} | {taught} | {' | '.join(cells)} |")
+    if rows:
+        yield ""
+        yield "Contrastive less classifier in points, with the interval of a paired bootstrap:"
+        yield ""
+        yield f"| learnt from | training | {' | '.join(map(_radius, ALL))} |"
+        yield "|---|---|" + "---|" * len(ALL)
+        yield from rows
 
 
 def _recalls(results: Results) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from PIL import Image
 
 from secondlook.data import decoding, images
 from secondlook.data.base import Samples, Source
-from secondlook.data.captioned import Captioned
 from secondlook.data.family import Family
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import digest, register
@@ -22,6 +20,7 @@ from secondlook.scenes.captions import captions as sentences
 from secondlook.scenes.dataset import batch
 from secondlook.scenes.sampling import SPLITS, Split, sample
 from secondlook.scenes.styles import photographed
+from secondlook.scenes.written import Written
 
 SHIFTED = "shifted"
 
@@ -64,43 +63,12 @@ class SceneSource(Source):
         return CaptionedScenes(self)
 
 
-class CaptionedScenes(Captioned):
-    """Scenes with five captions each; a scene's sentences are written when they are asked for."""
+class CaptionedScenes(Written[SceneSource]):
+    """Scenes with five captions each."""
 
-    def __init__(self, scenes: SceneSource) -> None:
-        self.scenes, self.ids = scenes, scenes.ids
-        self._written: dict[int, tuple[str, ...]] = {}
-
-    def captions(self, row: int) -> tuple[str, ...]:
+    def write(self, row: int) -> tuple[str, ...]:
         """The five sentences of a scene."""
-        if row not in self._written:
-            scene = sample(self.scenes.seed, self.scenes.split, range(len(self))[row])
-            self._written[row] = sentences(scene)
-        return self._written[row]
-
-    @cached_property
-    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The sentences of all scenes."""
-        return tuple(text for row in range(len(self)) for text in self.captions(row))
-
-    @cached_property
-    def owner(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The scene of each sentence."""
-        return tuple(row for row in range(len(self)) for _ in self.captions(row))
-
-    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
-        """Renders the scenes ``rows``; the truth of each is its own row."""
-        images, _ = self.scenes.read(rows, size)
-        return Samples(images, torch.tensor([range(len(self))[row] for row in rows]))
-
-    @property
-    def hash(self) -> str:
-        """The scenes' own: their sentences follow from them."""
-        return digest([self.scenes.hash, "captions"])
-
-    def labelled(self) -> SceneSource:
-        """The scenes by the class of their main object."""
-        return self.scenes
+        return sentences(sample(self.pictures.seed, self.pictures.split, row))
 
 
 class ShiftedScenes(SceneSource):

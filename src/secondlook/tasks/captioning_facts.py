@@ -27,7 +27,7 @@ class SceneFacts:
     """The facts of rendered scenes."""
 
     def __init__(self, source: CaptionedScenes) -> None:
-        self.scenes = source.scenes
+        self.scenes = source.pictures
 
     def judge(self, text: str, row: int) -> Truth:
         return judge(text, self._scene(row))

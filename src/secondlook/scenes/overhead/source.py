@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from PIL import Image
 
 from secondlook.data import decoding, images
 from secondlook.data.base import Samples, Source
-from secondlook.data.captioned import Captioned
 from secondlook.data.family import Family
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import digest, register
@@ -20,6 +18,7 @@ from secondlook.scenes.overhead.captions import captions as sentences
 from secondlook.scenes.overhead.renderer import render
 from secondlook.scenes.overhead.sampling import sample
 from secondlook.scenes.sampling import SPLITS, Split
+from secondlook.scenes.written import Written
 
 
 class OverheadSource(Source):
@@ -49,43 +48,12 @@ class OverheadSource(Source):
         return CaptionedSites(self)
 
 
-class CaptionedSites(Captioned):
-    """Sites with five captions each; they are written when they are asked for."""
+class CaptionedSites(Written[OverheadSource]):
+    """Sites with five captions each."""
 
-    def __init__(self, sites: OverheadSource) -> None:
-        self.sites, self.ids = sites, sites.ids
-        self._written: dict[int, tuple[str, ...]] = {}
-
-    def captions(self, row: int) -> tuple[str, ...]:
+    def write(self, row: int) -> tuple[str, ...]:
         """The five sentences of a site."""
-        if row not in self._written:
-            at = range(len(self))[row]
-            self._written[row] = sentences(sample(self.sites.seed, self.sites.split, at))
-        return self._written[row]
-
-    @cached_property
-    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The sentences of all sites."""
-        return tuple(text for row in range(len(self)) for text in self.captions(row))
-
-    @cached_property
-    def owner(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The site of each sentence."""
-        return tuple(row for row in range(len(self)) for _ in self.captions(row))
-
-    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
-        """Renders the sites ``rows``; the truth of each is its own row."""
-        images, _ = self.sites.read(rows, size)
-        return Samples(images, torch.tensor([range(len(self))[row] for row in rows]))
-
-    @property
-    def hash(self) -> str:
-        """The sites' own: their sentences follow from them."""
-        return digest([self.sites.hash, "captions"])
-
-    def labelled(self) -> OverheadSource:
-        """The sites by their kind."""
-        return self.sites
+        return sentences(sample(self.pictures.seed, self.pictures.split, row))
 
 
 @register("data", "overhead")
