@@ -34,6 +34,10 @@ THREATS = (Threat(eps=8 / 255), Threat(norm="l2", eps=0.5))
 KEYS = Keys.of(0, range(8))
 OVER_CLASSES = ("apgd", "autoattack", "fab", "square")
 """Attacks that bring losses over the scores of classes, and so need a contest."""
+OF_STAGES = {"attackvlm": {"transfer_steps": 0}}
+"""Attacks that climb one objective after another, as far as a single one leads them."""
+STRIDES = ("adv-transfer", "attackvlm", "rgf")
+"""Attacks whose published step is the length along one pixel; in L2 it is along all of them."""
 every_attack = pytest.mark.parametrize("name", registry.names("attack"))
 
 
@@ -41,7 +45,7 @@ def made(name: str) -> Attack:
     """The attack under its name, as it is but with few steps and queries."""
     fields = registry.settings(registry.find("attack", name))
     short = {key: few for key, few in {"steps": 4, "queries": 20}.items() if key in fields}
-    attack: Attack = registry.build("attack", name, short)
+    attack: Attack = registry.build("attack", name, short | OF_STAGES.get(name, {}))
     return attack
 
 
@@ -147,7 +151,8 @@ def test_a_larger_ball_is_never_worse(name: str, norm: Norm) -> None:
     for level in (1, 2, 4, 8):
         threat = Threat(norm=norm, eps=level / 255 * (1 if norm == "linf" else 8))
         # As many steps as the published step length needs to cross the largest ball.
-        attack = registry.build("attack", name, {"steps": 30})
+        longer = {"step": 8 / 255} if norm == "l2" and name in STRIDES else {}
+        attack = registry.build("attack", name, {"steps": 30, **longer, **OF_STAGES.get(name, {})})
         losses.append(slope(attack(slope, clean, threat, KEYS).x, KEYS).loss)
     for smaller, larger in zip(losses, losses[1:], strict=False):
         assert bool((larger > smaller).all())

@@ -1,0 +1,104 @@
+"""Random gradient-free search: the slope along random signs stands for the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secondlook.attacks.base import Attack, Attacked, Objective
+from secondlook.attacks.climb import Climb
+from secondlook.errors import InvalidInput
+from secondlook.randomness import Keys
+from secondlook.registry import register
+from secondlook.threat import Pixels, Threat, per_sample
+
+
+@register("attack", "rgf")
+@dataclass(frozen=True, kw_only=True)
+class RGF(Attack):
+    """Sign steps along a gradient that is estimated by queries (Nesterov & Spokoiny 2017).
+
+    The defaults are those of the query stage of AttackVLM (MF-tt, arXiv 2305.16934, section 3.3).
+
+    Attributes:
+        steps: steps taken.
+        step: length of a step in pixel units.
+        queries: random directions in a step; one query more asks about the iterate itself.
+        sigma: how far along each direction it is asked, in pixel units.
+        chunk: queries that are asked at once, over all samples; 0 for all.
+        keep_best: return the iterate of the highest loss; costs one query more.
+
+    Raises:
+        InvalidInput: a number outside its range.
+    """
+
+    steps: int = 8
+    step: Pixels = 1 / 255
+    queries: int = 100
+    sigma: Pixels = 8 / 255
+    chunk: int = 800
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.queries) < 1 or self.chunk < 0:
+            raise InvalidInput(
+                f"steps={self.steps}, queries={self.queries}: write 1 or more; "
+                f"chunk={self.chunk}: 0 or more"
+            )
+        for field in ("step", "sigma"):
+            if not 0 < getattr(self, field) <= 1:
+                raise InvalidInput(
+                    f"{field}={getattr(self, field):g} is outside (0, 1]; it is in pixel units, "
+                    "write 8/255"
+                )
+
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+        """Asks and steps ``steps`` times, from the clean image."""
+        return self.climbed(objective, clean, clean.clone(), threat, keys)
+
+    @torch.no_grad()
+    def climbed(
+        self, objective: Objective, clean: Tensor, start: Tensor, threat: Threat, keys: Keys
+    ) -> Attacked:
+        """The same from ``start``, a point of the ball around ``clean``."""
+        climb = Climb(objective, clean, start, keys)
+        for step in range(self.steps):
+            own = keys.fold("step", step)
+            judged = objective(climb.x, own)
+            slope = self.estimated(objective, climb.x, judged.loss, own)
+            climb.note(judged, slope, step, self.steps)
+            if self.keep_best:
+                climb.keep(judged.loss)
+            climb.x = threat.project(climb.x + threat.ascend(slope, self.step), clean)
+        if self.keep_best:
+            climb.keep(objective(climb.x, keys.fold("last")).loss)
+        else:
+            climb.settle()
+        return climb.finish()
+
+    @torch.no_grad()
+    def estimated(self, objective: Objective, x: Tensor, loss: Tensor, keys: Keys) -> Tensor:
+        """The mean of ``(f(x + sigma u) - f(x)) / sigma * u`` over random signs ``u``, ``[B, …]``.
+
+        Without bounds on the pixels it is unbiased for the gradient of a function up to second
+        order, whatever ``sigma``. A query that leaves [0, 1] is clamped, as it is no image.
+
+        Args:
+            objective: what is asked.
+            x: where, ``[B, 3, H, W]``.
+            loss: what it is worth there, ``[B]``.
+            keys: one for each sample; the directions, and the victim's own draws.
+        """
+        total = torch.zeros_like(x)
+        size = max(1, (self.chunk or self.queries * len(x)) // max(len(x), 1))
+        for first in range(0, self.queries, size):
+            count = min(size, self.queries - first)
+            children = keys.repeat(count, first)
+            signs = (children.uniform(x.shape[1:], like=x) < 0.5).to(x) * 2 - 1
+            asked = (x.repeat_interleave(count, 0) + self.sigma * signs).clamp_(0, 1)
+            rows = torch.arange(len(x), device=x.device).repeat_interleave(count)
+            rise = (objective.take(rows)(asked, children).loss - loss[rows]) / self.sigma
+            total += (per_sample(rise.to(x)) * signs).unflatten(0, (len(x), count)).sum(1)
+        return total / self.queries

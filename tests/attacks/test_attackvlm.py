@@ -1,0 +1,90 @@
+"""AttackVLM: two stages in one ball, the second of which only asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secondlook import registry
+from secondlook.attacks.attackvlm import AdvTransfer, AttackVLM
+from secondlook.attacks.base import Judged
+from secondlook.attacks.rgf import RGF
+from secondlook.errors import InvalidInput
+from secondlook.ledger import counting
+from secondlook.randomness import Keys
+from secondlook.threat import Threat
+from tests.analytic import Slope, directions, images
+
+KEYS = Keys.of(0, range(4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Two:
+    """A surrogate's slope and a victim's."""
+
+    parts: Sequence[Any]
+    modules: tuple[nn.Module, ...] = ()
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        raise AssertionError("a stage asks its own part alone")
+
+    def take(self, rows: Tensor) -> "Two":
+        return Two(parts=[part.take(rows) for part in self.parts])
+
+
+def stages() -> Two:
+    return Two(parts=[Slope(weights=directions(4), name="surrogate"),
+                      Slope(weights=directions(4, 1), name="victim")])  # fmt: skip
+
+
+def test_the_transfer_stage_is_signs_from_the_clean_image() -> None:
+    x, threat = images(4), Threat(eps=8 / 255)
+    found = AdvTransfer(steps=3)(stages().parts[0], x, threat, KEYS).x
+    assert torch.allclose(found, x + 3 / 255 * directions(4).sign(), atol=1e-6)
+
+
+def test_gradients_go_to_the_surrogate_and_queries_to_the_victim() -> None:
+    with counting() as ledger:
+        AttackVLM(transfer_steps=5, steps=2, queries=3)(stages(), images(4), Threat(eps=0.05), KEYS)
+    assert ledger.by_model == {"surrogate": [20, 20], "victim": [4 * (2 * 4 + 1), 0]}
+
+
+def test_the_query_stage_starts_where_the_transfer_ended_and_shares_its_ball() -> None:
+    x, threat = images(4), Threat(eps=8 / 255)
+    found = AttackVLM(steps=1, queries=1, step=1e-6, keep_best=False)(stages(), x, threat, KEYS).x
+    assert torch.allclose(found, x + 8 / 255 * directions(4).sign(), atol=1.1e-2 / 255 + 1e-6)
+
+
+def test_more_budget_is_a_share_of_a_ball_that_is_told() -> None:
+    x, threat = images(4), Threat(eps=16 / 255)
+    search = AttackVLM(steps=40, queries=400, share=0.5, sigma=1 / 255).search
+    away = search(stages(), x, threat, KEYS).x - x
+    agree = directions(4).sign() == directions(4, 1).sign()
+    assert float(away.abs().max()) == pytest.approx(16 / 255, abs=1e-6)
+    assert float(away[agree].abs().mean()) > 15 / 255
+    first = AttackVLM(steps=1, queries=1, step=1e-9, share=0.5).search(stages(), x, threat, KEYS).x
+    assert float((first - x).abs().max()) == pytest.approx(8 / 255, abs=1e-6)
+
+
+def test_without_a_transfer_it_is_the_query_stage_alone() -> None:
+    victim, threat = stages().parts[1], Threat(eps=0.05)
+    found = AttackVLM(transfer_steps=0, queries=5).search(victim, images(4), threat, KEYS).x
+    same = RGF(queries=5).climbed(
+        victim, images(4), images(4), threat, KEYS.fold("query")
+    ).x  # fmt: skip
+    assert torch.equal(found, same)
+
+
+def test_one_objective_is_no_two_stages() -> None:
+    with pytest.raises(InvalidInput, match="transfer_steps = 0"):
+        AttackVLM()(stages().parts[0], images(4), Threat(eps=0.05), KEYS)
+    with pytest.raises(InvalidInput, match="share=2"):
+        AttackVLM(share=2.0)
+
+
+def test_they_are_known_by_name() -> None:
+    assert registry.build("attack", "attackvlm", {"sigma": "8/255"}) == AttackVLM()
+    assert registry.build("attack", "adv-transfer", {}) == AdvTransfer()
