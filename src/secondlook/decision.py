@@ -84,6 +84,20 @@ class Glimpse:
     opinions: Tensor | None = None
 
     @property
+    def shortfall(self) -> Tensor:
+        """How far the draws are from being accepted, 0 or below, mean over the draws, ``[B]``."""
+        if self.acceptance is None:
+            return self.scores.new_zeros(len(self.scores), dtype=torch.float32)
+        return self.acceptance.float().clamp_max(0).mean(1)
+
+    @property
+    def accepted(self) -> Tensor:
+        """Whether no draw would be rejected, ``[B]`` bool."""
+        if self.acceptance is None:
+            return torch.ones(len(self.scores), dtype=torch.bool, device=self.scores.device)
+        return (self.acceptance >= 0).all(1)
+
+    @property
     def share(self) -> Tensor:
         """The share of the draws that chose each class, ``[B, K]``; not differentiable."""
         chosen = self.scores.argmax(-1)

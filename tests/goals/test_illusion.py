@@ -30,3 +30,14 @@ def test_rows_keep_their_own_target() -> None:
     taken = GOAL.take(torch.tensor([2, 0]))
     assert torch.equal(taken.vectors, torch.tensor([[0.6, 0.8], [1.0, 0.0]]))
     assert taken.classes.tolist() == [1, 0]
+
+
+def test_a_rejected_look_is_not_reached_and_costs_what_acceptance_lacks() -> None:
+    free = seen([[[2.0, 1.0], [0.6, 0.5]]])
+    guarded = Glimpse(
+        features=free.features, scores=free.scores, acceptance=torch.tensor([[0.3, -0.4]])
+    )
+    goal = GOAL.take(torch.tensor([0]))
+    assert goal.reached(free).tolist() == [True]
+    assert goal.reached(guarded).tolist() == [False]
+    assert float(goal.loss(free) - goal.loss(guarded)) == pytest.approx(0.2)

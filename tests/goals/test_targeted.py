@@ -45,3 +45,13 @@ def test_gradients_survive_half_precision() -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), scores)
     assert gradient[0].flatten().tolist() == pytest.approx([-1, 1])
     assert bool((gradient[1] != 0).all())
+
+
+def test_a_target_that_is_rejected_is_not_reached_and_costs_what_acceptance_lacks() -> None:
+    scores = torch.tensor([[[0.0, 1], [0, 2]], [[0, 1], [0, 2]]])
+    acceptance = torch.tensor([[0.5, 0.0], [0.5, -0.2]])
+    goal = WinVotes(classes=torch.ones(2, dtype=torch.long), temperature=0.5)
+    guarded = Glimpse(features=scores, scores=scores, acceptance=acceptance)
+    assert goal.reached(guarded).tolist() == [True, False]
+    lost = goal.loss(seen(scores)) - goal.loss(guarded)
+    assert lost.tolist() == pytest.approx([0.0, 0.1 / 0.5])
