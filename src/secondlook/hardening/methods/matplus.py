@@ -75,7 +75,7 @@ class MATPlus(MAT):
     captioner: Any = "scenes:captioner"
     rewriter: str = ""
     asked: str = "{}"
-    painter: Any = "scenes:painter"
+    painter: Any = "scenes:painter-grammar"
     takes: int = 1
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class MATPlus(MAT):
         if self.looks:
             ways["looks"] = lambda batch, keys: self.randaugment(batch.images, keys)
         if self.painted:
-            hand = helper(self.painter, Painter, "painter", "scenes:painter")
+            hand = helper(self.painter, Painter, "painter", "scenes:painter-grammar")
             ways["painted"] = Painted(painter=hand, takes=self.takes)
         return ImageMixture(ways=ways, weights=self._shares)
 
