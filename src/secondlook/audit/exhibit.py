@@ -32,6 +32,16 @@ class Exhibit(Plain):
     votes: list[Ballot]
 
 
+class Attacked(Plain):
+    """Whose image it is, and who attacked whom."""
+
+    sample: str
+    model: str
+    defence: str
+    attack: str
+    knowledge: str
+
+
 class Word(Plain):
     """A word of a caption."""
 
@@ -49,14 +59,9 @@ class Hit(Plain):
     """Whether it is one that should be found."""
 
 
-class SearchExhibit(Plain):
+class SearchExhibit(Attacked):
     """One image with one of its captions, and what they find before and after the attack."""
 
-    sample: str
-    model: str
-    defence: str
-    attack: str
-    knowledge: str
     attacked: str
     """Which side of the search is attacked: ``query``, ``gallery`` or ``both``."""
     clean: str
@@ -72,14 +77,9 @@ class SearchExhibit(Plain):
     images_after: list[Hit]
 
 
-class CaptionExhibit(Plain):
+class CaptionExhibit(Attacked):
     """One image, and what is said of it before and after the attack."""
 
-    sample: str
-    model: str
-    defence: str
-    attack: str
-    knowledge: str
     aim: str
     """``untargeted``, ``targeted``, or empty for an attack that is made for pairs."""
     clean: str
@@ -113,14 +113,9 @@ class Finger(Plain):
     hit: bool
 
 
-class MapExhibit(Plain):
+class MapExhibit(Attacked):
     """One image with a text, and where it is found before and after the attack."""
 
-    sample: str
-    model: str
-    defence: str
-    attack: str
-    knowledge: str
     aim: str
     """``map``, ``cosine``, or empty for an attack on images with texts."""
     clean: str

@@ -108,7 +108,7 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
         BrokenRun: the directory belongs to something else, or cannot be written to.
     """
     run = Run.open(folder, identity(plan.study, command))
-    _inspect(plan, run, tick)
+    inspect_all(run, plan.cells, lambda cell: inspect(plan, cell), tick)
     parts = chunks(plan.task.rows, plan.study.batch, shard)
     desks: dict[int, _Desk] = {}
 
@@ -164,6 +164,18 @@ def go_through(
                     do(cell, chunk, missing)
 
 
+def inspect_all(run: Run, cells: Sequence[L], look: Callable[[L], Record], tick: Tick) -> None:
+    """Looks at each clean row that the run has not looked at yet.
+
+    A broken model is told before hours are spent on it.
+    """
+    known = {line.get("inspected") for line in run.ledger}
+    for cell in cells:
+        if cell.knowledge == "clean" and cell.id not in known:
+            tick(0, 1, f"looking at {cell.label}")
+            run.ledger.append([look(cell)])
+
+
 class Probe(Protocol):
     """An attack with nothing to hold it back."""
 
@@ -187,15 +199,6 @@ def probe_all(run: Run, probes: Mapping[str, P], look: Callable[[P], Record], ti
 def teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
     """Shows that a long crafting goes on: how many looks it has had."""
     return lambda forwards: tick(at, total, f"{what}, {forwards:,} looks")
-
-
-def _inspect(plan: Plan, run: Run, tick: Tick) -> None:
-    """A broken model is told before hours are spent on it."""
-    known = {line.get("inspected") for line in run.ledger}
-    for cell in plan.cells:
-        if cell.knowledge == "clean" and cell.id not in known:
-            tick(0, 1, f"looking at {cell.label}")
-            run.ledger.append([inspect(plan, cell)])
 
 
 def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) -> None:

@@ -18,10 +18,9 @@ from secondlook.audit.retrieval.seen import Seen, Sight, Through
 from secondlook.audit.roster import Roster
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Manner, Table, manner, sweep
-from secondlook.defenses.base import Defence
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Embedder, Model, Purifier
+from secondlook.models.base import Embedder
 from secondlook.models.matcher import Matcher
 from secondlook.tasks.retrieval import OpenRetrieval, Setting
 from secondlook.threat import Knowledge, Threat
@@ -41,7 +40,6 @@ class _Planner:
 
     def __init__(self, study: Study, task: OpenRetrieval) -> None:
         self.study, self.task = study, task
-        self.hashes: dict[str, str] = {}
         self._roster = Roster(task.device)
         self.surrogates = tuple(self._load(name) for name in study.surrogates)
         self.probes: dict[str, PairForge] = {}
@@ -58,7 +56,7 @@ class _Planner:
                 cells.setdefault(cell.id, cell)
         return SearchPlan(
             study=self.study, task=self.task, cells=list(cells.values()), probes=self.probes,
-            hashes=self.hashes,
+            hashes=self._roster.hashes,
         )  # fmt: skip
 
     def _load(self, name: str) -> Embedder:
@@ -68,7 +66,7 @@ class _Planner:
         if self.task.task.rerank and not isinstance(made, Matcher):
             raise InvalidInput(f"rerank={self.task.task.rerank}: {name} matches no pairs; write 0")
         check_readable(made, self.task.ids, self.task.captions)
-        self._hash(made)
+        self._roster.hash(made)
         return made
 
     def _cells(self, model: Embedder) -> Iterator[SearchCell]:
@@ -103,7 +101,7 @@ class _Planner:
         settings = described(seen.defence)
         identity = [
             self._data(), settings, knowledge, setting, str(threat),
-            self._fingerprint(seen.defence), forge.id if forge else None, self.study.batch,
+            self._roster.fingerprint(seen.defence), forge.id if forge else None, self.study.batch,
         ]  # fmt: skip
         return SearchCell(
             id=registry.digest(identity), seen=seen, label=label, knowledge=knowledge,
@@ -155,14 +153,7 @@ class _Planner:
 
     def _climbed(self, victim: Embedder) -> list[Any]:
         """All that an attack on ``victim`` depends on."""
-        own = [victim.name, self._hash(victim)]
-        return [*own, self._fingerprint(victim.defence)] if isinstance(victim, Through) else own
-
-    def _fingerprint(self, defence: Defence) -> list[Any]:
-        knobs = [part.knobs for part in defence.parts if isinstance(part, Purifier)]
-        return [described(defence), [[p.name, self._hash(p)] for p in defence.parts], knobs]
-
-    def _hash(self, model: Model) -> str:
-        if model.name not in self.hashes:
-            self.hashes[model.name] = model.hash
-        return self.hashes[model.name]
+        own = [victim.name, self._roster.hash(victim)]
+        if not isinstance(victim, Through):
+            return own
+        return [*own, self._roster.fingerprint(victim.defence)]

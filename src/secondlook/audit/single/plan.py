@@ -20,7 +20,7 @@ from secondlook.audit.study import Study
 from secondlook.audit.tables import Table, checked, sweep
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Embedder, Model, Purifier
+from secondlook.models.base import Embedder, Model
 from secondlook.threat import Knowledge, Threat
 
 
@@ -51,7 +51,6 @@ class _Planner:
 
     def __init__(self, study: Study, subject: Subject[Any]) -> None:
         self.study, self.subject, self.task = study, subject, subject.task
-        self.hashes: dict[str, str] = {}
         self.probes: dict[str, Forge] = {}
         self._roster = Roster(self.task.device)
         self.surrogates = tuple(map(self._load, study.surrogates))
@@ -70,12 +69,12 @@ class _Planner:
                 cells.setdefault(cell.id, cell)
         return Plan(
             study=self.study, subject=self.subject, cells=list(cells.values()),
-            probes=self.probes, hashes=self.hashes,
+            probes=self.probes, hashes=self._roster.hashes,
         )  # fmt: skip
 
     def _load(self, name: str) -> Model:
         made = self._roster.load(name)
-        self._hash(made)
+        self._roster.hash(made)
         return made
 
     def _cells(self, model: Model) -> Iterator[Row]:
@@ -107,7 +106,7 @@ class _Planner:
     ) -> Row:  # fmt: skip
         settings = described(lens.defence)
         identity = [
-            self._data(), settings, knowledge, str(threat), self._fingerprint(lens),
+            self._data(), settings, knowledge, str(threat), self._roster.fingerprint(lens.defence),
             forge.id if forge else None, self.study.batch, self.study.rescore,
         ]  # fmt: skip
         return Row(
@@ -211,15 +210,4 @@ class _Planner:
 
     def _climbed(self, lens: Lens) -> list[Any]:
         """All that an attack on a model behind a lens depends on."""
-        return self._fingerprint(lens, lens.defence.unseen)
-
-    def _fingerprint(self, lens: Lens, without: frozenset[str] = frozenset()) -> list[Any]:
-        settings = {k: v for k, v in described(lens.defence).items() if k not in without}
-        parts = [[part.name, self._hash(part)] for part in lens.defence.parts]
-        knobs = [part.knobs for part in lens.defence.parts if isinstance(part, Purifier)]
-        return [settings, parts, knobs]
-
-    def _hash(self, model: Model) -> str:
-        if model.name not in self.hashes:
-            self.hashes[model.name] = model.hash
-        return self.hashes[model.name]
+        return self._roster.fingerprint(lens.defence, lens.defence.unseen)

@@ -11,7 +11,15 @@ from secondlook.attacks.base import Trace
 from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs
 from secondlook.audit.records import plain
-from secondlook.audit.run import Chunk, Shard, chunks, go_through, identity, probe_all
+from secondlook.audit.run import (
+    Chunk,
+    Shard,
+    chunks,
+    go_through,
+    identity,
+    inspect_all,
+    probe_all,
+)
 from secondlook.audit.single.craft import crafted
 from secondlook.audit.single.lens import Lens
 from secondlook.audit.single.matrix import Plan, Row
@@ -30,7 +38,7 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
         BrokenRun: the directory belongs to something else, or cannot be written to.
     """
     run = Run.open(folder, identity(plan.study, command))
-    _inspect(plan, run, tick)
+    inspect_all(run, plan.cells, lambda cell: inspect(plan, cell), tick)
     task = plan.subject.task
     parts = chunks(range(len(task.rows)), plan.study.batch, shard)
     desk = _Desk(plan, run)
@@ -38,15 +46,6 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
     tick(1, 1, "done")
     return run
-
-
-def _inspect(plan: Plan, run: Run, tick: Tick) -> None:
-    """A broken model is told before hours are spent on it."""
-    known = {line.get("inspected") for line in run.ledger}
-    for cell in plan.cells:
-        if cell.knowledge == "clean" and cell.id not in known:
-            tick(0, 1, f"looking at {cell.label}")
-            run.ledger.append([inspect(plan, cell)])
 
 
 class _Desk:
