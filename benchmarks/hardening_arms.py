@@ -47,12 +47,14 @@ ARMS: Final[Mapping[str, Arm]] = {
     "human captions": _plus(human=4.0),
     "EDA": _plus(eda=4.0),
     "paraphrase": _plus(paraphrase=4.0),
+    "captioned": _plus(captioned=4.0),
     "RandAugment, colour": _plus(looks=0.5),
     "RandAugment, all": Arm(
         method="mat+",
         settings={"original": 1.0, "human": 0.0, "looks": 0.5, "kind": "all"},
     ),
     "RandAugment, colour, slight": _plus(looks=0.5, strength=0.1),
+    "painted": _plus(painted=0.5),
     "human captions and half of the images": _plus(human=4.0, looks=0.5),
     "human captions and an eighth of the images": _plus(human=4.0, looks=0.125, strength=0.1),
     "vit: clean": Arm(method="clean", model="scenes:clip-vit"),
@@ -67,7 +69,8 @@ STUDIES: Final[Mapping[str, tuple[str, ...]]] = {
     "methods": ("clean", "TeCoA", "TeCoA-ITR", "FARE", "MAT", "human captions"),
     "order": ("MAT", "MAT, images first", "MAT, at once", "MAT, PGD-10"),
     "augmentation": (
-        "MAT", "human captions", "EDA", "paraphrase", "RandAugment, colour", "RandAugment, all",
+        "MAT", "human captions", "EDA", "paraphrase", "captioned", "RandAugment, colour",
+        "RandAugment, all", "painted",
     ),
     "protocols": (
         "MAT", "human captions", "RandAugment, colour", "human captions and half of the images",

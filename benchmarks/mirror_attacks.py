@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from secondlook.attacks.attackvlm import AdvTransfer, AttackVLM
 from secondlook.attacks.pgd import PGD
+from secondlook.defenses.mirrorcheck import Mirror
 from secondlook.defenses.watched import Watched
-from secondlook.goals.caption import Say
+from secondlook.goals.caption import Say, Unsay
 from secondlook.goals.echo import Echo, Relay, Resemble, refuse_the_victim
+from secondlook.goals.reflected import Reflected
 from secondlook.goals.unsuspected import Unsuspected, worst
 from secondlook.models.base import Embedder, resized
 from secondlook.models.painter import Painter
 from secondlook.scenes.captioner import SceneCaptioner
 from secondlook.tasks.captioning import CaptionBatch
 from secondlook.threat import Threat
+
+WAYS: Final = ("painted", "reflected", "any", "any, reflected")
+"""The painting of the target, fixed or following the image; or of whatever is said, likewise."""
+UNSAID: Final = 2.5
+"""A loss at which the captioner speaks of something else: clean scenes have 0.3, fooled ones 2.6
+and more."""
 
 
 class OwnEye(Embedder):
@@ -59,17 +68,36 @@ class Attacker:
             "white box": lambda batch: self._said(batch),
         }
 
-    def adaptive(self, batch: CaptionBatch, guard: Watched, weight: float, draws: int) -> Tensor:
-        """The white box that knows the detector, at one weight of the hinge."""
+    def adaptive(
+        self, batch: CaptionBatch, guard: Watched, weight: float, draws: int, way: str = "painted"
+    ) -> Tensor:
+        """The white box that knows the detector, at one weight of the hinge, in one of ``WAYS``."""
+        free, follows = way.startswith("any"), way.endswith("reflected")
+        fixed = guard if free else guard.detector
         goal = Unsuspected(
-            wish=self._wish(batch), watcher=guard.detector, captions=batch.targets,
+            wish=self._unwish(batch) if free else self._wish(batch),
+            watcher=self._reflected(guard) if follows else fixed,
+            captions=() if free else tuple(self.captioner.worded(batch.targets)),
             threshold=guard.threshold, weight=weight, margin=0.02, draws=draws,
-            watching=tuple(m for part in guard.detector.parts for m in part.modules),
+            after=UNSAID if free else float("-inf"), watching=guard.modules,
         )  # fmt: skip
         return self._climb(goal, batch)
 
+    def _reflected(self, guard: Watched) -> Reflected:
+        detector = guard.detector
+        assert isinstance(detector, Mirror)
+        eyes, easel = detector.eyes, detector.easel
+        return Reflected(
+            captioner=self.captioner, painter=easel.painters[0], encoders=eyes.encoders,
+            steps=easel.steps, guidance=easel.guidance, paintings=easel.paintings, seed=easel.seed,
+            said=guard.said,
+        )  # fmt: skip
+
     def _wish(self, batch: CaptionBatch) -> Say:
         return Say(captioner=self.captioner, texts=tuple((text,) for text in batch.targets))
+
+    def _unwish(self, batch: CaptionBatch) -> Unsay:
+        return Unsay(captioner=self.captioner, texts=batch.captions)
 
     def _said(self, batch: CaptionBatch) -> Tensor:
         return self._climb(self._wish(batch), batch)

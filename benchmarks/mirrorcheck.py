@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.mirror_attacks import Attacker, hardest
+from benchmarks.mirror_attacks import WAYS, Attacker, hardest
 from benchmarks.mirror_tables import Shown, false_alarms, joined, table, told
 from secondlook.data import load as open_data
 from secondlook.defenses.calibration import clean_scores, conformal_threshold
@@ -123,20 +123,22 @@ def report(bench: Bench, fresh: Mapping[str, Tensor], name: str, found: Shown, t
         table(bench.threshold, fresh, found, fooled)
 
 
-def adaptive(bench: Bench, attacker: Attacker, name: str, weights: list[float], draws: int) -> None:
+def adaptive(
+    bench: Bench, attacker: Attacker, name: str, weights: list[float], draws: int, way: str
+) -> None:
     """TPR of a detector against who knows it; the worst of all weights for each image."""
     guard = bench.guard(name)
     rows: dict[str, list[Shown]] = {f"λ = {weight:g}": [] for weight in weights}
     rows["worst per image"] = []
     for batch in bench.batches():
-        made = [attacker.adaptive(batch, guard, weight, draws) for weight in weights]
+        made = [attacker.adaptive(batch, guard, weight, draws, way) for weight in weights]
         seen = [bench.shown(batch, images) for images in made]
         for label, each in zip(rows, seen, strict=False):
             rows[label].append(each)
         last = hardest(made, [~each.right for each in seen], [each.scores[name] for each in seen])
         rows["worst per image"].append(bench.shown(batch, last))
-    print(f"\nadaptive against {name}, {draws} draw(s): TPR at α = 5 %, of all, of those whose "
-          "main thing is told wrong, and share told wrong and accepted\n")  # fmt: skip
+    print(f"\nadaptive ({way}) against {name}, {draws} draw(s): TPR at α = 5 %, of all, of those "
+          "whose main thing is told wrong, and share told wrong and accepted\n")  # fmt: skip
     print(
         "| weight | all | told wrong | told wrong and accepted | the target's told and accepted |"
     )
@@ -182,6 +184,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100, help="in a step of MF-tt (%(default)s)")
     parser.add_argument("--white", type=int, default=100, help="steps of the white box")
     parser.add_argument("--weights", default="0.3,1,3,10,30", help="λ of the adaptive attack")
+    parser.add_argument("--ways", default="painted", help=f"of it: {'; '.join(WAYS)} (%(default)s)")
     parser.add_argument("--attacks", default="", help="some of them alone, with ; between")
     options = parser.parse_args()
 
@@ -206,7 +209,8 @@ def main() -> None:
     weights = [float(weight) for weight in options.weights.split(",") if weight]
     for name in [name for name in bench.detectors if weights and "mirror" in name]:
         draws = 2 if bench.detectors[name].stochastic else 1
-        adaptive(bench, attacker, name, weights, draws)
+        for way in options.ways.split(";"):
+            adaptive(bench, attacker, name, weights, draws, way)
     cost(bench, next(bench.batches()))
 
 

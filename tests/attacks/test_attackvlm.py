@@ -88,3 +88,44 @@ def test_one_objective_is_no_two_stages() -> None:
 def test_they_are_known_by_name() -> None:
     assert registry.build("attack", "attackvlm", {"sigma": "8/255"}) == AttackVLM()
     assert registry.build("attack", "adv-transfer", {}) == AdvTransfer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silent:
+    """A victim that answers nothing beyond half of the way, as a detector would have it."""
+
+    clean: Tensor
+    reach: float
+    modules: tuple[nn.Module, ...] = ()
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        return (self,)
+
+    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+        away = (x - self.clean).abs().amax((1, 2, 3))
+        loss = torch.where(away <= self.reach + 1e-6, away, -torch.ones_like(away))
+        return Judged(loss, torch.zeros(len(x), dtype=torch.bool))
+
+    def take(self, rows: Tensor) -> "Silent":
+        return Silent(clean=self.clean[rows], reach=self.reach)
+
+
+def test_it_goes_back_to_where_the_victim_still_answers() -> None:
+    x = images(4)
+    end = x + 8 / 255 * directions(4).sign()
+    victim = Silent(clean=x, reach=4.5 / 255)
+    found = AttackVLM(line=8).best_on_the_way(victim, x, end, KEYS)
+    assert torch.allclose((found - x).abs().amax((1, 2, 3)), torch.full((4,), 4 / 255), atol=1e-6)
+    deaf = Silent(clean=x, reach=-1.0)
+    assert torch.equal(AttackVLM(line=8).best_on_the_way(deaf, x, end, KEYS), x)
+
+
+def test_the_line_costs_one_look_more_than_its_places() -> None:
+    with counting() as ledger:
+        AttackVLM(transfer_steps=5, line=4, steps=1, queries=1, keep_best=False)(
+            stages(), images(4), Threat(eps=0.05), KEYS
+        )
+    assert ledger.by_model["victim"] == [4 * (5 + 2), 0]
+    with pytest.raises(InvalidInput, match="line=-1 0 or more"):
+        AttackVLM(line=-1)

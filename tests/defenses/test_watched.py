@@ -10,7 +10,7 @@ from torch import Tensor
 from secondlook.data.base import Samples, Source
 from secondlook.defenses.consistency import Consistency
 from secondlook.defenses.mirrorcheck import mirror
-from secondlook.defenses.watched import Verdict, Watched
+from secondlook.defenses.watched import Curtain, Verdict, Watched
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models.views import Blur
@@ -100,6 +100,17 @@ def test_a_verdict_is_one_bit_and_counts_as_a_query() -> None:
     assert bit.unique().tolist() == [0, 1]
     assert not bit.requires_grad
     assert ledger.by_model["colours"] == [9, 0]
+
+
+def test_behind_the_curtain_what_is_held_back_is_silence() -> None:
+    x, keys = images(9)
+    guard = watched()
+    middle = float(guard.decide(x, keys).suspicion.median()) + 1e-6
+    strict = replace(guard, threshold=middle)
+    said, found = Curtain(strict).caption(x, keys, length=40), strict.decide(x, keys)
+    wanted = [t if a else "" for t, a in zip(found.captions, found.accepted, strict=True)]
+    assert said == wanted and "" in said and any(said)
+    assert all(len(text.split()) <= 1 for text in Curtain(guard).caption(x, keys, length=1))
 
 
 def test_keys_are_one_for_each_image() -> None:

@@ -5,12 +5,14 @@ import pytest
 from scipy import stats
 
 from secondlook.errors import InvalidInput
+from secondlook.metrics import detection
 from secondlook.metrics.detection import (
     auroc,
     auroc_difference,
     average_precision,
     confusion,
     equal_tpr_tnr,
+    roc,
     true_positive_rate,
     youden,
 )
@@ -101,3 +103,24 @@ def test_nothing_and_nan_are_no_suspicions(
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         auroc(clean, attacked)
+
+
+def test_a_draw_of_rows_has_the_area_of_its_values() -> None:
+    low, high = RNG.integers(0, 6, 40) / 4, RNG.integers(2, 9, 30) / 4
+    left, right = RNG.integers(40, size=40), RNG.integers(30, size=30)
+    found = detection._areas(low, high)(left, right)
+    assert found == pytest.approx(auroc(low[left], high[right]).value, abs=1e-12)
+
+
+def test_the_curve_has_the_area_and_its_thinned_form_lies_on_it() -> None:
+    clean, attacked = RNG.normal(size=700), RNG.normal(size=500) + 1
+    fpr, tpr = roc(clean, attacked, points=10**6)
+    assert (fpr[0], fpr[-1], tpr[-1]) == (0, 1, 1)
+    assert tpr[0] == pytest.approx((attacked > clean.max()).mean())
+    assert (np.diff(fpr) > 0).all() and (np.diff(tpr) >= 0).all()
+    # A stair: without ties each step right is at the height that was reached before it.
+    assert (np.diff(fpr) * tpr[:-1]).sum() == pytest.approx(auroc(clean, attacked).value)
+    few, heights = roc(clean, attacked)
+    assert len(few) <= 64 and few[:2].tolist() == fpr[:2].tolist() and few[-1] == 1
+    whole = dict(zip(fpr.tolist(), tpr.tolist(), strict=True))
+    assert heights.tolist() == [whole[rate] for rate in few.tolist()]

@@ -83,6 +83,14 @@ def test_every_caption_is_told_in_its_own_words() -> None:
         assert row[real][-1] == teller.end and not bool((row[real][:-1] == teller.end).any())
 
 
+def test_texts_are_worded_as_it_writes_them() -> None:
+    teller = SceneCaptioner("scenes:c", network())
+    assert teller.worded(["A red circle; on the LEFT!", "ring"]) == [
+        "a red circle on the left",
+        "ring",
+    ]
+
+
 def test_several_texts_cost_one_look() -> None:
     teller, x = SceneCaptioner("scenes:c", network()), torch.rand(2, 3, 64, 64).requires_grad_()
     texts = [captions(sample(0, "test", index)) for index in range(2)]

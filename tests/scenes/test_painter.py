@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
@@ -97,6 +98,71 @@ def test_a_style_is_a_part_of_the_draw_and_leaves_the_other_weights_alone() -> N
     brush = ScenePainter("styled", styled.requires_grad_(False))
     made = brush.paint(TEXTS, KEYS)
     assert torch.allclose(made[2:], brush.paint(TEXTS[2:], KEYS[2:]), atol=1e-5)
+
+
+def said(texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Certain chances of the words of texts, and their mask."""
+    ids = torch.from_numpy(Tokenizer().encode(texts))[:, 1:]
+    ids = ids[:, : int((ids != PAD).sum(1).max())]
+    return F.one_hot(ids, Tokenizer().size).float(), ids != PAD
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_words_that_are_certain_paint_what_the_text_does(guidance: float) -> None:
+    brush, (words, mask) = painter(), said(TEXTS)
+    made = brush.paint_soft(words, mask, KEYS, steps=3, guidance=guidance)
+    wanted = brush.paint(TEXTS, KEYS, steps=3, guidance=guidance)
+    assert torch.allclose(made, wanted, atol=1e-5)
+    halves = brush.paint_soft((words + words.roll(1, -1)) / 2, mask, KEYS, guidance=guidance)
+    assert not torch.allclose(halves, wanted, atol=1e-3)
+
+
+def test_what_fills_a_row_up_is_not_painted() -> None:
+    brush, (words, mask) = painter(), said(TEXTS)
+    other = torch.where(mask[..., None], words, words.roll(3, -1))
+    made = [brush.paint_soft(each, mask, KEYS, steps=2) for each in (words, other)]
+    assert torch.allclose(*made, atol=1e-6)
+    alone = brush.paint_soft(words[2:, :2], mask[2:, :2], KEYS[2:], steps=2)
+    assert torch.allclose(made[0][2:], alone, atol=1e-5)
+
+
+def test_the_gradient_comes_back_to_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Central differences in fp64, through steps, guidance and the decoder."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    brush, (words, mask) = painter(), said(TEXTS)
+    brush.network.double()
+    words = (0.9 * words.double() + 0.1 / words.shape[-1]).requires_grad_()
+    weights, away = KEYS.normal((3, 64, 64), like=words), KEYS.normal(words.shape[1:], like=words)
+
+    def told(given: Tensor) -> Tensor:
+        made = brush.paint_soft(given, mask, KEYS, steps=3, guidance=2.0)
+        return (made * weights).flatten(1).sum(1)
+
+    (slope,) = torch.autograd.grad(told(words).sum(), words)
+    with torch.no_grad():
+        wanted = (told(words + 1e-5 * away) - told(words - 1e-5 * away)) / 2e-5
+    assert float(wanted.abs().min()) > 0
+    assert torch.allclose((slope * away).flatten(1).sum(1), wanted, rtol=1e-5)
+
+
+def test_soft_passes_are_counted_both_ways() -> None:
+    """The first step without a text is the only pass that no gradient comes back through."""
+    words, mask = said(TEXTS)
+    words.requires_grad_()
+    with counting() as ledger:
+        made = painter().paint_soft(words, mask, KEYS, steps=3, guidance=2)
+        torch.autograd.grad(made.sum(), words)
+    assert ledger.by_model == {"scenes:painter": [3 * 6, 3 * 5]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "how", "told"),
+    [(2, {}, "3 key"), (3, {"steps": 0}, "steps=0"), (3, {"guidance": -1.0}, "guidance=-1")],
+)
+def test_soft_words_that_do_not_fit_are_told(rows: int, how: dict[str, float], told: str) -> None:
+    words, mask = said(TEXTS)
+    with pytest.raises(InvalidInput, match=told):
+        painter().paint_soft(words[:rows], mask[:rows], KEYS, **how)  # type: ignore[arg-type]
 
 
 def test_padding_is_not_read() -> None:

@@ -13,7 +13,7 @@ from secondlook.attacks.rgf import RGF
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Pixels, Threat
+from secondlook.threat import Pixels, Threat, per_sample
 
 
 @register("attack", "adv-transfer")
@@ -45,6 +45,9 @@ class AttackVLM(Attack):
         transfer_steps: of the first stage; 0 leaves it out.
         transfer_step: length of its step, in pixel units.
         share: of eps that the first stage may use.
+        line: places between the clean image and where the first stage ended that the victim is
+            asked about; the second starts from the best. 0 starts from the end. A victim that
+            holds its answers back there gives no slope to climb.
         steps, step, queries, sigma, chunk, keep_best: of the second stage; see ``RGF``.
 
     Raises:
@@ -54,6 +57,7 @@ class AttackVLM(Attack):
     transfer_steps: int = 100
     transfer_step: Pixels = 1 / 255
     share: float = 1.0
+    line: int = 0
     steps: int = 8
     step: Pixels = 1 / 255
     queries: int = 100
@@ -62,10 +66,10 @@ class AttackVLM(Attack):
     keep_best: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or self.transfer_steps < 0:
+        if not 0 < self.share <= 1 or min(self.transfer_steps, self.line) < 0:
             raise InvalidInput(
                 f"share={self.share:g} must be in (0, 1], transfer_steps={self.transfer_steps} "
-                "0 or more"
+                f"and line={self.line} 0 or more"
             )
         _ = self.asking
 
@@ -91,4 +95,17 @@ class AttackVLM(Attack):
             ball = replace(threat, eps=self.share * threat.eps)
             with torch.enable_grad():
                 start = steps.search(first, clean, ball, keys.fold("transfer")).x
+            if self.line:
+                start = self.best_on_the_way(last, clean, start, keys)
         return self.asking.climbed(last, clean, start, threat, keys.fold("query"))
+
+    @torch.no_grad()
+    def best_on_the_way(self, victim: Objective, clean: Tensor, end: Tensor, keys: Keys) -> Tensor:
+        """Where the victim's loss is highest of ``line + 1`` places from ``clean`` to ``end``."""
+        best, most = clean, clean.new_full((len(clean),), float("-inf"))
+        for place in range(self.line + 1):
+            there = clean + place / self.line * (end - clean)
+            loss = victim(there, keys.fold("line", place)).loss
+            best = torch.where(per_sample(loss > most), there, best)
+            most = torch.maximum(loss, most)
+        return best

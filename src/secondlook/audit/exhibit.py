@@ -77,6 +77,21 @@ class SearchExhibit(Attacked):
     images_after: list[Hit]
 
 
+class Suspected(Plain):
+    """What a detector makes of an image with what is said of it."""
+
+    paintings: list[str]
+    """What was painted of what is said; empty where the detector paints nothing."""
+    suspicion: float
+    threshold: float
+    """The largest suspicion with which the caption is given out."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the caption is given out."""
+        return self.suspicion <= self.threshold
+
+
 class CaptionExhibit(Attacked):
     """One image, and what is said of it before and after the attack."""
 
@@ -100,6 +115,8 @@ class CaptionExhibit(Attacked):
     """
     said: bool
     """Whether it is about what the attacker wants."""
+    watched: Suspected | None = None
+    """What a detector makes of the adversarial image, where there is one."""
 
 
 class Finger(Plain):

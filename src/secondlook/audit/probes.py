@@ -8,6 +8,9 @@ from torch import Tensor
 from secondlook.audit.craft import craft
 from secondlook.audit.matrix import CellPlan, Forge, Plan
 from secondlook.audit.store import Record
+from secondlook.defenses.base import Defence
+from secondlook.defenses.calibration import thresholds
+from secondlook.defenses.suspecting import Suspecting
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier
@@ -38,7 +41,15 @@ def inspect(plan: Plan, cell: CellPlan) -> Record:
     return {
         "inspected": cell.id, "n": len(batch.ids), "unsteady": not same,
         "softmax": not defence.model.cosine and _probabilities(alone.scores),
+        **_thresholds(defence),
     }  # fmt: skip
+
+
+def _thresholds(defence: Defence) -> Record:
+    """Where a detector would draw the line, by false rejection."""
+    if not isinstance(defence, Suspecting) or defence.calibration is None:
+        return {}
+    return {"thresholds": {f"{rate:g}": t for rate, t in thresholds(defence.clean).items()}}
 
 
 def _check(scores: Tensor, samples: int, model: Classifier) -> None:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from math import nan
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from secondlook.audit.measured import Metric as Metric
+from secondlook.audit.measured import Plain as Plain
+from secondlook.audit.schema_detection import Detection
 
 SCHEMA = 1
 Status = Literal["pass", "warn", "fail"]
-
-
-Measured = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
-"""A number, or none: a share of nothing. JSON has no word for it but null."""
-
-
-class Plain(BaseModel):
-    """A record that refuses unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Metric(Plain):
-    """A figure with its 95 % interval; not a number where it is a share of nothing."""
-
-    value: Measured
-    low: Measured
-    high: Measured
-    sd: float | None = None
-    """Standard deviation over the samples, for means."""
 
 
 class ThreatRow(Plain):
@@ -139,6 +122,8 @@ class Cell(Plain):
     """What the attack said of itself while it was made."""
     denominators: dict[str, int] = Field(default_factory=dict)
     """Of the metrics that are shares of something else than the ``n`` samples: of so many."""
+    detection: Detection | None = None
+    """Of defences that reject by a suspicion."""
 
     @property
     def success(self) -> Metric | None:

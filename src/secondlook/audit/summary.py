@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from secondlook import statistics
 from secondlook.audit import rejection
 from secondlook.audit.columns import Rows
 from secondlook.audit.damage import damage, members
+from secondlook.audit.detection import Attributes, detected
 from secondlook.audit.figures import metrics
 from secondlook.audit.health import Evidence, check_cell
 from secondlook.audit.matrix import CellPlan, Plan
@@ -38,12 +40,15 @@ def summarise(plan: Plan, run: Run) -> Audit:
     records = by_cell(run)
     ledger = list(run.ledger)
     cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
-    return assembled(plan.study, _provenance(plan, run), cells, records)
+    return assembled(plan.study, _provenance(plan, run), cells, records, ledger)
 
 
-def assembled(study: Study, provenance: Record, cells: list[Cell], records: Records) -> Audit:
-    """Rows with the checks that look across them, and what is the worst of them."""
-    cells = check_group(cells, records)
+def assembled(
+    study: Study, provenance: Record, cells: list[Cell], records: Records,
+    ledger: Sequence[Record] = (), attributes: Attributes = MappingProxyType({}),
+) -> Audit:  # fmt: skip
+    """Rows with what looks across them: detection, checks, and what is the worst of them."""
+    cells = check_group(detected(cells, records, ledger, attributes), records)
     return Audit(
         study=study.name, title=study.title or study.name, provenance=provenance, cells=cells,
         headline=headlines(cells, records),

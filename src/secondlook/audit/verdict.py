@@ -54,12 +54,11 @@ def worst(cells: Sequence[Cell], records: _Rows, column: str, pick: Any) -> Metr
 def _headline(clean: Cell, under: Sequence[Cell], goal: str, records: _Rows) -> Headline:
     reasons = _reasons(under)
     kept = worst(under, records, "original_top1", min)
-    spoilt = Metric(value=1 - kept.value, low=1 - kept.high, high=1 - kept.low)
     return Headline(
         task=clean.task, model=clean.model, defence=clean.defence, threat=under[0].threat,
         n=min(cell.n for cell in under), clean_original_top1=clean.metrics["original_top1"],
         goal=goal,
-        worst_reached=spoilt if goal in _SPOILT else worst(under, records, "reached", max),
+        worst_reached=worst(under, records, "wrong" if goal in _SPOILT else "reached", max),
         worst_target_top1=(
             worst(under, records, "target_top1", max) if clean.goal == "targeted" else None
         ),

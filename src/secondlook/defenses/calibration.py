@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from secondlook.data import load
-from secondlook.data.base import Source
+from secondlook.data.base import Listing, Source
 from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 
 _BATCH = 64
+RATES = (0.01, 0.05, 0.10)
+"""False rejections at which detectors are usually compared."""
 
 
 def conformal_threshold(scores: Tensor, alpha: float) -> float:
@@ -63,6 +65,15 @@ def samples_needed(alpha: float) -> int:
     return ceil(1 / Fraction(str(alpha))) - 1
 
 
+def thresholds(scores: Tensor) -> dict[float, float]:
+    """The conformal thresholds of held-out ``scores`` ``[n]`` at ``RATES``, where n is enough."""
+    return {
+        rate: conformal_threshold(scores, rate)
+        for rate in RATES
+        if len(scores) >= samples_needed(rate)
+    }
+
+
 def clean_scores(
     source: Source, score: Callable[[Tensor, Keys], Tensor], size: tuple[int, int] | None,
     samples: int,
@@ -99,7 +110,7 @@ def held_out(name: str, samples: int, rate: float) -> Source:
     return source
 
 
-def refuse_evaluated(calibration: Source, evaluated: Source) -> None:
+def refuse_evaluated(calibration: Source, evaluated: Listing) -> None:
     """Refuses to calibrate on an image that is evaluated, told by its file, else by its name.
 
     Raises:
@@ -109,7 +120,8 @@ def refuse_evaluated(calibration: Source, evaluated: Source) -> None:
         files = {path.resolve() for path in calibration.paths}
         shared = [str(path) for path in evaluated.paths if path.resolve() in files]
     else:
-        names = set(calibration.ids) if type(calibration) is type(evaluated) else set()
+        kin = isinstance(evaluated, type(calibration)) or isinstance(calibration, type(evaluated))
+        names = set(calibration.ids) if kin else set()
         shared = [name for name in evaluated.ids if name in names]
     if shared:
         raise InvalidInput(

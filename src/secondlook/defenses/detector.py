@@ -30,6 +30,10 @@ class Detector(ABC):
         """Whether two looks at one input may differ."""
         return False
 
+    def painted(self, captions: Sequence[str], keys: Keys) -> Tensor | None:
+        """What it paints of captions, ``[B, P, 3, h, w]``; None where it paints nothing."""
+        return None
+
     @abstractmethod
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] = ()) -> Tensor:
         """How suspicious each input is, ``[B]``; higher is more likely attacked.

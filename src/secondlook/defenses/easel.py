@@ -13,7 +13,7 @@ from torch import Tensor
 from secondlook.defenses.mirrors import Mirrors
 from secondlook.errors import InvalidInput
 from secondlook.models.base import resized
-from secondlook.models.painter import Painter
+from secondlook.models.painter import Painter, strokes
 from secondlook.randomness import Keys
 from secondlook.threat import LEVELS
 
@@ -96,8 +96,7 @@ class Easel:
     ) -> Iterator[Tensor]:
         """The pixels of some paintings of one painter, ``[3, h, w]`` in 8 bits each."""
         texts = [caption for _, caption, _ in wanted]
-        keys = Keys.of(self.seed, [f"{caption}\n{copy}" for _, caption, copy in wanted])
-        keys = keys.fold("painting", painter.name)
+        keys = strokes(painter, texts, [copy for *_, copy in wanted], self.seed)
         guidance = None if self.guidance < 0 else self.guidance
         try:
             made = painter.paint(texts, keys, steps=self.steps or None, guidance=guidance)

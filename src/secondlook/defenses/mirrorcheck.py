@@ -20,8 +20,8 @@ from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
-ZOO: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa"
-"""Embedders of the embedded world: two architectures, and one that was hardened."""
+ZOO: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa,scenes:eye-narrow,scenes:eye-mixer"
+"""Embedders of the embedded world: four architectures and widths, and one that was hardened."""
 PAINTER: Final = "scenes:painter-grammar"
 """The painter of the embedded world that paints what it is told to the letter."""
 MOST: Final = 2.0
@@ -52,6 +52,12 @@ class Mirror(Detector):
     def stochastic(self) -> bool:
         """Whether encoders, their noise or the painter are drawn for each input."""
         return self.eyes.stochastic or self.easel.stochastic
+
+    def painted(self, captions: Sequence[str], keys: Keys) -> Tensor | None:
+        """The mirrors of inputs of which something was said; None where one is empty."""
+        if not all(caption.strip() for caption in captions):
+            return None
+        return self.easel.hang(captions, keys).pictures
 
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] = ()) -> Tensor:
         """``[B]`` in [0, 2]: 0 where the input is its own mirror.

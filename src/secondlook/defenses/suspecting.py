@@ -80,13 +80,19 @@ class Suspecting(Defence):
         """The largest suspicion that is accepted; calibrated when it is first asked for."""
         if self.calibration is None:
             return self.most
+        return conformal_threshold(self.clean, self.false_rejection)
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """Suspicions of the clean images that are calibrated on, ``[n]``; of none, ``[0]``."""
+        if self.calibration is None:
+            return torch.zeros(0)
         with torch.no_grad(), evaluating(self.modules):
-            scores = clean_scores(
+            return clean_scores(
                 self.calibration,
                 lambda x, keys: self.judge_of(x.to(self.model.place or x.device), keys),
                 self.model.size, self.calibrate_samples,
             )  # fmt: skip
-        return conformal_threshold(scores, self.false_rejection)
 
     def prepare(self) -> None:
         """Calibrates."""

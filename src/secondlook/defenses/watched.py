@@ -78,7 +78,15 @@ class Watched:
             raise InvalidInput(
                 f"a false rejection of {rate:g} needs {enough} clean images or more, not {held}"
             )
-        return replace(self, threshold=conformal_threshold(self.clean(source, samples), rate))
+        return self.at(self.clean(source, samples), rate)
+
+    def at(self, scores: Tensor, rate: float) -> Watched:
+        """The same at the threshold for a false rejection ``rate``, by suspicions of clean images.
+
+        Raises:
+            InvalidInput: they are fewer than ``rate`` needs.
+        """
+        return replace(self, threshold=conformal_threshold(scores, rate))
 
     def clean(self, source: Source, samples: int = 1000) -> Tensor:
         """Suspicion of clean images, ``[n]``: what thresholds of any rate come from."""
@@ -109,6 +117,26 @@ class Watched:
             captions = self.captioner.caption(x, keys.fold("caption"), **self.said)
             suspicion = self.suspicion(x, keys, captions)
         return Answered(captions, suspicion, suspicion <= self.threshold)
+
+
+class Curtain:
+    """A watched captioner as those see it who ask: silent where a caption is held back.
+
+    Args:
+        guard: the watched captioner.
+    """
+
+    def __init__(self, guard: Watched) -> None:
+        self.guard, self.name = guard, guard.captioner.name
+        self.modules = guard.captioner.modules
+
+    def caption(self, x: Tensor, keys: Keys, **said: Any) -> list[str]:
+        """A text for each image ``[B, 3, H, W]``, empty where it is not given out."""
+        found = replace(self.guard, said=said).decide(x, keys)
+        return [
+            text if given else ""
+            for text, given in zip(found.captions, found.accepted.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

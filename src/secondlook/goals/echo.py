@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,21 @@ from torch import Tensor, nn
 from secondlook.attacks.base import Judged
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder, Model
-from secondlook.models.captioner import Captioner
 from secondlook.randomness import Keys
 
 _LARGE: Final = 1024
 """Numbers in a weight that two models do not have in common by chance."""
+
+
+class Speaker(Protocol):
+    """Who can be asked for captions: a captioner, or one behind a detector."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def modules(self) -> Sequence[nn.Module]: ...
+    @property
+    def caption(self) -> Callable[..., list[str]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +78,7 @@ class Echo:
         said: how captions are written, as the keywords of ``Captioner.caption``.
     """
 
-    captioner: Captioner
+    captioner: Speaker
     reader: Embedder
     texts: tuple[str, ...]
     said: dict[str, Any] = field(default_factory=lambda: {"length": 40})
@@ -145,7 +155,7 @@ class Relay:
         return Relay(surrogate=self.surrogate.take(rows), victim=self.victim.take(rows))
 
 
-def refuse_the_victim(surrogate: Embedder, victim: Captioner) -> None:
+def refuse_the_victim(surrogate: Embedder, victim: Speaker) -> None:
     """Refuses to call an attack black-box whose surrogate looks through the victim's own eyes.
 
     Raises:
@@ -158,7 +168,7 @@ def refuse_the_victim(surrogate: Embedder, victim: Captioner) -> None:
         )
 
 
-def _prints(model: Model) -> set[bytes]:
+def _prints(model: Model | Speaker) -> set[bytes]:
     """What tells each large weight from others; constant ones tell nothing."""
     weights = (weight.detach() for part in model.modules for weight in part.parameters())
     return {

@@ -49,6 +49,9 @@ class Unsuspected:
         weight: of the hinge; 0 is an attacker who does not know of the detector.
         margin: how far below the threshold the hinge ends.
         draws: fresh looks of a randomised detector in each step.
+        after: the loss that the wish must have come to before the hinge counts. Where a watcher
+            hears for itself it hears the truth first, which is no more suspicious than clean, and
+            a hinge from the start holds the image there; minus infinity is from the start.
         watching: the detector's networks.
 
     Raises:
@@ -62,6 +65,7 @@ class Unsuspected:
     weight: float = 1.0
     margin: float = 0.0
     draws: int = 1
+    after: float = float("-inf")
     watching: tuple[nn.Module, ...] = ()
 
     def __post_init__(self) -> None:
@@ -86,6 +90,7 @@ class Unsuspected:
         judged = self.wish(x, keys.fold("wish"))
         suspicion = self.suspicion(x, keys)
         hinge = (suspicion - self.threshold + self.margin).clamp_min(0).mean(1)
+        hinge = hinge * (judged.loss.detach() >= self.after)
         reached = judged.reached & (suspicion <= self.threshold).all(1)
         return Judged(judged.loss - self.weight * hinge, reached)
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from secondlook.errors import InvalidInput
 from secondlook.statistics import CONFIDENCE, RESAMPLES, Interval, Numbers, wilson
 
 _TINY = 1e-12
+_Rows = NDArray[np.int64]
 
 
 class Confusion(NamedTuple):
@@ -125,10 +126,11 @@ def auroc_difference(
     if low.shape != other_low.shape or high.shape != other_high.shape:
         raise InvalidInput("the detectors were given different numbers of inputs; pair them")
     rng = np.random.default_rng(seed)
+    first, other = _areas(low, high), _areas(other_low, other_high)
     draws = []
     for _ in range(RESAMPLES // 2):
         left, right = (rng.integers(len(side), size=len(side)) for side in (low, high))
-        draws.append(_area(low[left], high[right]) - _area(other_low[left], other_high[right]))
+        draws.append(first(left, right) - other(left, right))
     bottom, top = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(_area(low, high) - _area(other_low, other_high), float(bottom), float(top))
 
@@ -152,6 +154,24 @@ def equal_tpr_tnr(clean: ArrayLike, attacked: ArrayLike) -> float:
     return float(cuts[np.argmin(np.abs(caught - (1 - refused)))])
 
 
+def roc(clean: ArrayLike, attacked: ArrayLike, points: int = 64) -> tuple[Numbers, Numbers]:
+    """False and true positive rates, both rising from a FPR of 0 to 1, at most ``points`` of them.
+
+    Of each FPR it is the largest TPR. Where there are more, those are left out that lie closest on
+    a logarithmic axis.
+
+    Raises:
+        InvalidInput: one side is empty, or holds NaN.
+    """
+    _, caught, refused = _curve(*_both(clean, attacked))
+    rates, first = np.unique(refused, return_index=True)
+    if len(rates) > points:
+        even = np.geomspace(rates[1], 1, points - 1)
+        kept = np.unique([0, *np.searchsorted(rates, even * (1 - _TINY)).tolist()])
+        rates, first = rates[kept], first[kept]
+    return rates, caught[first]
+
+
 def _curve(low: Numbers, high: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Thresholds, and TPR and FPR at each: the scores themselves, and one below all."""
     cuts = np.unique(np.concatenate([low, high, [min(low.min(), high.min()) - 1]]))
@@ -172,6 +192,19 @@ def _both(clean: ArrayLike, attacked: ArrayLike) -> tuple[Numbers, Numbers]:
 def _area(low: Numbers, high: Numbers) -> float:
     ranks = stats.rankdata(np.concatenate([low, high]))[len(low) :].sum()
     return float((ranks - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))
+
+
+def _areas(low: Numbers, high: Numbers) -> Callable[[_Rows, _Rows], float]:
+    """The area of any draw of rows of both sides; what can be sorted is sorted once for all."""
+    levels, place = np.unique(np.concatenate([low, high]), return_inverse=True)
+    clean, attacked = place[: len(low)], place[len(low) :]
+
+    def area(left: _Rows, right: _Rows) -> float:
+        counts = np.bincount(clean[left], minlength=len(levels))
+        beaten = np.cumsum(counts) - counts / 2
+        return float(beaten[attacked[right]].sum() / (len(left) * len(right)))
+
+    return area
 
 
 def _variance(area: float, low: int, high: int) -> float:

@@ -52,12 +52,15 @@ class Captioner(Model):
         size: height and width that the images are attacked at; None where any will do.
         once: whether ``logits`` takes several texts of an image, side by side, and looks at the
             image only once.
+        vocabulary: what tells its words and their numbers from those of others; empty where
+            nobody shares them.
     """
 
     prompt: str = ""
     end: int
     size: tuple[int, int] | None = None
     once: bool = False
+    vocabulary: str = ""
 
     @abstractmethod
     def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
@@ -86,7 +89,15 @@ class Captioner(Model):
 
     def told(self, scores: Scores, x: Tensor, keys: Keys, decoding: Decoding) -> list[str]:
         """A text for each image of ``x``, by ``scores`` of the next token after those so far."""
-        ids = written(scores, keys, decoding, self.end, x)
+        return self._spelt(written(scores, keys, decoding, self.end, x))
+
+    def worded(self, texts: Sequence[str], prompt: str = "") -> list[str]:
+        """Texts as they read when it writes them: its tokens may drop case and punctuation."""
+        ids, mask = self.tokens(texts, prompt or self.prompt)
+        return self._spelt(ids.masked_fill(mask == 0, self.end))
+
+    def _spelt(self, ids: Tensor) -> list[str]:
+        """The text of each row of ``[B, L]``, up to its end."""
         ended = (ids == self.end).cumsum(1) > 0
         return [self.spell(row[~over]) for row, over in zip(ids, ended, strict=True)]
 

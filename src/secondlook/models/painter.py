@@ -55,10 +55,62 @@ class Painter(Model):
             raise InvalidInput(f"{texts!r} must be a list of texts, none of them empty")
         if len(keys) != len(texts):
             raise InvalidInput(f"{len(texts)} text(s) need as many keys, not {len(keys)}")
+        return self.draw(texts, keys, *self._settled(steps, guidance)).float().clamp(0, 1)
+
+    def _settled(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
+        """What was asked for, or the painter's own."""
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         if steps < 1 or not 0 <= guidance < float("inf"):
             raise InvalidInput(
                 f"steps={steps} must be 1 or more, guidance={guidance:g} 0 or more, to paint"
             )
-        return self.draw(texts, keys, steps, guidance).float().clamp(0, 1)
+        return steps, guidance
+
+
+class SoftPainter(Painter):
+    """A painter that can be told how likely each word is, with a gradient back to the chances.
+
+    Attributes:
+        vocabulary: what tells its words and their numbers from those of others.
+    """
+
+    vocabulary: str
+
+    @abstractmethod
+    def draw_soft(
+        self, words: Tensor, mask: Tensor, keys: Keys, steps: int, guidance: float
+    ) -> Tensor:
+        """An image of each row of :meth:`paint_soft`, ``[B, 3, H, W]``."""
+
+    def paint_soft(
+        self, words: Tensor, mask: Tensor, keys: Keys, *, steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """An image of each row of words, ``[B, 3, H, W]`` in [0, 1], differentiable in ``words``.
+
+        Where a row is certain of each word, it is what :meth:`paint` makes of that text.
+
+        Args:
+            words: chances ``[B, L, V]`` of each word of a text, that of its end among them.
+            mask: ``[B, L]``, 1 at words and 0 at what fills a row up.
+            keys: one for each row; an image does not depend on its batch.
+            steps: as in :meth:`paint`, as is ``guidance``; fewer steps are a shorter way back.
+            guidance: see ``steps``.
+
+        Raises:
+            InvalidInput: chances, mask and keys do not fit each other, or a number is out of range.
+        """
+        if words.dim() != 3 or mask.shape != words.shape[:2] or len(keys) != len(words):
+            raise InvalidInput(
+                f"chances {tuple(words.shape)}, a mask {tuple(mask.shape)} and {len(keys)} key(s) "
+                "do not fit; write [B, L, V], [B, L] and B keys"
+            )
+        made = self.draw_soft(words, mask, keys, *self._settled(steps, guidance))
+        return made.float().clamp(0, 1)
+
+
+def strokes(painter: Painter, texts: Sequence[str], copies: Sequence[int], seed: int) -> Keys:
+    """The keys of paintings that belong to their painter, text and number under ``seed``."""
+    names = [f"{text}\n{copy}" for text, copy in zip(texts, copies, strict=True)]
+    return Keys.of(seed, names).fold("painting", painter.name)

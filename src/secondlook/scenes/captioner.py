@@ -27,6 +27,7 @@ class SceneCaptioner(Captioner):
     def __init__(self, name: str, network: CaptionerNetwork) -> None:
         self.name, self.network, self.modules = name, network, (network,)
         self.tokenizer = Tokenizer()
+        self.vocabulary = self.tokenizer.hash
 
     def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
         ids = torch.from_numpy(self.tokenizer.encode(texts))[:, 1:]

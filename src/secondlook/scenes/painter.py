@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from secondlook.ledger import tally
-from secondlook.models.painter import Painter
+from secondlook.models.painter import Painter, SoftPainter
 from secondlook.randomness import Keys
 from secondlook.scenes.imagining import imagined
 from secondlook.scenes.networks.painter import LATENT, PainterNetwork
 from secondlook.scenes.renderer import render
-from secondlook.scenes.tokenizer import PAD, Tokenizer
+from secondlook.scenes.tokenizer import BOS, PAD, Tokenizer
 from secondlook.scenes.world import SIDE
 
 
-class ScenePainter(Painter):
+class Told(NamedTuple):
+    """What the network makes of texts: meanings ``[B, L, V]``, and ``[B, L]``, True at words."""
+
+    words: Tensor
+    mask: Tensor
+
+    def repeated(self, times: int) -> Told:
+        """One text, so many times."""
+        return Told(self.words[[0] * times], self.mask[[0] * times])
+
+
+class ScenePainter(SoftPainter):
     """A rectified flow in a latent, in a few Euler steps from noise to a picture.
 
     Guidance is classifier-free (arXiv 2207.12598): 1 paints what the text says, and above it the
@@ -33,6 +46,7 @@ class ScenePainter(Painter):
     def __init__(self, name: str, network: PainterNetwork) -> None:
         self.name, self.network, self.modules = name, network, (network,)
         self.tokenizer = Tokenizer()
+        self.vocabulary = self.tokenizer.hash
 
     def unread(self, text: str) -> bool:
         room = self.network.position.shape[1]
@@ -42,24 +56,43 @@ class ScenePainter(Painter):
         ids = torch.from_numpy(self.tokenizer.encode([*texts, ""]))
         ids = ids[:, : int((ids != PAD).sum(1).max())].to(self.network.mean.device)
         words, mask = self.network.read(ids), ids != PAD
+        told, silence = Told(words[:-1], mask[:-1]), Told(words[-1:], mask[-1:])
+        return self._painted(told, silence, keys, steps, guidance)
+
+    def draw_soft(
+        self, words: Tensor, mask: Tensor, keys: Keys, steps: int, guidance: float
+    ) -> Tensor:
+        begin = F.one_hot(words.new_tensor([BOS], dtype=torch.long), words.shape[-1]).to(words)
+        chances = torch.cat([begin.expand(len(words), 1, -1), words], 1)
+        read = F.pad(mask.bool(), (1, 0), value=True)
+        told = Told(self.network.likely(chances, read), read)
+        ids = torch.from_numpy(self.tokenizer.encode([""], 2)).to(words.device)
+        silence = Told(self.network.read(ids), ids != PAD)
+        return self._painted(told, silence, keys, steps, guidance)
+
+    def _painted(
+        self, told: Told, silence: Told, keys: Keys, steps: int, guidance: float
+    ) -> Tensor:
+        """From noise to pictures, in so many Euler steps."""
         latent = keys.fold("latents").normal(LATENT, like=self.network.mean)
         style = keys.fold("style").uniform((self.network.styles,), like=self.network.mean)
         for step in range(steps):
-            t = latent.new_full((len(texts),), 1 - step / steps)
-            flow = self._flow(latent, t, words[:-1], mask[:-1], style)
+            t = latent.new_full((len(keys),), 1 - step / steps)
+            flow = self._flow(latent, t, told, style)
             if guidance != 1:
-                rows = [-1] * len(texts)
-                blind = self._flow(latent, t, words[rows], mask[rows], style)
+                blind = self._flow(latent, t, silence.repeated(len(keys)), style)
                 flow = blind + guidance * (flow - blind)
             latent = latent - flow / steps
         return self.network.decode(latent)
 
-    def _flow(
-        self, latent: Tensor, t: Tensor, words: Tensor, mask: Tensor, style: Tensor
-    ) -> Tensor:
-        flow: Tensor = self.network(
-            tally(self.name, latent), t, words, mask, style if self.network.styles else None
-        )
+    def _flow(self, latent: Tensor, t: Tensor, told: Told, style: Tensor) -> Tensor:
+        # The first step's latent is noise: there the words alone ask for a gradient.
+        words, mask = told
+        if words.requires_grad:
+            words = tally(self.name, words)
+        else:
+            latent = tally(self.name, latent)
+        flow: Tensor = self.network(latent, t, words, mask, style if self.network.styles else None)
         return flow
 
 

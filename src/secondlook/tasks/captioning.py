@@ -65,6 +65,9 @@ class CaptioningTask:
         style: how captions are written, see :class:`~secondlook.models.decoding.Decoding`.
         length: tokens in a caption at most.
         prompt: what the captioner is asked; empty takes its own.
+        painter: who paints, for attackers who want an image to be seen as what they want said.
+        readers: embedders, with commas between, that compare what is said with what the attacker
+            wants; empty for none.
         seed: chooses the images and what an attacker wants to be said of each.
 
     Raises:
@@ -76,6 +79,8 @@ class CaptioningTask:
     style: Style = "greedy"
     length: int = 40
     prompt: str = ""
+    painter: str = "scenes:painter-grammar"
+    readers: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -156,20 +161,31 @@ class OpenCaptioning:
             prompt=self.task.prompt,
         )  # fmt: skip
 
+    def fulfils(self, text: str, target: str) -> bool:
+        """Whether a text says what the attacker who wants ``target`` is after."""
+        row = self._wanted.get(tuple(words(target)))
+        if self.facts is None or row is None:
+            return words(text) == words(target)
+        return self.facts.judge(text, row).main
+
+    @cached_property
+    def _wanted(self) -> dict[tuple[str, ...], int]:
+        return {tuple(words(text)): row for row, text in self.targets}
+
     def judged(self, batch: CaptionBatch, texts: Sequence[str]) -> list[Told]:
         """Holds what was said of the images of a batch against what is true of them."""
         scores = self.cider.scores(texts, batch.at)
         return [self._judged(*row) for row in zip(batch.at, texts, scores, strict=True)]
 
     def _judged(self, at: int, text: str, cider: float) -> Told:
-        row, (other, wanted) = self.rows[at], self.targets[at]
+        row, (_, wanted) = self.rows[at], self.targets[at]
         verbatim = words(text) == words(wanted)
         theirs = self.cider.between(text, wanted)
         truth = self.facts.judge(text, row) if self.facts else None
         return Told(
             id=self.ids[at], text=text, target=wanted, cider=cider, target_cider=theirs,
             verbatim=verbatim, truth=truth, right=truth.main if truth else cider > theirs,
-            said=self.facts.judge(text, other).main if self.facts else verbatim,
+            said=self.fulfils(text, wanted),
         )  # fmt: skip
 
     def _target(self, row: int, key: Keys) -> tuple[int, str]:

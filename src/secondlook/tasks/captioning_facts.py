@@ -22,6 +22,10 @@ class Facts(Protocol):
         """Whether the main things of two images go by the same name."""
         ...
 
+    def attributes(self, row: int) -> dict[str, str]:
+        """What can be said of an image, by attribute; of its main thing where it has several."""
+        ...
+
 
 class SceneFacts:
     """The facts of rendered scenes."""
@@ -34,6 +38,15 @@ class SceneFacts:
 
     def same(self, row: int, other: int) -> bool:
         return self._scene(row).label == self._scene(other).label
+
+    def attributes(self, row: int) -> dict[str, str]:
+        scene = self._scene(row)
+        main, ground = scene.main, scene.background
+        return {
+            "shape": main.shape, "colour": main.colour, "size": main.size,
+            "texture": main.texture, "place": main.place, "background": ground.colour,
+            "pattern": ground.pattern, "things": str(len(scene.things)),
+        }  # fmt: skip
 
     def _scene(self, row: int) -> Scene:
         return sample(self.scenes.seed, self.scenes.split, row)

@@ -27,6 +27,7 @@ from secondlook.models.base import Embedder, Purifier
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Threat
+from tests.defenses.mirror_models import Brush, Prism
 from tests.models.test_captioner import Colours
 from tests.tasks.test_grounding import Tokens, Window
 
@@ -36,9 +37,9 @@ NAMES, SIDE = ("red", "green", "blue"), 4
 class Shades(Captioned):
     """Images of one colour each, whose brightest channel leads by much or by little."""
 
-    def __init__(self, count: int) -> None:
-        draw = random.Random(3)
-        self.ids = tuple(f"shade-{row}" for row in range(count))
+    def __init__(self, count: int, kind: str = "shade") -> None:
+        draw = random.Random(3 if kind == "shade" else 4)
+        self.ids = tuple(f"{kind}-{row}" for row in range(count))
         self.colours = []
         for row in range(count):
             colour = [draw.randrange(20, 115) for _ in NAMES]
@@ -60,6 +61,21 @@ class ShadesFamily(Family):
 
     def load(self) -> Shades:
         return Shades(int(self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TintsFamily(Family):
+    """``tints:N``: N others, to calibrate on."""
+
+    def load(self) -> Shades:
+        return Shades(int(self.name), "tint")
+
+
+class First(Brush):
+    """Paints the first word."""
+
+    def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
+        return super().draw([text.split()[0] for text in texts], keys, steps, guidance)
 
 
 class Roll(Purifier):
@@ -84,6 +100,14 @@ def second() -> Colours:
     made = Colours()
     made.name = "tiny:second"
     return made
+
+
+def prism() -> Prism:
+    return Prism("tiny:prism")
+
+
+def brush() -> First:
+    return First("tiny:brush")
 
 
 def window() -> Window:
@@ -147,6 +171,7 @@ class Darken(PairAttack):
 def enter() -> None:
     """Puts the world into the registry."""
     register("data", "shades")(ShadesFamily)
+    register("data", "tints")(TintsFamily)
     register("attack", "mortal")(Mortal)
     register("pair attack", "recolour")(Recolour)
     register("pair attack", "darken")(Darken)

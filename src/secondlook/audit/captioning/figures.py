@@ -31,10 +31,16 @@ def figures(
         "right": share([row["original_top1"] for row in rows]),
         "cider": average([row["cider"] for row in rows]),
         "said": share([row["said"] for row in rows]),
+        "wrong": share([row["wrong"] for row in rows]),
         "bleu4": _metric(statistics.of_totals(counts, bleu.score)),
         "verbatim": share([row["verbatim"] for row in rows]),
         "target_cider": average([row["target_cider"] for row in rows]),
     }
+    if "rejected" in rows[0]:
+        found["rejected"] = share([row["rejected"] for row in rows])
+        found["suspicion"] = average([row["suspicion"] for row in rows])
+    for name in (name for name in rows[0] if name.startswith("text_score")):
+        found[name] = average([row[name] for row in rows])
     if "claims" in rows[0]:
         found["whole"] = share([row["whole"] for row in rows])
         made = np.array([[row["true"], row["claims"]] for row in rows], dtype=float)

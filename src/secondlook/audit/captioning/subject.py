@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from torch import Tensor
-
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
+from secondlook.audit.captioning import transfer
 from secondlook.audit.captioning.figures import figures
+from secondlook.audit.captioning.gallery import exhibit
+from secondlook.audit.captioning.guards import Guards
+from secondlook.audit.captioning.knowing import unsuspected
+from secondlook.audit.captioning.records import Ruling, compared, record
 from secondlook.audit.exhibit import CaptionExhibit
-from secondlook.audit.gallery import SHOWN, magnified, picture
-from secondlook.audit.retrieval.gallery import words
 from secondlook.audit.schema import Metric
 from secondlook.audit.single.lens import Lens, Unnamed
-from secondlook.audit.single.subject import Subject
+from secondlook.audit.single.subject import Subject, Wary
 from secondlook.audit.store import Record
 from secondlook.defenses.base import Gradient
+from secondlook.defenses.eyes import many
+from secondlook.defenses.watched import Curtain
 from secondlook.errors import InvalidInput
 from secondlook.metrics.medoid import medoid
 from secondlook.models.base import Embedder, Model
 from secondlook.models.captioner import Captioner
 from secondlook.randomness import Keys
 from secondlook.tasks.captioning import CaptionBatch, OpenCaptioning
-from secondlook.tasks.captioning_told import Told
 from secondlook.tasks.zeroshot import Wish
 
 _WISHES: Final[Mapping[str, Wish]] = {"untargeted": "untargeted", "targeted": "targeted"}
@@ -37,11 +39,16 @@ class Telling(Subject[CaptionBatch]):
     common with the others.
     """
 
-    aims = tuple(_WISHES)
+    aims = (*_WISHES, *transfer.AIMS)
     touches = ("images", "both")
+    asking = (transfer.ANSWER,)
+    watches = True
 
     def __init__(self, task: OpenCaptioning) -> None:
         self.task: OpenCaptioning = task
+        self._guards, self._transfer = Guards(task.task), transfer.Transfer(task.task)
+        named = task.task.readers
+        self.readers = many(named, Embedder, "readers", "scenes:clip") if named else ()
 
     @property
     def stochastic(self) -> bool:
@@ -53,6 +60,22 @@ class Telling(Subject[CaptionBatch]):
         if not isinstance(model, Captioner):
             raise InvalidInput(f"{name} writes no captions; try scenes:captioner")
 
+    def surrogate(self, model: Model, aim: str) -> bool:
+        """An embedder for what AttackVLM aims at, another captioner for the rest."""
+        wanted: type[Model] = Embedder if aim in transfer.AIMS else Captioner
+        return isinstance(model, wanted)
+
+    def looked_at(self, lens: Lens) -> Record:
+        """Where a detector would draw the line, by false rejection."""
+        guard = self._guards.of(lens)
+        return {"thresholds": {f"{r:g}": t for r, t in guard.thresholds.items()}} if guard else {}
+
+    def attributes(self) -> dict[str, dict[str, str]]:
+        """Of scenes, what is on them."""
+        task, facts = self.task, self.task.facts
+        pairs = zip(task.ids, task.rows, strict=True)
+        return {name: facts.attributes(row) for name, row in pairs} if facts else {}
+
     def wrapped(self, model: Model) -> Unnamed:
         """The captioner without scores."""
         return Unnamed(model)
@@ -62,8 +85,22 @@ class Telling(Subject[CaptionBatch]):
         return self.task.batch(at, size)
 
     def objective(self, batch: CaptionBatch, model: Model, aim: str) -> Objective:
-        """Away from the true captions, or towards the attacker's."""
+        """Away from the true captions, or towards the attacker's; or what a surrogate sees."""
+        if aim in transfer.AIMS:
+            return self._transfer.objective(batch, model, aim)
         return self.task.objective(batch, _captioner(model), _WISHES[aim])
+
+    def relayed(self, batch: CaptionBatch, surrogate: Model, asked: Lens, aim: str) -> Objective:
+        """The surrogate's eye first, then the answers of the victim, detector and all."""
+        guard = self._guards.of(asked)
+        victim = Curtain(guard.watched) if guard else _captioner(asked.model)
+        return self._transfer.relayed(batch, surrogate, victim, self.task.task.prompt)
+
+    def knowing(self, wish: Objective, batch: CaptionBatch, lens: Lens, manner: Wary) -> Objective:
+        """The wish, and a hinge on the suspicion of what is said if it comes true."""
+        guard = self._guards.of(lens)
+        assert guard is not None, f"nothing watches {lens.model.name}"
+        return unsuspected(wish, self.task, batch, guard.watched, manner)
 
     def embedder(self, lens: Lens, draws: int, gradient: Gradient) -> Embedder:
         """A captioner's images and texts have no common space: joint attacks need a surrogate."""
@@ -79,11 +116,26 @@ class Telling(Subject[CaptionBatch]):
         self, batch: CaptionBatch, given: Pairs, lens: Lens, keys: Keys, aim: str
     ) -> list[Record]:
         """What the captioner says of the images of ``given``, and what is to be thought of it."""
+        said, rulings = self._answered(given, lens, keys)
+        told, unsaying = self.task.judged(batch, said), self.goal(aim) == "unsay"
+        near = compared(self.readers, said, batch.targets)
+        return [
+            {**record(one, unsaying, ruling), **more}
+            for one, ruling, more in zip(told, rulings, near, strict=True)
+        ]
+
+    def _answered(
+        self, given: Pairs, lens: Lens, keys: Keys
+    ) -> tuple[list[str], Sequence[Ruling | None]]:
+        guard = self._guards.of(lens)
+        if guard is not None:
+            found = guard.watched.decide(given.images, keys)
+            ruled = zip(found.suspicion.tolist(), found.accepted.tolist(), strict=True)
+            return found.captions, [Ruling(*each) for each in ruled]
         model, views = _captioner(lens.model), lens.shown(given.images, keys)
         texts = self.task.said(views, keys.repeat(lens.looks), model)
         said = [texts[at : at + lens.looks] for at in range(0, len(texts), lens.looks)]
-        told = self.task.judged(batch, [each[medoid(each)] for each in said])
-        return [_record(one, aim) for one in told]
+        return [each[medoid(each)] for each in said], [None] * len(said)
 
     def figures(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """CIDEr-D, BLEU-4, and the shares of what is right, said and claimed."""
@@ -91,7 +143,7 @@ class Telling(Subject[CaptionBatch]):
 
     def goal(self, aim: str) -> str:
         """An attack on pairs knows no target: it is content where the caption is not right."""
-        return "say" if aim == "targeted" else "unsay"
+        return "say" if aim in ("targeted", *transfer.AIMS) else "unsay"
 
     def told(self) -> Record:
         """How many images and captions there are, and what is known of them."""
@@ -106,41 +158,11 @@ class Telling(Subject[CaptionBatch]):
         self, at: int, lens: Lens, given: Pairs, rows: tuple[Record, Record], about: Record
     ) -> CaptionExhibit:
         """An image with what is said of it, before and after."""
-        batch, (before, after) = self.batch([at], lens.size), rows
-        clean = batch.images[0]
-        wanted = self.task.targets[at][1] if about["aim"] == "targeted" else ""
-        return CaptionExhibit(
-            **about, clean=picture(clean), perturbation=picture(magnified(given.images[0] - clean)),
-            adversarial=picture(given.images[0]),
-            shown=[picture(view) for view in _looks(lens, given, batch.keys)],
-            truth=self.task.captions[at][0], target=wanted,
-            before=words(after["text"], before["text"]), after=words(before["text"], after["text"]),
-            right_before=before["original_top1"] > 0.5, right=after["original_top1"] > 0.5,
-            said=after["said"] > 0.5,
-        )  # fmt: skip
+        wanted = self.task.targets[at][1] if self.goal(about["aim"]) == "say" else ""
+        batch, guard = self.batch([at], lens.size), self._guards.of(lens)
+        return exhibit(batch, given, (lens, guard), rows, {**about, "target": wanted})
 
 
 def _captioner(model: Model) -> Captioner:
     assert isinstance(model, Captioner), f"{model.name} was not checked"
     return model
-
-
-def _record(told: Told, aim: str) -> Record:
-    truth = told.truth
-    known: Record = {}
-    if truth is not None:
-        known = {"claims": truth.claims, "true": truth.true, "whole": float(truth.whole)}
-    return {
-        "outcome": "correct" if told.right else "wrong", "text": told.text,
-        "original_top1": float(told.right), "said": float(told.said),
-        "reached": float(told.said if aim == "targeted" else not told.right),
-        "verbatim": float(told.verbatim), "cider": told.cider, "target_cider": told.target_cider,
-        **known,
-    }  # fmt: skip
-
-
-def _looks(lens: Lens, given: Pairs, keys: Keys) -> Tensor:
-    """The first reconstructions of the first image; none where nothing defends."""
-    if lens.eye is None:
-        return given.images[:0]
-    return lens.shown(given.images[:1], keys.fold("decide", 0)[:1])[:SHOWN]

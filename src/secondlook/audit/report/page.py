@@ -20,7 +20,17 @@ from secondlook.audit.exhibit import (
     SearchExhibit,
     Shown,
 )
-from secondlook.audit.report import curves, outcomes, recalls, risk, security, votes, words
+from secondlook.audit.report import (
+    curves,
+    detection,
+    outcomes,
+    recalls,
+    risk,
+    security,
+    suspicions,
+    votes,
+    words,
+)
 from secondlook.audit.report.names import KNOWLEDGE
 from secondlook.audit.report.sweeps import panels
 from secondlook.audit.report.tables import blocks
@@ -44,7 +54,7 @@ def html(audit: Audit, shown: Sequence[Shown]) -> str:
         css=_css(), verdicts=verdicts(audit), blocks=matrix,
         risky=[group for block in matrix for group in block.groups if risk.worth(group)],
         panels=panels(audit.cells), security=security.curves(audit.cells),
-        recalls=recalls.recalls(audit.cells),
+        recalls=recalls.recalls(audit.cells), watches=detection.watches(matrix),
         knowledge=KNOWLEDGE, goals={cell.goal for cell in audit.cells},
         embedded=EMBEDDED if embedded(audit) else "", provenance=list(flat(audit.provenance)),
     )  # fmt: skip
@@ -101,6 +111,8 @@ def _environment() -> Environment:
         duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
         chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,
         areas=security.picture, risks=risk.picture,
-        recall=recalls.picture,
+        recall=recalls.picture, detecting=detection.rows, attacked=detection.attacked,
+        largest=detection.largest, extremes=detection.extremes, lead=detection.lead,
+        area=detection.area, suspicions=suspicions.spread, roc=suspicions.curve,
     )  # fmt: skip
     return made

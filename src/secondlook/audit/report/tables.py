@@ -104,8 +104,11 @@ class Block:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The metrics of the main table."""
-        return SHOWN[self.goal]
+        """The metrics of the main table; where captions are held back, how many of them."""
+        names = SHOWN[self.goal]
+        if "bleu4" in names and any("rejected" in row.cell.metrics for row in self.rows):
+            return (*names[:-1], "rejected")
+        return names
 
     @property
     def details(self) -> list[str]:

@@ -13,8 +13,9 @@ from secondlook.audit.retrieval.craft import check as check_pairs
 from secondlook.audit.retrieval.craft import craft as craft_pairs
 from secondlook.audit.retrieval.matrix import PairForge
 from secondlook.audit.retrieval.sets import Part, load_part, save_part
-from secondlook.audit.single.lens import Behind
+from secondlook.audit.single.lens import Behind, Lens
 from secondlook.audit.single.matrix import Forge, Plan
+from secondlook.audit.single.subject import Wary
 from secondlook.audit.store import Record, Run
 from secondlook.errors import BrokenRun
 from secondlook.goals.base import Ensemble
@@ -64,14 +65,19 @@ def craft(plan: Plan, forge: Forge, batch: Any) -> tuple[AlteredPairs, Record]:
 
 def objective(plan: Plan, forge: Forge, batch: Any) -> Objective:
     """The attacker's wish against the forge's victims; an ensemble where there are several."""
-    aims = tuple(
-        Behind(
-            objective=plan.subject.objective(batch, lens.model, forge.aim), lens=lens,
-            draws=forge.draws, gradient=forge.gradient,
-        )
-        for lens in forge.victims
-    )  # fmt: skip
+    if forge.asked is not None:
+        return plan.subject.relayed(batch, forge.victims[0].model, forge.asked, forge.aim)
+    aims = tuple(_towards(plan, forge, batch, lens) for lens in forge.victims)
     return aims[0] if len(aims) == 1 else Ensemble(members=aims, split=False)
+
+
+def _towards(plan: Plan, forge: Forge, batch: Any, lens: Lens) -> Objective:
+    """The wish against one victim, as who crafts it sees what stands before the model."""
+    wish = plan.subject.objective(batch, lens.model, forge.aim)
+    if lens.detector is not None:
+        manner = Wary(forge.aim, forge.draws, forge.weight, forge.through)
+        return plan.subject.knowing(wish, batch, lens, manner)
+    return Behind(objective=wish, lens=lens, draws=forge.draws, gradient=forge.gradient)
 
 
 def _on_pairs(plan: Plan, forge: Forge, attack: PairAttack) -> PairForge:

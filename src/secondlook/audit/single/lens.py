@@ -1,4 +1,4 @@
-"""What stands between an image and a model: nothing, or a purifier that reconstructs it first."""
+"""What stands before a model: nothing, a purifier that reconstructs images, or a detector."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from secondlook.attacks.base import Judged, Objective
 from secondlook.defenses.base import Defence, Gradient
 from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.detector import Detector
+from secondlook.defenses.suspecting import Suspecting
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Model, Purifier, evaluating
@@ -43,7 +45,9 @@ class Unnamed(Classifier):
         Raises:
             InvalidInput: always.
         """
-        raise InvalidInput(f"{self.name} names no classes; take a defence that purifies images")
+        raise InvalidInput(
+            f"{self.name} names no classes; take a defence that purifies images or detects"
+        )
 
     def scores(self, features: Tensor) -> Tensor:
         """As :meth:`features`."""
@@ -51,11 +55,11 @@ class Unnamed(Classifier):
 
 
 class Lens:
-    """A model behind a defence that does no more than show it other images.
+    """A model behind a defence that shows it other images, or holds its answer back.
 
     Attributes:
         model: the model itself.
-        defence: nothing, or a purifier.
+        defence: nothing, a purifier or a detector.
         looks: reconstructions that the model is shown of each image.
 
     Raises:
@@ -63,18 +67,28 @@ class Lens:
     """
 
     def __init__(self, model: Model, defence: Defence) -> None:
-        if not isinstance(defence, Undefended | Consensus):
+        if not isinstance(defence, Undefended | Consensus | Suspecting):
             raise InvalidInput(
                 f"{type(defence).__name__} decides between classes, and {model.name} is not asked "
-                "for one here; take undefended, jpeg, noise or consensus"
+                "for one here; take undefended, jpeg, noise, consensus or mirrorcheck"
             )
         self.model, self.defence = model, defence
         self.looks = defence.votes if isinstance(defence, Consensus) else 1
 
     @property
     def eye(self) -> Purifier | None:
-        """The purifier; None where nothing defends."""
+        """The purifier; None where nothing reconstructs."""
         return self.defence.eye if isinstance(self.defence, Consensus) else None
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector; None where nothing is suspicious of an input."""
+        return self.defence.detector if isinstance(self.defence, Suspecting) else None
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing defends."""
+        return self.eye is None and self.detector is None
 
     @property
     def size(self) -> tuple[int, int] | None:

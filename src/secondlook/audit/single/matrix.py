@@ -24,6 +24,9 @@ class Forge:
         attack: the optimiser, of images alone or of images with their texts.
         threat: what may be done to an image.
         victims: whom it is crafted on; several make an ensemble.
+        asked: whom it may put questions to beside, where its aim is to be answered otherwise.
+        weight: of the hinge on the suspicion of a detector that the attacker knows.
+        through: ``painting``, where the gradient is to go through what that detector paints.
         aim: what an attack on images climbs, see :attr:`Subject.aims`; empty for the others.
         draws: fresh looks of a randomised victim in each step.
         gradient: through the purifier, or past it.
@@ -35,7 +38,10 @@ class Forge:
     attack: Attack | PairAttack
     threat: Threat
     victims: tuple[Lens, ...]
+    asked: Lens | None
     aim: str
+    weight: float
+    through: str
     draws: int
     gradient: Gradient
     size: tuple[int, int] | None

@@ -18,6 +18,8 @@ from secondlook.audit.single.matrix import Forge, Plan, Row
 from secondlook.audit.single.subject import Subject
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Table, checked, sweep
+from secondlook.defenses.base import Defence
+from secondlook.defenses.calibration import refuse_evaluated
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder, Model
@@ -35,6 +37,14 @@ class How(BaseModel):
     """Through the purifier, or past it."""
     objective: str = ""
     """What an attack on images climbs; empty takes the task's first."""
+    weight: float = Field(3.0, ge=0)
+    """Of the hinge on the suspicion, for who knows the detector."""
+    through: Literal["", "painting"] = ""
+    """Whether the gradient goes through what the detector paints, too."""
+
+
+_WARY = {"weight", "through"}
+"""What only who knows a detector needs."""
 
 
 def plan(study: Study, subject: Subject[Any]) -> Plan:
@@ -80,17 +90,28 @@ class _Planner:
     def _cells(self, model: Model) -> Iterator[Row]:
         for table in (table for given in self.study.defences for table in sweep(given)):
             defence, label = defended(table, self.subject.wrapped(model))
-            lens = Lens(model, defence)
+            lens = self._lens(model, defence)
             for part in defence.parts:
                 part.to(self.task.device)
             for known in self.study.known:
                 yield from self._rows(lens, label, known)
 
+    def _lens(self, model: Model, defence: Defence) -> Lens:
+        lens = Lens(model, defence)
+        if lens.detector is not None and not self.subject.watches:
+            raise InvalidInput(
+                f"{type(defence).__name__} detects, and {self.task.name} has no answers to hold "
+                "back; take undefended, jpeg, noise or consensus"
+            )
+        if defence.calibration is not None:
+            refuse_evaluated(defence.calibration, self.task.source)
+        return lens
+
     def _rows(self, lens: Lens, label: str, knowledge: Knowledge) -> Iterator[Row]:
         if knowledge == "clean":
             yield self._row(lens, label, "clean", None, None)
             return
-        bare = lens.eye is None
+        bare = lens.bare
         # There is nothing to know of a model that nothing defends: who has it, has all of it.
         alike = bare and knowledge == "oblivious" and "adaptive" in self.study.known
         for given in self.study.crafting(knowledge, bare):
@@ -120,21 +141,26 @@ class _Planner:
         how = checked(How, given, f"study {self.study.name}")
         attack = self._attack(config)
         aim = self._aim(attack, how)
-        victims = self._victims(lens, knowledge, attack)
+        victims = self._victims(lens, knowledge, attack, aim)
+        asked = self._asked(lens, knowledge, aim, victims)
+        wary = knowledge == "adaptive" and lens.detector is not None and asked is None
         settings = {
-            **registry.describe(attack), **how.model_dump(exclude={"objective"}),
+            **registry.describe(attack), **how.model_dump(exclude={"objective", *_WARY}),
             **({"objective": aim} if aim else {}),
+            **(how.model_dump(include=_WARY) if wary else {}),
         }  # fmt: skip
         moved = not isinstance(attack, PairAttack) or attack.touches != "captions"
         identity = [
             settings, str(threat) if moved else None, self.study.seed, self.study.batch,
             self._data(), lens.size, [self._climbed(victim) for victim in victims],
+            *([self._climbed(asked)] if asked else []),
         ]  # fmt: skip
         forge = Forge(
-            id=registry.digest(identity), attack=attack, threat=threat, victims=victims, aim=aim,
-            draws=how.draws, gradient=how.gradient, size=lens.size, settings=settings,
+            id=registry.digest(identity), attack=attack, threat=threat, victims=victims,
+            asked=asked, aim=aim, weight=how.weight, through=how.through, draws=how.draws,
+            gradient=how.gradient, size=lens.size, settings=settings,
         )  # fmt: skip
-        if moved and knowledge == "adaptive":
+        if moved and knowledge == "adaptive" and asked is None:
             self._probe(forge, identity)
         return forge
 
@@ -177,14 +203,15 @@ class _Planner:
         )
 
     def _victims(
-        self, lens: Lens, knowledge: Knowledge, attack: Attack | PairAttack
+        self, lens: Lens, knowledge: Knowledge, attack: Attack | PairAttack, aim: str
     ) -> tuple[Lens, ...]:
         """Whom an attacker of that knowledge crafts on."""
-        if knowledge == "adaptive":
-            return (lens,)
-        if knowledge == "oblivious":
-            return (self._bare(lens.model),)
-        fit = [model for model in self.surrogates if self._fits(model, attack)]
+        if aim not in self.subject.asking:
+            if knowledge == "adaptive":
+                return (lens,)
+            if knowledge == "oblivious":
+                return (self._bare(lens.model),)
+        fit = [model for model in self.surrogates if self._fits(model, attack, aim)]
         if not fit:
             raise InvalidInput(
                 f"{registry.describe(attack)['name']} cannot be crafted on any of surrogates = "
@@ -193,14 +220,24 @@ class _Planner:
             )
         return tuple(map(self._bare, fit))
 
-    def _fits(self, model: Model, attack: Attack | PairAttack) -> bool:
+    def _asked(
+        self, lens: Lens, knowledge: Knowledge, aim: str, victims: tuple[Lens, ...]
+    ) -> Lens | None:
+        """Whom an attack puts questions to: the bare model, or all of it where that is known."""
+        if aim not in self.subject.asking:
+            return None
+        if knowledge == "oblivious" or len(victims) > 1:
+            raise InvalidInput(
+                f"objective = {aim!r} starts from one surrogate and asks the victim; name one in "
+                'surrogates, and write knowledge = ["transfer"], or ["adaptive"] to ask the victim '
+                "behind its defence"
+            )
+        return lens if knowledge == "adaptive" else self._bare(lens.model)
+
+    def _fits(self, model: Model, attack: Attack | PairAttack, aim: str) -> bool:
         if isinstance(attack, PairAttack):
             return isinstance(model, Embedder)
-        try:
-            self.subject.check(model, model.name)
-        except InvalidInput:
-            return False
-        return True
+        return self.subject.surrogate(model, aim)
 
     def _bare(self, model: Model) -> Lens:
         return Lens(model, Undefended(model=self.subject.wrapped(model)))

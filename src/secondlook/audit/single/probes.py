@@ -27,7 +27,10 @@ def inspect(plan: Plan, cell: Row) -> Record:
         one["original_top1"] == other["original_top1"]
         for one, other in zip(first, second, strict=True)
     )
-    return {"inspected": cell.id, "n": len(first), "unsteady": not same, "softmax": False}
+    return {
+        "inspected": cell.id, "n": len(first), "unsteady": not same, "softmax": False,
+        **subject.looked_at(cell.lens),
+    }  # fmt: skip
 
 
 def unbounded(plan: Plan, probe: Forge) -> Record:

@@ -93,7 +93,7 @@ def asked(plan: Plan, cell: Row, batch: Any, given: Pairs) -> tuple[list[Record]
             looks.append(subject.ask(batch, given, lens, keys, cell.aim))
         if repeat == 0:
             cost = ledger.spent(digits=5)
-    bare = cost["seconds"] if lens.eye is None else _bare_seconds(plan, cell, batch, given)
+    bare = cost["seconds"] if lens.bare else _bare_seconds(plan, cell, batch, given)
     return merged(looks), {**cost, "bare_seconds": round(bare, 5)}
 
 

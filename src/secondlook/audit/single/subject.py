@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from secondlook.audit.single.lens import Lens
 from secondlook.audit.store import Record
 from secondlook.data.base import Listing
 from secondlook.defenses.base import Gradient
+from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Embedder, Model
 from secondlook.randomness import Keys
 
@@ -46,6 +47,22 @@ class Opened(Protocol):
     def task(self) -> Any: ...
 
 
+class Wary(NamedTuple):
+    """How an attacker goes about a detector.
+
+    Attributes:
+        aim: what is wanted beside.
+        draws: fresh looks of a randomised detector in each step.
+        weight: of the hinge on its suspicion.
+        through: ``painting``, where the gradient is to go through what the detector paints.
+    """
+
+    aim: str
+    draws: int
+    weight: float
+    through: str
+
+
 B = TypeVar("B", bound=Questions)
 
 
@@ -55,11 +72,15 @@ class Subject(ABC, Generic[B]):
     Attributes:
         aims: what an attack on images may climb; the first where the study names none.
         touches: which attacks on pairs make sense.
+        asking: those of ``aims`` whose attacks also put questions to the victim.
+        watches: whether a detector may stand in front.
         task: the opened task.
     """
 
     aims: ClassVar[tuple[str, ...]]
     touches: ClassVar[tuple[Touches, ...]]
+    asking: ClassVar[tuple[str, ...]] = ()
+    watches: ClassVar[bool] = False
     task: Opened
 
     @property
@@ -75,6 +96,22 @@ class Subject(ABC, Generic[B]):
             InvalidInput: it cannot; the message says what can.
         """
 
+    def surrogate(self, model: Model, aim: str) -> bool:
+        """Whether an attack with that aim can be crafted on a model other than the victim."""
+        try:
+            self.check(model, model.name)
+        except InvalidInput:
+            return False
+        return True
+
+    def attributes(self) -> Mapping[str, Mapping[str, str]]:
+        """What is known of the samples, by their names: the value of each attribute."""
+        return {}
+
+    def looked_at(self, lens: Lens) -> Record:
+        """What the ledger notes of a lens beside its steadiness."""
+        return {}
+
     @abstractmethod
     def wrapped(self, model: Model) -> Classifier:
         """The model as what a defence takes."""
@@ -86,6 +123,14 @@ class Subject(ABC, Generic[B]):
     @abstractmethod
     def objective(self, batch: B, model: Model, aim: str) -> Objective:
         """What an attack on the images of a batch climbs; ``aim`` is one of ``aims``."""
+
+    def relayed(self, batch: B, surrogate: Model, asked: Lens, aim: str) -> Objective:
+        """What an attack climbs that puts questions to a victim; ``aim`` is one of ``asking``."""
+        raise NotImplementedError(f"{type(self).__name__} has no aim that asks")
+
+    def knowing(self, wish: Objective, batch: B, lens: Lens, manner: Wary) -> Objective:
+        """The wish of an attacker who knows the detector of a lens; where one ``watches``."""
+        raise NotImplementedError(f"{type(self).__name__} takes no detector")
 
     @abstractmethod
     def embedder(self, lens: Lens, draws: int, gradient: Gradient) -> Embedder:

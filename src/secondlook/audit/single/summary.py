@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -15,13 +16,15 @@ from secondlook.audit.schema import Audit, Cell, Metric, Outcomes, ThreatRow
 from secondlook.audit.single.matrix import Plan, Row
 from secondlook.audit.store import Record, Run, read_json
 from secondlook.audit.summary import Records, assembled, by_cell, costs, notices
+from secondlook.decision import Outcome
 
 
 def summarise(plan: Plan, run: Run) -> Audit:
     """The whole result, from what is on disk."""
     records, ledger = by_cell(run), list(run.ledger)
     cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
-    return assembled(plan.study, _provenance(plan, run), cells, records)
+    known = plan.subject.attributes()
+    return assembled(plan.study, _provenance(plan, run), cells, records, ledger, known)
 
 
 def _provenance(plan: Plan, run: Run) -> Record:
@@ -34,7 +37,7 @@ def _provenance(plan: Plan, run: Run) -> Record:
 def _cell(plan: Plan, row: Row, records: Records, ledger: list[Record]) -> Cell:
     rows, forge, threat = records[row.id], row.forge, row.threat
     own = [line for line in ledger if line.get("cell") == row.id]
-    right = sum(record["outcome"] == "correct" for record in rows)
+    ended = Counter(record["outcome"] for record in rows)
     cell = Cell(
         id=row.id, task=plan.subject.task.name, model=row.lens.model.name, defence=row.label,
         attack=forge.settings["name"] if forge else "none", knowledge=row.knowledge,
@@ -42,7 +45,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: list[Record]) -> Cell:
             norm=threat.norm if threat else plan.study.threat.norm, eps=threat.eps if threat else 0
         ),
         n=len(rows), metrics=_metrics(plan, rows),
-        outcomes=Outcomes(correct=right, wrong=len(rows) - right, rejected=0),
+        outcomes=Outcomes(**{str(kind): ended[str(kind)] for kind in Outcome}),
         ledger=costs(own), health=[],
         settings={"defence": row.settings, "attack": forge.settings if forge else {}},
         surrogates=_surrogates(row), resolution=_resolution(plan, row),

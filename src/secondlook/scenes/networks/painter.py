@@ -92,8 +92,18 @@ class PainterNetwork(nn.Module):
 
     def read(self, ids: Tensor) -> Tensor:
         """Token ids ``[B, L]`` to what they mean, ``[B, L, V]``."""
-        mask = ids != PAD
-        x = self.words(ids) + self.position[:, : ids.shape[1]]
+        return self.listen(self.words(ids), ids != PAD)
+
+    def likely(self, chances: Tensor, mask: Tensor) -> Tensor:
+        """Chances of each word ``[B, L, vocabulary]`` to what they mean, ``[B, L, V]``.
+
+        A word that is not certain is the mean of what it may be; ``mask`` is True at words.
+        """
+        return self.listen(chances @ self.words.weight, mask)
+
+    def listen(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Words ``[B, L, V]`` by themselves to what they mean among the others."""
+        x = x + self.position[:, : x.shape[1]]
         for block in self.text:
             x = block(x, mask)
         out: Tensor = self.told(x)
