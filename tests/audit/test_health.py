@@ -189,6 +189,14 @@ def test_who_only_asks_has_no_gradients_to_be_alive() -> None:
     assert [check.check for check in found] == ["loss rises", "converged"]
 
 
+def test_who_asks_after_a_transfer_is_weak_where_nothing_answers_and_not_blinded() -> None:
+    asking = cell(settings={"defence": {}, "attack": {"name": "attackvlm", "transfer_steps": 9}})
+    for losses, status in (({}, "pass"), ({"last_loss": -0.2}, "warn")):
+        (found,) = search.searched(asking, records(zero_gradient=1.0, steps=8, **losses))
+        assert (found.check, found.status) == ("questions help", status)
+    assert "what the victim answers did not rise on 100%" in found.detail
+
+
 @pytest.mark.parametrize(
     ("unsteady", "stochastic", "status"),
     [(False, False, "pass"), (True, True, "pass"), (False, True, "pass"), (True, False, "fail")],

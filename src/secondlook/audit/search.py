@@ -25,9 +25,24 @@ def searched(cell: Cell, rows: Rows) -> list[Check]:
         ))  # fmt: skip
     if not left:
         return checks
+    if "transfer_steps" in cell.settings.get("attack", {}):
+        return [*checks, answers(left)]
     if cell.ledger.attack_backwards or not cell.ledger.attack_forwards:
         checks.append(gradients(left))
     return [*checks, rising(left), converged(left)]
+
+
+def answers(rows: Rows) -> Check:
+    """Of an attack that asks after it was carried over only the questions leave a trace.
+
+    A victim that says the same of all that it is asked about gives no slope. That makes the
+    attack weak, and is no sign that somebody's gradients are masked.
+    """
+    flat = rising(rows)
+    return Check(
+        check="questions help", status="pass" if flat.status == "pass" else "warn",
+        detail=flat.detail.replace("the attacker's loss", "what the victim answers"),
+    )  # fmt: skip
 
 
 def _fooled_at_once(cell: Cell, row: Mapping[str, Any]) -> bool:
