@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from secondlook.data import load as open_data
-from secondlook.defenses.mirrorcheck import ZOO, mirror
+from secondlook.defenses.mirrorcheck import EYES, mirror
 from secondlook.defenses.watched import Watched
 from secondlook.models import load
 from secondlook.models.base import Embedder
@@ -124,7 +124,7 @@ def ratio(checks: Sequence[float], replays: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--painters", default="scenes:painter,scenes:painter-grammar")
-    parser.add_argument("--encoders", default=ZOO, help="of the detector (%(default)s)")
+    parser.add_argument("--encoders", default=EYES, help="of the detector (%(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="images at once (%(default)s)")
     parser.add_argument("--repeats", type=int, default=11, help="timed, after one (%(default)s)")
     options = parser.parse_args()

@@ -21,7 +21,7 @@ from secondlook.data import load as open_data
 from secondlook.defenses.calibration import clean_scores, conformal_threshold
 from secondlook.defenses.consistency import Consistency, Reconstruction, views
 from secondlook.defenses.detector import Detector
-from secondlook.defenses.mirrorcheck import PAINTER, ZOO, mirror
+from secondlook.defenses.mirrorcheck import EYES, PAINTER, mirror
 from secondlook.defenses.watched import Watched
 from secondlook.models import load
 from secondlook.randomness import Keys
@@ -169,7 +169,7 @@ def cost(bench: Bench, batch: CaptionBatch) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--captioner", default="scenes:captioner", help="victim (%(default)s)")
-    parser.add_argument("--encoders", default=ZOO, help="of the detector (%(default)s)")
+    parser.add_argument("--encoders", default=EYES, help="of the detector (%(default)s)")
     parser.add_argument("--painter", default=PAINTER, help="of the detector (%(default)s)")
     parser.add_argument("--painters", default=PAINTER,
                         help="of the stochastic detector (%(default)s)")  # fmt: skip

@@ -20,8 +20,13 @@ from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
-ZOO: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa,scenes:eye-narrow,scenes:eye-mixer"
-"""Embedders of the embedded world: four architectures and widths, and one that was hardened."""
+EYES: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa"
+"""Embedders of the embedded world: two architectures, and one that was hardened."""
+ZOO: Final = (
+    f"{EYES},scenes:eye-narrow,scenes:eye-mixer,scenes:clip-fare,scenes:clip-mat,"
+    "scenes:clip-matplus"
+)
+"""All of them, to ``choose`` from: four architectures, and what each way of hardening makes."""
 PAINTER: Final = "scenes:painter-grammar"
 """The painter of the embedded world that paints what it is told to the letter."""
 MOST: Final = 2.0
@@ -109,7 +114,7 @@ class MirrorCheck(Suspecting):
         UnknownName: there is no such model.
     """
 
-    encoders: Any = ZOO
+    encoders: Any = EYES
     painters: Any = PAINTER
     paintings: int = 1
     choose: int = 0
@@ -147,7 +152,7 @@ class MirrorCheck(Suspecting):
 
 
 def mirror(
-    *, encoders: Any = ZOO, painters: Any = PAINTER, paintings: int = 1, choose: int = 0,
+    *, encoders: Any = EYES, painters: Any = PAINTER, paintings: int = 1, choose: int = 0,
     sigma: float = 0.0, legacy: bool = False, steps: int = 0, guidance: float = -1.0, seed: int = 0,
 ) -> Mirror:  # fmt: skip
     """The detector of these settings, for a classifier or a captioner; see :class:`MirrorCheck`.
