@@ -75,12 +75,37 @@ def table(audit: Audit) -> Iterator[str]:
         )
 
 
+def detections(audit: Audit) -> Iterator[str]:
+    """The lines of a table of detectors: told right, caught, AUROC, and who is ahead."""
+    keys = {"attack": ["objective", "weight", "through"]}
+    yield "| detector | attacker | accuracy | caught at 5 % | AUROC | the first one's less its |"
+    yield "|---|---|---|---|---|---|"
+    for cell in audit.cells:
+        found = cell.detection
+        if found is None or found.auroc is None:
+            continue
+        words = ", ".join(dict.fromkeys([cell.knowledge, cell.attack, *settings(cell, keys)]))
+        caught = found.calibrated.get("0.05")
+        cells = [
+            share(found.sorting.accuracy) if found.sorting else "–",
+            share(caught.tpr) if caught and caught.tpr else "–",
+            _plain(found.auroc), _plain(found.ahead) if found.ahead else "–",
+        ]  # fmt: skip
+        yield f"| {cell.defence} | {words} | {' | '.join(cells)} |"
+
+
+def _plain(metric: Metric) -> str:
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
 def main(folders: Sequence[str]) -> None:
     """Prints the table of each run."""
     for folder in folders:
         audit = read_audit(Path(folder))
         print(f"\n### {audit.title}\n")
         print("\n".join(table(audit)))
+        if any(cell.detection and cell.detection.auroc for cell in audit.cells):
+            print("\n" + "\n".join(detections(audit)))
         for headline in audit.headline:
             eps, success = headline.threat.eps * 255, headline.success
             worst = share(success) if success else "–"

@@ -18,6 +18,7 @@ KNOWLEDGE: Final[Mapping[str, str]] = {
 
 _PHRASES = {
     "steps": "{} steps", "samples": "N = {}", "draws": "{} draws", "attacked": "attacked: {}",
+    "objective": "{}", "through": "through the {}",
 }  # fmt: skip
 _GOALS: Final[Mapping[str, str]] = {"unsay": "untargeted", "say": "targeted"}
 Facts = dict[str, str]
@@ -95,7 +96,7 @@ def _beliefs(cell: Cell) -> list[str]:
 
 def _phrases(settings: Mapping[str, Any]) -> Facts:
     """Settings in words; which defence an attacker believes in is said apart."""
-    named = {k: v for k, v in settings.items() if k not in ("name", "instead")}
+    named = {k: v for k, v in settings.items() if k not in ("name", "instead") and v != ""}
     return {key: _PHRASES.get(key, f"{key} {{}}").format(value) for key, value in named.items()}
 
 
