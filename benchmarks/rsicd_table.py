@@ -49,8 +49,9 @@ def sentence(results: Results) -> str:
             told.append(f"{_verdict(gaps)} with {taught} training ({'; '.join(cells)})")
     if not told:
         return "No answer yet: the arms on synthetic data are missing."
+    answer = "Yes, in part" if any("more robust" in each for each in told) else "No"
     return (
-        "Trained on synthetic data alone and attacked on real scenes, the contrastive model, held "
+        f"{answer}: trained on synthetic data and attacked on real scenes, the contrastive model, held "
         f"against the classifier of the same trunk, is {', and '.join(told)}."
     )
 

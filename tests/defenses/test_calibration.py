@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from secondlook.data import load
 from secondlook.data.base import Samples, Source
+from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.files import Files
 from secondlook.defenses.calibration import (
     clean_scores,
@@ -134,3 +136,16 @@ def test_data_that_is_evaluated_is_no_data_to_calibrate_on(tmp_path: Path) -> No
         refuse_evaluated(held_out, files(tmp_path / "test" / ".." / "val", "2.png", "3.png"))
     with pytest.raises(InvalidInput, match="3 images .* rung-0 is one"):
         refuse_evaluated(Ladder(5), Ladder(3))
+
+
+def test_captions_do_not_make_other_images_of_the_same(tmp_path: Path) -> None:
+    scenes = load("scenes:test", n=3)
+    with pytest.raises(InvalidInput, match="3 images .* test-0 is one"):
+        refuse_evaluated(scenes, scenes.captioned())
+    refuse_evaluated(load("scenes:calibration", n=3), scenes.captioned())
+    own = files(tmp_path / "val", "1.png", "2.png")
+    told = CaptionedFiles(
+        ids=("a",), texts=("a dog",), owner=(0,), paths=(own.paths[1],), place="here"
+    )
+    with pytest.raises(InvalidInput, match=r"1 images .*2\.png is one"):
+        refuse_evaluated(own, told)

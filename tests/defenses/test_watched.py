@@ -113,6 +113,21 @@ def test_behind_the_curtain_what_is_held_back_is_silence() -> None:
     assert all(len(text.split()) <= 1 for text in Curtain(guard).caption(x, keys, length=1))
 
 
+class Mute(Colours):
+    """Says nothing."""
+
+    def spell(self, ids: Tensor) -> str:
+        return ""
+
+
+def test_silence_is_never_given_out_however_loose_the_threshold() -> None:
+    x, keys = images(6)
+    mute = replace(watched(), captioner=Mute()).at(torch.full((60,), 2.0), 0.05)
+    assert mute.threshold == 2.0 and not mute.decide(x, keys).accepted.any()
+    deaf = Watched(captioner=Mute(), detector=Consistency(eyes=(Prism("e"),), views=(Blur(1.0),)))
+    assert deaf.decide(x, keys).accepted.all()
+
+
 def test_keys_are_one_for_each_image() -> None:
     x, keys = images(4)
     with pytest.raises(InvalidInput, match="3 keys for 4 samples"):

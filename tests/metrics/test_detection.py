@@ -82,6 +82,16 @@ def test_a_difference_is_paired() -> None:
         auroc_difference((clean, clean[1:]), (attacked, attacked))
 
 
+def test_twins_are_drawn_together() -> None:
+    """Where each attacked input goes wherever its clean twin goes, no draw changes the areas."""
+    rng = np.random.default_rng(1)
+    clean, rival = rng.normal(size=40), rng.normal(size=40)
+    pair = ((clean, rival), (clean + 1e-3, rival + 1.0))
+    alone, twins = (auroc_difference(*pair, twins=each) for each in (False, True))
+    assert alone.value == twins.value
+    assert twins.high - twins.low < 0.9 * (alone.high - alone.low)
+
+
 def test_in_sample_thresholds_are_what_they_say_and_are_optimistic() -> None:
     clean, attacked = RNG.normal(size=30), RNG.normal(size=30)
     cuts = np.concatenate([clean, attacked])

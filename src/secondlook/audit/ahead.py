@@ -65,4 +65,5 @@ def _lead(first: tuple[Scored, Scored], other: tuple[Scored, Scored]) -> Metric 
     if any(one.samples != two.samples for one, two in sides):
         return None
     low, high = ((one.suspicion, two.suspicion) for one, two in sides)
-    return Metric(**auroc_difference(low, high)._asdict())
+    twins = first[0].samples == first[1].samples
+    return Metric(**auroc_difference(low, high, twins=twins)._asdict())

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from secondlook.data import load
 from secondlook.data.base import Listing, Source
-from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 
@@ -116,13 +115,16 @@ def refuse_evaluated(calibration: Source, evaluated: Listing) -> None:
     Raises:
         InvalidInput: there is such an image.
     """
-    if isinstance(calibration, Files) and isinstance(evaluated, Files):
-        files = {path.resolve() for path in calibration.paths}
-        shared = [str(path) for path in evaluated.paths if path.resolve() in files]
+    # Images with captions may stand for a source of the same images with classes.
+    one, other = (getattr(each, "pictures", each) for each in (calibration, evaluated))
+    paths = [getattr(each, "paths", None) for each in (one, other)]
+    if paths[0] and paths[1]:
+        files = {path.resolve() for path in paths[0]}
+        shared = [str(path) for path in paths[1] if path.resolve() in files]
     else:
-        kin = isinstance(evaluated, type(calibration)) or isinstance(calibration, type(evaluated))
-        names = set(calibration.ids) if kin else set()
-        shared = [name for name in evaluated.ids if name in names]
+        kin = isinstance(other, type(one)) or isinstance(one, type(other))
+        names = set(one.ids) if kin else set()
+        shared = [name for name in other.ids if name in names]
     if shared:
         raise InvalidInput(
             f"{len(shared)} images that are evaluated are also calibrated on, {shared[0]} is one; "

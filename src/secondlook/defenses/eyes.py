@@ -27,7 +27,10 @@ def many(given: Any, kind: type, field: str, example: str) -> tuple[Any, ...]:
     made = tuple(load(each.strip()) if isinstance(each, str) else each for each in listed)
     for each in made:
         if not isinstance(each, kind):
-            raise InvalidInput(f"{field}={each!r} is no {kind.__name__.lower()}; try {example}")
+            raise InvalidInput(
+                f"{field}={getattr(each, 'name', each)!r} is no {kind.__name__.lower()}; "
+                f"try {example}"
+            )
     names = [each.name for each in made]
     if not made or len(set(names)) < len(names):
         raise InvalidInput(f"{field}={', '.join(names)!r} must name one or more, each once")

@@ -108,6 +108,8 @@ class Watched:
     def decide(self, x: Tensor, keys: Keys) -> Answered:
         """Captions ``[B, 3, H, W]`` in [0, 1], and says which of them are given out.
 
+        A caption that is empty is not, where the detector listens: it cannot be looked into.
+
         Raises:
             InvalidInput: no pixels in [0, 1], or not one key per sample.
         """
@@ -116,7 +118,9 @@ class Watched:
         with torch.no_grad(), evaluating(self.modules), exactly(self.parts):
             captions = self.captioner.caption(x, keys.fold("caption"), **self.said)
             suspicion = self.suspicion(x, keys, captions)
-        return Answered(captions, suspicion, suspicion <= self.threshold)
+        spoken = torch.tensor([bool(text.strip()) for text in captions], device=suspicion.device)
+        given = (suspicion <= self.threshold) & (spoken | (not self.detector.listens))
+        return Answered(captions, suspicion, given)
 
 
 class Curtain:

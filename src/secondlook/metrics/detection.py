@@ -113,9 +113,17 @@ def true_positive_rate(clean: ArrayLike, attacked: ArrayLike, rate: float) -> In
 
 
 def auroc_difference(
-    clean: tuple[ArrayLike, ArrayLike], attacked: tuple[ArrayLike, ArrayLike], seed: int = 0
-) -> Interval:
+    clean: tuple[ArrayLike, ArrayLike], attacked: tuple[ArrayLike, ArrayLike], seed: int = 0,
+    twins: bool = False,
+) -> Interval:  # fmt: skip
     """AUROC of the first detector less that of the second, on the same inputs (bootstrap).
+
+    Args:
+        clean: suspicions of clean inputs, by each detector.
+        attacked: the same of attacked ones.
+        seed: of the draws.
+        twins: whether the attacked inputs are the clean ones, in their order; each is then drawn
+            with its twin.
 
     Raises:
         InvalidInput: one side is empty or holds NaN, or the detectors saw different inputs.
@@ -130,6 +138,7 @@ def auroc_difference(
     draws = []
     for _ in range(RESAMPLES // 2):
         left, right = (rng.integers(len(side), size=len(side)) for side in (low, high))
+        right = left if twins else right
         draws.append(first(left, right) - other(left, right))
     bottom, top = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(_area(low, high) - _area(other_low, other_high), float(bottom), float(top))

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from secondlook.audit.api import run_study
-from secondlook.audit.captioning.records import compared, record
+from secondlook.audit.captioning.records import Ruling, compared, record
 from secondlook.audit.exhibit import CaptionExhibit
 from secondlook.audit.rooms import room
-from secondlook.audit.single.craft import craft, objective
+from secondlook.audit.single.craft import objective
 from secondlook.audit.single.matrix import Plan, Row
+from secondlook.audit.single.run import merged
 from secondlook.audit.store import Log
 from secondlook.audit.study import Study
 from secondlook.defenses.watched import Curtain, Watched
@@ -184,11 +185,54 @@ def test_who_asks_starts_from_one_embedder(
 
 
 def test_a_surrogates_goal_needs_a_surrogate(telling: Make) -> None:
-    made = planned(watching(telling, attack={"name": "mortal", "objective": "mf-it"}))
-    forge = attacked(made, "undefended", "adaptive", "mf-it").forge
-    assert forge is not None
-    with pytest.raises(InvalidInput, match="crafted on an embedder: surrogates = "):
-        craft(made, forge, made.subject.batch(range(2), None))
+    study = watching(telling, attack={"name": "mortal", "objective": "mf-it"})
+    with pytest.raises(InvalidInput, match=r"'mf-it' is crafted on a surrogate .*\[\"transfer\"\]"):
+        planned(study)
+
+
+def test_only_who_can_ask_may_want_an_answer(telling: Make) -> None:
+    table = {"name": "mortal", "objective": "mf-tt", "knowledge": ["transfer"]}
+    study = watching(telling, surrogates=[f"{HERE}:prism"], attacks=[table], attack={})
+    with pytest.raises(InvalidInput, match="mortal asks nobody; take attackvlm, rgf or square"):
+        planned(study)
+
+
+def test_behind_a_purifier_the_answers_are_of_what_it_shows(telling: Make) -> None:
+    roll = {"name": "consensus", "purifier": f"{HERE}:roll", "label": "roll"}
+    study = asking(telling)
+    made = planned(study.model_copy(update={"defences": [{"name": "undefended"}, roll]}))
+    batch = made.subject.batch(range(6), None)
+    said = {}
+    for label in ("undefended", "roll"):
+        forge = attacked(made, label, "adaptive", "mf-tt").forge
+        assert forge is not None
+        goal = objective(made, forge, batch)
+        assert isinstance(goal, Relay)
+        said[label] = goal.victim.captioner.caption(batch.images, batch.keys)
+    turned = {"red": "green", "green": "blue", "blue": "red"}
+    first = [[text.split()[0] for text in said[label]] for label in said]
+    assert first[1] == [turned[colour] for colour in first[0]]
+
+
+def test_who_asks_a_known_defence_still_names_the_surrogate(telling: Make, audited: Run) -> None:
+    _, audit = audited(asking(telling))
+    (cell,) = (c for c in audit.cells if c.defence != "undefended" and c.knowledge == "adaptive")
+    assert cell.surrogates == ["tiny:prism"]
+
+
+def test_a_suspicion_is_of_one_look_and_shares_are_of_all() -> None:
+    looks = [
+        [{"suspicion": 0.1, "rejected": 0.0, "reached": 1.0}],
+        [{"suspicion": 0.9, "rejected": 1.0, "reached": 0.0}],
+    ]
+    (row,) = merged(looks)
+    assert (row["suspicion"], row["rejected"], row["reached"]) == (0.1, 0.5, 0.5)
+
+
+def test_what_is_held_back_scores_nothing() -> None:
+    ruled = record(told("red again", True, False), False, Ruling(0.9, accepted=False))
+    assert ruled["cider"] == ruled["target_cider"] == ruled["original_top1"] == 0
+    assert ruled["outcome"] == "rejected" and ruled["text"] == "red again"
 
 
 def test_it_is_not_calibrated_on_what_is_evaluated(telling: Make) -> None:

@@ -102,8 +102,15 @@ def second() -> Colours:
     return made
 
 
-def prism() -> Prism:
-    return Prism("tiny:prism")
+class Spectrum(Prism):
+    """Reads the first word."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return super().encode_text([text.split()[0] for text in texts])
+
+
+def prism() -> Spectrum:
+    return Spectrum("tiny:prism")
 
 
 def brush() -> First:

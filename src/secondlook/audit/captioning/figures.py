@@ -25,7 +25,8 @@ def figures(
         captions: the true ones of each image, by its name.
     """
     counts = bleu.counted(
-        [row["text"] for row in rows], [captions[row["sample"]] for row in rows]
+        ["" if row["outcome"] == "rejected" else row["text"] for row in rows],
+        [captions[row["sample"]] for row in rows],
     )  # fmt: skip
     found = {
         "right": share([row["original_top1"] for row in rows]),

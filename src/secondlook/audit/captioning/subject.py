@@ -8,6 +8,7 @@ from typing import Any, Final
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.captioning import transfer
+from secondlook.audit.captioning.answers import Screened, answered
 from secondlook.audit.captioning.figures import figures
 from secondlook.audit.captioning.gallery import exhibit
 from secondlook.audit.captioning.guards import Guards
@@ -22,7 +23,6 @@ from secondlook.defenses.base import Gradient
 from secondlook.defenses.eyes import many
 from secondlook.defenses.watched import Curtain
 from secondlook.errors import InvalidInput
-from secondlook.metrics.medoid import medoid
 from secondlook.models.base import Embedder, Model
 from secondlook.models.captioner import Captioner
 from secondlook.randomness import Keys
@@ -41,7 +41,7 @@ class Telling(Subject[CaptionBatch]):
 
     aims = (*_WISHES, *transfer.AIMS)
     touches = ("images", "both")
-    asking = (transfer.ANSWER,)
+    asking, carried = (transfer.ANSWER,), (transfer.TEXT, transfer.PICTURE)
     watches = True
 
     def __init__(self, task: OpenCaptioning) -> None:
@@ -64,6 +64,12 @@ class Telling(Subject[CaptionBatch]):
         """An embedder for what AttackVLM aims at, another captioner for the rest."""
         wanted: type[Model] = Embedder if aim in transfer.AIMS else Captioner
         return isinstance(model, wanted)
+
+    def uses(self, aim: str) -> tuple[Model, ...]:
+        """Who compares what is said; and who paints, for an attacker who needs a picture."""
+        if aim in (transfer.PICTURE, transfer.ANSWER):
+            return (*self.readers, self._transfer.painter)
+        return self.readers
 
     def looked_at(self, lens: Lens) -> Record:
         """Where a detector would draw the line, by false rejection."""
@@ -93,7 +99,7 @@ class Telling(Subject[CaptionBatch]):
     def relayed(self, batch: CaptionBatch, surrogate: Model, asked: Lens, aim: str) -> Objective:
         """The surrogate's eye first, then the answers of the victim, detector and all."""
         guard = self._guards.of(asked)
-        victim = Curtain(guard.watched) if guard else _captioner(asked.model)
+        victim = Curtain(guard.watched) if guard else Screened(self.task, asked)
         return self._transfer.relayed(batch, surrogate, victim, self.task.task.prompt)
 
     def knowing(self, wish: Objective, batch: CaptionBatch, lens: Lens, manner: Wary) -> Objective:
@@ -118,7 +124,11 @@ class Telling(Subject[CaptionBatch]):
         """What the captioner says of the images of ``given``, and what is to be thought of it."""
         said, rulings = self._answered(given, lens, keys)
         told, unsaying = self.task.judged(batch, said), self.goal(aim) == "unsay"
-        near = compared(self.readers, said, batch.targets)
+        given_out = [
+            text if ruling is None or ruling.accepted else ""
+            for text, ruling in zip(said, rulings, strict=True)
+        ]
+        near = compared(self.readers, given_out, batch.targets)
         return [
             {**record(one, unsaying, ruling), **more}
             for one, ruling, more in zip(told, rulings, near, strict=True)
@@ -132,10 +142,8 @@ class Telling(Subject[CaptionBatch]):
             found = guard.watched.decide(given.images, keys)
             ruled = zip(found.suspicion.tolist(), found.accepted.tolist(), strict=True)
             return found.captions, [Ruling(*each) for each in ruled]
-        model, views = _captioner(lens.model), lens.shown(given.images, keys)
-        texts = self.task.said(views, keys.repeat(lens.looks), model)
-        said = [texts[at : at + lens.looks] for at in range(0, len(texts), lens.looks)]
-        return [each[medoid(each)] for each in said], [None] * len(said)
+        said = answered(self.task, lens, given.images, keys)
+        return said, [None] * len(said)
 
     def figures(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
         """CIDEr-D, BLEU-4, and the shares of what is right, said and claimed."""

@@ -16,13 +16,13 @@ from secondlook.audit.roster import Roster
 from secondlook.audit.single.lens import Lens
 from secondlook.audit.single.matrix import Forge, Plan, Row
 from secondlook.audit.single.subject import Subject
+from secondlook.audit.single.whom import Whom
 from secondlook.audit.study import Study
 from secondlook.audit.tables import Table, checked, sweep
 from secondlook.defenses.base import Defence
 from secondlook.defenses.calibration import refuse_evaluated
-from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Embedder, Model
+from secondlook.models.base import Model
 from secondlook.threat import Knowledge, Threat
 
 
@@ -63,7 +63,7 @@ class _Planner:
         self.study, self.subject, self.task = study, subject, subject.task
         self.probes: dict[str, Forge] = {}
         self._roster = Roster(self.task.device)
-        self.surrogates = tuple(map(self._load, study.surrogates))
+        self._whom = Whom(subject, tuple(map(self._load, study.surrogates)))
         if study.prompts:
             raise InvalidInput("prompts are for names of classes; write what is asked under [task]")
         if "transfer" in study.known and not study.surrogates:
@@ -129,6 +129,7 @@ class _Planner:
         identity = [
             self._data(), settings, knowledge, str(threat), self._roster.fingerprint(lens.defence),
             forge.id if forge else None, self.study.batch, self.study.rescore,
+            *[self._roster.hash(model) for model in self.subject.uses("")],
         ]  # fmt: skip
         return Row(
             id=registry.digest(identity), lens=lens, label=label, knowledge=knowledge,
@@ -140,9 +141,9 @@ class _Planner:
         given = {key: config.pop(key) for key in How.model_fields if key in config}
         how = checked(How, given, f"study {self.study.name}")
         attack = self._attack(config)
-        aim = self._aim(attack, how)
-        victims = self._victims(lens, knowledge, attack, aim)
-        asked = self._asked(lens, knowledge, aim, victims)
+        aim = self._whom.aim(attack, how.objective)
+        victims = self._whom.crafted_on(lens, knowledge, attack, aim)
+        asked = self._whom.asked(lens, knowledge, aim, victims)
         wary = knowledge == "adaptive" and lens.detector is not None and asked is None
         settings = {
             **registry.describe(attack), **how.model_dump(exclude={"objective", *_WARY}),
@@ -153,6 +154,7 @@ class _Planner:
         identity = [
             settings, str(threat) if moved else None, self.study.seed, self.study.batch,
             self._data(), lens.size, [self._climbed(victim) for victim in victims],
+            *[self._roster.hash(model) for model in self.subject.uses(aim)],
             *([self._climbed(asked)] if asked else []),
         ]  # fmt: skip
         forge = Forge(
@@ -178,22 +180,6 @@ class _Planner:
             )
         return made
 
-    def _aim(self, attack: Attack | PairAttack, how: How) -> str:
-        if isinstance(attack, PairAttack):
-            if how.objective:
-                raise InvalidInput(
-                    f"objective = {how.objective!r} says nothing to an attack on pairs, which has "
-                    "its own; take it away"
-                )
-            return ""
-        aim = how.objective or self.subject.aims[0]
-        if aim not in self.subject.aims:
-            raise InvalidInput(
-                f"objective = {aim!r} is none of this task's; there is: "
-                f"{', '.join(self.subject.aims)}"
-            )
-        return aim
-
     def _probe(self, forge: Forge, identity: list[Any]) -> None:
         """The same attack with nothing to hold it back: it has to succeed."""
         name = registry.digest(["probe", *identity[:1], *identity[2:]])
@@ -201,46 +187,6 @@ class _Planner:
         self.probes[forge.id] = replace(
             forge, id=name, attack=free, threat=Threat(norm="linf", eps=1.0)
         )
-
-    def _victims(
-        self, lens: Lens, knowledge: Knowledge, attack: Attack | PairAttack, aim: str
-    ) -> tuple[Lens, ...]:
-        """Whom an attacker of that knowledge crafts on."""
-        if aim not in self.subject.asking:
-            if knowledge == "adaptive":
-                return (lens,)
-            if knowledge == "oblivious":
-                return (self._bare(lens.model),)
-        fit = [model for model in self.surrogates if self._fits(model, attack, aim)]
-        if not fit:
-            raise InvalidInput(
-                f"{registry.describe(attack)['name']} cannot be crafted on any of surrogates = "
-                f"{self.study.surrogates}; name an embedder for attacks on pairs, scenes:clip, and "
-                "for others a model that does the task"
-            )
-        return tuple(map(self._bare, fit))
-
-    def _asked(
-        self, lens: Lens, knowledge: Knowledge, aim: str, victims: tuple[Lens, ...]
-    ) -> Lens | None:
-        """Whom an attack puts questions to: the bare model, or all of it where that is known."""
-        if aim not in self.subject.asking:
-            return None
-        if knowledge == "oblivious" or len(victims) > 1:
-            raise InvalidInput(
-                f"objective = {aim!r} starts from one surrogate and asks the victim; name one in "
-                'surrogates, and write knowledge = ["transfer"], or ["adaptive"] to ask the victim '
-                "behind its defence"
-            )
-        return lens if knowledge == "adaptive" else self._bare(lens.model)
-
-    def _fits(self, model: Model, attack: Attack | PairAttack, aim: str) -> bool:
-        if isinstance(attack, PairAttack):
-            return isinstance(model, Embedder)
-        return self.subject.surrogate(model, aim)
-
-    def _bare(self, model: Model) -> Lens:
-        return Lens(model, Undefended(model=self.subject.wrapped(model)))
 
     def _data(self) -> list[Any]:
         return [self.task.source.hash, registry.describe(self.task.task)]

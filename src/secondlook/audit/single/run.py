@@ -58,6 +58,7 @@ class _Desk:
 
     def do(self, cell: Row, chunk: Chunk, missing: set[str]) -> None:
         """Computes a whole chunk, so that it is what it would have been; adds what is missing."""
+        self.plan.subject.looked_at(cell.lens)  # Calibrates outside of what is counted.
         batch = self._batch(chunk, cell.lens.size)
         part = crafted(self.plan, self.run, cell.forge, batch, chunk.number) if cell.forge else None
         given = Pairs(part.pairs.images, part.pairs.captions) if part else batch.pairs
@@ -109,7 +110,8 @@ def _bare_seconds(plan: Plan, cell: Row, batch: Any, given: Pairs) -> float:
 def merged(looks: Sequence[Sequence[Mapping[str, Any]]]) -> list[Record]:
     """One record a sample of several fresh answers: numbers as their means, the rest of the first.
 
-    Beside the mean of ``reached`` stands the worst of them.
+    Beside the mean of ``reached`` stands the worst of them. A suspicion is that of the first: a
+    threshold is for one look, and a mean of several would be another detector's.
 
     Example:
         >>> looks = [[{"text": "a", "reached": 1.0}], [{"text": "b", "reached": 0.0}]]
@@ -120,7 +122,7 @@ def merged(looks: Sequence[Sequence[Mapping[str, Any]]]) -> list[Record]:
     for answers in zip(*looks, strict=True):
         row = {
             key: sum(answer[key] for answer in answers) / len(answers)
-            if isinstance(value, float) else value
+            if isinstance(value, float) and key != "suspicion" else value
             for key, value in answers[0].items()
         }  # fmt: skip
         found.append({**row, "reached_worst": max(answer["reached"] for answer in answers)})

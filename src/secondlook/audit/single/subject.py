@@ -73,6 +73,7 @@ class Subject(ABC, Generic[B]):
         aims: what an attack on images may climb; the first where the study names none.
         touches: which attacks on pairs make sense.
         asking: those of ``aims`` whose attacks also put questions to the victim.
+        carried: those that are crafted on a surrogate, and never on the victim.
         watches: whether a detector may stand in front.
         task: the opened task.
     """
@@ -80,6 +81,7 @@ class Subject(ABC, Generic[B]):
     aims: ClassVar[tuple[str, ...]]
     touches: ClassVar[tuple[Touches, ...]]
     asking: ClassVar[tuple[str, ...]] = ()
+    carried: ClassVar[tuple[str, ...]] = ()
     watches: ClassVar[bool] = False
     task: Opened
 
@@ -107,6 +109,14 @@ class Subject(ABC, Generic[B]):
     def attributes(self) -> Mapping[str, Mapping[str, str]]:
         """What is known of the samples, by their names: the value of each attribute."""
         return {}
+
+    def uses(self, aim: str) -> tuple[Model, ...]:
+        """The models beside victim and surrogates that the rows of an aim depend on.
+
+        Raises:
+            InvalidInput: one of them cannot be had.
+        """
+        return ()
 
     def looked_at(self, lens: Lens) -> Record:
         """What the ledger notes of a lens beside its steadiness."""

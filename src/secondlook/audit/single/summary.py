@@ -73,7 +73,7 @@ def average(values: Sequence[float]) -> Metric:
 
 
 def _surrogates(row: Row) -> list[str]:
-    if row.forge is None or row.knowledge == "adaptive":
+    if row.forge is None or (row.knowledge == "adaptive" and row.forge.asked is None):
         return []
     return [lens.model.name for lens in row.forge.victims]
 
