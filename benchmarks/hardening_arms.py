@@ -57,6 +57,7 @@ ARMS: Final[Mapping[str, Arm]] = {
     "painted": _plus(painted=0.5),
     "human captions and half of the images": _plus(human=4.0, looks=0.5),
     "human captions and an eighth of the images": _plus(human=4.0, looks=0.125, strength=0.1),
+    "human captions and a quarter painted": _plus(human=4.0, painted=0.25),
     "vit: clean": Arm(method="clean", model="scenes:clip-vit"),
     "vit: TeCoA-ITR": Arm(method="tecoa-itr", model="scenes:clip-vit"),
     "vit: MAT": Arm(method="mat", model="scenes:clip-vit"),
@@ -74,9 +75,11 @@ STUDIES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "protocols": (
         "MAT", "human captions", "RandAugment, colour", "human captions and half of the images",
-        "human captions and an eighth of the images",
+        "human captions and an eighth of the images", "human captions and a quarter painted",
     ),
-    "gap": ("MAT", "RandAugment, colour, slight", "RandAugment, colour", "RandAugment, all"),
+    "gap": (
+        "MAT", "painted", "RandAugment, colour, slight", "RandAugment, colour", "RandAugment, all",
+    ),
     "architectures": (
         "clean", "TeCoA-ITR", "MAT", "human captions",
         "vit: clean", "vit: TeCoA-ITR", "vit: MAT", "vit: human captions",

@@ -51,8 +51,8 @@ def sentence(results: Results) -> str:
         return "No answer yet: the arms on synthetic data are missing."
     answer = "Yes, in part" if any("more robust" in each for each in told) else "No"
     return (
-        f"{answer}: trained on synthetic data and attacked on real scenes, the contrastive model, held "
-        f"against the classifier of the same trunk, is {', and '.join(told)}."
+        f"{answer}: trained on synthetic data and attacked on real scenes, the contrastive model, "
+        f"held against the classifier of the same trunk, is {', and '.join(told)}."
     )
 
 

@@ -47,9 +47,16 @@ class Straight(PainterNetwork):
         return (latent - wanted) / t.view(-1, 1, 1, 1)
 
 
+class First(torch.nn.Module):
+    """The first three channels of a latent for its colours."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent[:, :3]
+
+
 def straight() -> ScenePainter:
     made = Straight(vocabulary=Tokenizer().size, width=16, words=16).eval()
-    made.decoder = torch.nn.Identity()  # type: ignore[assignment]
+    made.decoder = First()  # type: ignore[assignment]
     return ScenePainter("straight", made)
 
 

@@ -49,13 +49,36 @@ class Painter(Model):
             guidance: how strongly the text draws; None takes the painter's own.
 
         Raises:
-            InvalidInput: not as many keys as texts, none, an empty text, or a number out of range.
+            InvalidInput: not as many keys as texts, none, an empty text, a number out of range, or
+                it fails, or draws what is no picture.
         """
         if isinstance(texts, str) or not texts or not all(text.strip() for text in texts):
             raise InvalidInput(f"{texts!r} must be a list of texts, none of them empty")
         if len(keys) != len(texts):
             raise InvalidInput(f"{len(texts)} text(s) need as many keys, not {len(keys)}")
-        return self.draw(texts, keys, *self._settled(steps, guidance)).float().clamp(0, 1)
+        settled = self._settled(steps, guidance)
+        try:
+            made = self.draw(texts, keys, *settled)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+            raise InvalidInput(f"{self.name} failed to paint {texts[0]!r} …: {error}") from error
+        return self._pictures(made, texts).float().clamp(0, 1)
+
+    def _pictures(self, made: Tensor, texts: Sequence[str]) -> Tensor:
+        """What was drawn, if it is pictures."""
+        if made.dim() != 4 or made.shape[:2] != (len(texts), 3):
+            raise InvalidInput(
+                f"{self.name} painted {tuple(made.shape)} of {len(texts)} text(s); one picture "
+                "of three channels is wanted of each"
+            )
+        spoilt = [text for text, one in zip(texts, made, strict=True) if not one.isfinite().all()]
+        if spoilt:
+            raise InvalidInput(
+                f"{self.name} painted NaN or infinite pixels of {spoilt[0]!r}; run it in fp32, "
+                "or leave it away"
+            )
+        return made
 
     def _settled(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         """What was asked for, or the painter's own."""
