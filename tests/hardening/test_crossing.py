@@ -117,12 +117,17 @@ def test_takes_are_different_pictures_of_one_caption() -> None:
     [
         (torch.full((3, 8, 8), 0.5), "images of one value each"),
         (torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), "the same image of"),
-        (torch.full((3, 8, 8), float("nan")), "not finite"),
     ],
 )
 def test_a_painter_whose_pictures_say_nothing_is_refused(picture: Tensor, told: str) -> None:
     with pytest.raises(InvalidInput, match=f"yard:brush paints .*{told}.*painted=0"):
         Painted(painter=Constant(picture))(ALL, KEYS)
+
+
+def test_a_painter_of_no_numbers_is_refused() -> None:
+    nothing = Constant(torch.full((3, 8, 8), float("nan")))
+    with pytest.raises(InvalidInput, match="yard:brush painted NaN or infinite pixels of"):
+        Painted(painter=nothing)(ALL, KEYS)
 
 
 def test_a_captioner_that_says_nothing_is_refused() -> None:

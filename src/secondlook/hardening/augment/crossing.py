@@ -80,8 +80,7 @@ class Painted:
         """A picture for each image, ``[B, 3, H, W]`` in [0, 1], of the images' own size.
 
         Raises:
-            InvalidInput: the painter's pictures are not finite, or show the same whatever they
-                are of.
+            InvalidInput: the painter fails, or its pictures show the same whatever they are of.
         """
         slots = _slots(batch, keys, self.takes)
         new = _missing(slots, self.kept)
@@ -126,10 +125,8 @@ def _bytes(made: Tensor) -> Tensor:
 
 
 def _check(made: Tensor, texts: Sequence[str], name: str) -> None:
-    """Refuses what is no picture, and what is the same picture of everything."""
+    """Refuses pictures of nothing, and what is the same picture of everything."""
     mend = "name another painter, or write painted=0"
-    if not bool(made.isfinite().all()):
-        raise InvalidInput(f"{name} paints values that are not finite; {mend}")
     flat = made.flatten(1)
     if bool((flat.amax(1) - flat.amin(1) < 1 / LEVELS).all()):
         raise InvalidInput(f"{name} paints images of one value each; {mend}")
