@@ -103,5 +103,7 @@ def team(device: str = "cpu") -> Iterator[Team]:
     link = Accelerator(cpu=device == "cpu")
     try:
         yield Team(rank=link.process_index, size=link.num_processes, link=link)
+        # Who leaves while another still works takes the meeting place away from it.
+        link.wait_for_everyone()
     finally:
         link.end_training()
