@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from secondlook.statistics import (
+    Numbers,
     aurc,
     majority_bound,
     mean,
@@ -141,3 +142,14 @@ def test_a_bootstrap_of_many_samples_draws_in_parts_and_of_none_is_nothing() -> 
     counts = np.ones((3_000, 1))
     assert of_totals(counts, lambda s: s[..., 0]) == (3_000, 3_000, 3_000)
     assert np.isnan(of_totals(np.empty((0, 1)), lambda s: s[..., 0])).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_ratio_of_nothing_has_no_interval_and_no_warning() -> None:
+    def ratio(sums: Numbers) -> Numbers:
+        with np.errstate(invalid="ignore"):
+            found: Numbers = sums[..., 0] / sums[..., 1]
+        return found
+
+    found = of_totals(np.zeros((4, 2)), ratio)
+    assert all(math.isnan(each) for each in found)

@@ -97,8 +97,11 @@ def of_totals(
     sizes = [min(some, RESAMPLES - start) for start in range(0, RESAMPLES, some)]
     sums = [rng.multinomial(n, np.full(n, 1 / n), size=size) @ counts for size in sizes]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.nanquantile(figure(np.concatenate(sums)), tails)
-    return Interval(float(figure(counts.sum(0))), float(low), float(high))
+    value, drawn = float(figure(counts.sum(0))), figure(np.concatenate(sums))
+    if np.isnan(drawn).all():
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.nanquantile(drawn, tails)
+    return Interval(value, float(low), float(high))
 
 
 def majority_bound(eta: float, votes: int) -> float:
