@@ -49,7 +49,7 @@ def _thresholds(defence: Defence) -> Record:
     """Where a detector would draw the line, by false rejection."""
     if not isinstance(defence, Suspecting) or defence.calibration is None:
         return {}
-    return {"thresholds": {f"{rate:g}": t for rate, t in thresholds(defence.clean).items()}}
+    return {"thresholds": thresholds(defence.clean)}
 
 
 def _check(scores: Tensor, samples: int, model: Classifier) -> None:

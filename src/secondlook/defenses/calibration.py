@@ -64,10 +64,13 @@ def samples_needed(alpha: float) -> int:
     return ceil(1 / Fraction(str(alpha))) - 1
 
 
-def thresholds(scores: Tensor) -> dict[float, float]:
-    """The conformal thresholds of held-out ``scores`` ``[n]`` at ``RATES``, where n is enough."""
+def thresholds(scores: Tensor) -> dict[str, float]:
+    """The conformal thresholds of held-out ``scores`` ``[n]`` at ``RATES``, where n is enough.
+
+    They go by the rate as a ledger writes it, ``0.05``.
+    """
     return {
-        rate: conformal_threshold(scores, rate)
+        f"{rate:g}": conformal_threshold(scores, rate)
         for rate in RATES
         if len(scores) >= samples_needed(rate)
     }

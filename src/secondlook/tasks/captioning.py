@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,6 +87,11 @@ class CaptioningTask:
         if self.samples < 0:
             raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """How captions are written, as the keywords of ``Captioner.caption``."""
+        return {"style": self.style, "length": self.length, "prompt": self.prompt}
+
     def open(self) -> OpenCaptioning:
         """The task with its source found on disk.
 
@@ -156,10 +161,7 @@ class OpenCaptioning:
 
     def said(self, images: Tensor, keys: Keys, captioner: Captioner) -> list[str]:
         """What the captioner says of images in the style of the task, with a key for each."""
-        return captioner.caption(
-            images, keys.fold("caption"), style=self.task.style, length=self.task.length,
-            prompt=self.task.prompt,
-        )  # fmt: skip
+        return captioner.caption(images, keys.fold("caption"), **self.task.said)
 
     def fulfils(self, text: str, target: str) -> bool:
         """Whether a text says what the attacker who wants ``target`` is after."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from secondlook.audit.single.lens import Lens
 from secondlook.defenses.calibration import thresholds
@@ -21,7 +21,7 @@ class Guard(NamedTuple):
     """
 
     watched: Watched
-    thresholds: dict[float, float]
+    thresholds: dict[str, float]
 
 
 class Guards:
@@ -32,9 +32,7 @@ class Guards:
     """
 
     def __init__(self, task: CaptioningTask) -> None:
-        self.said: dict[str, Any] = {
-            "style": task.style, "length": task.length, "prompt": task.prompt
-        }  # fmt: skip
+        self.said = task.said
         self._made: dict[int, tuple[Lens, Guard]] = {}
 
     def of(self, lens: Lens) -> Guard | None:

@@ -74,7 +74,7 @@ class Telling(Subject[CaptionBatch]):
     def looked_at(self, lens: Lens) -> Record:
         """Where a detector would draw the line, by false rejection."""
         guard = self._guards.of(lens)
-        return {"thresholds": {f"{r:g}": t for r, t in guard.thresholds.items()}} if guard else {}
+        return {"thresholds": guard.thresholds} if guard else {}
 
     def attributes(self) -> dict[str, dict[str, str]]:
         """Of scenes, what is on them."""
@@ -100,7 +100,7 @@ class Telling(Subject[CaptionBatch]):
         """The surrogate's eye first, then the answers of the victim, detector and all."""
         guard = self._guards.of(asked)
         victim = Curtain(guard.watched) if guard else Screened(self.task, asked)
-        return self._transfer.relayed(batch, surrogate, victim, self.task.task.prompt)
+        return self._transfer.relayed(batch, surrogate, victim)
 
     def knowing(self, wish: Objective, batch: CaptionBatch, lens: Lens, manner: Wary) -> Objective:
         """The wish, and a hinge on the suspicion of what is said if it comes true."""

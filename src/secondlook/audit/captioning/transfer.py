@@ -38,15 +38,12 @@ class Transfer:
             return Resemble(embedder=eye, vectors=eye.embed_text(batch.targets))
         return Resemble(embedder=eye, vectors=self._painted(batch, eye))
 
-    def relayed(
-        self, batch: CaptionBatch, surrogate: Model, victim: Speaker, prompt: str
-    ) -> Objective:
+    def relayed(self, batch: CaptionBatch, surrogate: Model, victim: Speaker) -> Objective:
         """First to look like a picture of the target, then to be captioned like it."""
         eye = _embedder(surrogate)
-        said = {"style": self.task.style, "length": self.task.length, "prompt": prompt}
         return Relay(
             surrogate=self.objective(batch, eye, PICTURE),
-            victim=Echo(captioner=victim, reader=eye, texts=batch.targets, said=said),
+            victim=Echo(captioner=victim, reader=eye, texts=batch.targets, said=self.task.said),
         )
 
     @torch.no_grad()

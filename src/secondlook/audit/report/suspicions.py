@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from secondlook.audit.detection import USUAL
 from secondlook.audit.report.curves import BOTTOM, SHARES, TOP
 from secondlook.audit.report.detection import area, of
 from secondlook.audit.report.frame import HEIGHT, LEFT, RIGHT, WIDTH, frame
@@ -19,12 +20,12 @@ RARE = 1e-3
 """The least false positive rate on the axis."""
 ALARMS = Scale(low=RARE, high=1, start=LEFT, end=RIGHT, by_ratio=True)
 _TICKS = {0.001: "0.1", 0.01: "1", 0.1: "10", 1.0: "100 %"}
-_USUAL, _CHANCE = "0.05", 25
+_CHANCE = 25
 
 
 def spread(row: Row) -> Markup:
     """Clean and attacked inputs by their suspicion, with the threshold for 5 % false alarms."""
-    found, usual = of(row).histogram, of(row).calibrated.get(_USUAL)
+    found, usual = of(row).histogram, of(row).calibrated.get(USUAL)
     if found is None:
         return Markup()
     line = usual.threshold if usual else found.edges[0]
