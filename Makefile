@@ -1,5 +1,5 @@
 # Each target works alone on a fresh clone: the environment is made on first use, and again when
-# pyproject.toml changes. Extra arguments: make audit ARGS="STUDY.toml", make test ARGS="-k floors".
+# pyproject.toml changes. Extra arguments: make audit ARGS="STUDY.toml", make test ARGS="-k consensus".
 PYTHON ?= python3
 VENV := .venv
 EXTRAS := dev,diffusion
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit test check format bench clean
+.PHONY: help install audit test check format bench results clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,7 @@ install: $(STAMP) ## make the environment and install the package into it
 # The stamp comes last: an installation that was cut short is taken up again by the next make.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "PYTHON=$(PYTHON) is no Python 3.11 or newer; name one that is: make PYTHON=python3.12"; exit 1; }
+		echo "PYTHON=$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@
@@ -30,13 +30,13 @@ audit: $(STAMP) ## attack and defend the embedded world, write the report
 test: $(STAMP) ## run the tests and the doctests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## formatting, lint, types and the floors of the house
+check: $(STAMP) ## formatting, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## let ruff format the code and mend what it can
+format: $(STAMP) ## let ruff format the code and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -45,6 +45,9 @@ bench: $(STAMP) ## run every benchmark, one after the other
 		echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) $(ARGS); \
 	done
 
+results: $(STAMP) ## write docs/results.md and its figures from docs/results/; ARGS="runs/default" takes a run in
+	$(BIN)/python -m experiments.results $(ARGS)
+
 clean: ## remove the environment, builds and caches; runs are kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks experiments -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.replay import Spent
-from secondlook.attacks.base import Judged
+from secondlook.attacks.base import Evaluation
 from secondlook.attacks.illusion import Illusion
-from secondlook.defenses.undefended import Undefended
-from secondlook.goals.base import Aim
-from secondlook.goals.illusion import AlignTo
+from secondlook.defenses.guarded import Guarded
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.objectives.base import GuardedObjective
+from secondlook.objectives.targeted import AlignEmbedding
 from secondlook.randomness import Keys
 from secondlook.scenes.captions import PROMPT, class_names
-from secondlook.scenes.embedder import SceneEmbedder
-from secondlook.scenes.networks.clip import ClipNetwork
+from secondlook.scenes.models.clip import ClipNetwork, SceneEmbedder
 from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.world import SIDE
 from secondlook.threat import Threat
@@ -56,7 +55,7 @@ class BareLoop:
 class Beside:
     """An objective that lets the bare loop take a turn whenever it is asked."""
 
-    aim: Aim
+    objective: GuardedObjective
     bare: BareLoop
 
     @property
@@ -65,14 +64,14 @@ class Beside:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        return tuple(self.aim.modules)
+        return tuple(self.objective.modules)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         self.bare.turn()
-        return self.aim(x, keys)
+        return self.objective(x, keys)
 
     def take(self, rows: Tensor) -> Beside:
-        return Beside(aim=self.aim.take(rows), bare=self.bare)
+        return Beside(objective=self.objective.take(rows), bare=self.bare)
 
 
 class Result(NamedTuple):
@@ -88,12 +87,12 @@ def race(network: ClipNetwork, steps: int, batch: int) -> Result:
     keys = Keys.of(0, range(batch))
     clean = keys.uniform((3, SIDE, SIDE))
     classes = torch.tensor(keys.fold("target").integers(len(model.classes)))
-    goal = AlignTo(vectors=model.aim(classes), classes=classes)
-    aim = Aim(goal=goal, victim=Undefended(model=model))
+    goal = AlignEmbedding(vectors=model.class_features(classes), classes=classes)
+    objective = GuardedObjective(goal=goal, victim=Guarded(model))
     attack = Illusion(steps=steps)
     bare = BareLoop(network, clean, goal.vectors, attack.step)
     start = Spent.now()
-    attack(Beside(aim=aim, bare=bare), clean, Threat(), keys)
+    attack(Beside(objective=objective, bare=bare), clean, Threat(), keys)
     both = Spent.now().since(start)
     alone = Spent(*(sum(column) for column in zip(*bare.turns, strict=True)))
     return Result(both.since(alone), alone)

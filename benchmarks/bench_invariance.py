@@ -7,7 +7,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from secondlook import Aim, AlignTo, Consensus, Illusion, Keys, Threat, Undefended, ZeroShot, load
+from secondlook import AlignEmbedding, Consensus, Guarded, GuardedObjective, Illusion, Keys, Threat, ZeroShot, load
 from secondlook.data import load as load_data
 
 
@@ -15,16 +15,16 @@ def outcomes(order: list[int], batch: int, steps: int) -> dict[int, tuple[int, T
     """The answer of consensus to each attacked sample, and the sample's first random draw."""
     source = load_data("scenes:test")
     model = ZeroShot(load("scenes:clip"), source.classes, source.prompt)
-    defence = Consensus(model=model, purifier="scenes:vae")
+    guarded = Guarded(model, Consensus(purifier="scenes:vae"))
     found: dict[int, tuple[int, Tensor]] = {}
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         x, truth = source.read(rows, (64, 64))
         target, keys = (truth + 7) % 64, Keys.of(0, [source.ids[row] for row in rows])
-        goal = AlignTo(vectors=model.aim(target), classes=target)
-        aim = Aim(goal=goal, victim=Undefended(model=model))
-        attacked = Illusion(steps=steps)(aim, x, Threat(eps=8 / 255), keys.fold("attack"))
-        answers = defence.decide(attacked.x, keys.fold("decide")).answer
+        goal = AlignEmbedding(vectors=model.class_features(target), classes=target)
+        objective = GuardedObjective(goal=goal, victim=Guarded(model))
+        attacked = Illusion(steps=steps)(objective, x, Threat(eps=8 / 255), keys.fold("attack"))
+        answers = guarded.decide(attacked.x, keys.fold("decide")).answer
         draws = keys.fold("decide").repeat(1).normal((16,))
         found |= {r: (int(a), d) for r, a, d in zip(rows, answers, draws, strict=True)}
     return found

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from benchmarks.beside import Bare, replayed
 from secondlook import registry
-from secondlook.hardening.base import Lesson, Moment
-from secondlook.hardening.lessons import Examples, SceneLessons
-from secondlook.hardening.student import Student
+from secondlook.hardening.base import BatchLoss, StepContext
+from secondlook.hardening.dataset import Batch, SceneDataset
+from secondlook.hardening.embedder import TrainableEmbedder
 from secondlook.models import load
+from secondlook.progress import silent
 from secondlook.randomness import Keys
-from secondlook.scenes.training.images import load as render
+from secondlook.scenes.training.dataset import render_scenes
 
 TARGET = 1.15
 
@@ -28,7 +29,7 @@ TARGET = 1.15
 class BareTraining(Bare):
     """Replays a training pass too: of a network in training mode, with its parameters' gradient.
 
-    A twin takes such a pass, so that the statistics of batch normalisation stay what they are.
+    A twin takes such a pass, so that the statistics of batch normalization stay what they are.
     """
 
     twins: dict[nn.Module, nn.Module] = field(default_factory=dict)
@@ -55,32 +56,32 @@ class Step(NamedTuple):
 
 
 @dataclass
-class Pupil:
-    """A student with what teaches it.
+class TrainingRun:
+    """An embedder in training.
 
     Attributes:
-        student: who learns.
-        lesson: the loss of a batch.
+        trainable: the embedder.
+        batch_loss: the loss of a batch.
         networks: whose passes are replayed.
     """
 
-    student: Student
-    lesson: Lesson
+    trainable: TrainableEmbedder
+    batch_loss: BatchLoss
     networks: list[nn.Module]
 
     def __post_init__(self) -> None:
-        self.weights = list(self.student.parameters.values())
-        self.optimiser = torch.optim.AdamW(self.weights, lr=1e-4)
+        self.weights = list(self.trainable.parameters.values())
+        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-4)
 
-    def step(self, batch: Examples) -> Step:
-        """One step: attack, loss, its gradient and what the optimiser does with it."""
-        moment = Moment(Keys.of(0, batch.ids), 1.0)
+    def step(self, batch: Batch) -> Step:
+        """One step: attack, loss, its gradient and what the optimizer does with it."""
+        context = StepContext(Keys.of(0, batch.ids), 1.0)
         with replayed(self.networks, BareTraining()) as bare:
             start = time.perf_counter()
-            self.optimiser.zero_grad(set_to_none=True)
-            self.lesson(batch, moment).backward()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.batch_loss(batch, context).backward()
             nn.utils.clip_grad_norm_(self.weights, 1.0)
-            self.optimiser.step()
+            self.optimizer.step()
             both = time.perf_counter() - start
         return Step(both - bare.seconds, bare)
 
@@ -97,23 +98,20 @@ def main() -> None:
     mlm: Any = load("scenes:mlm")
     method: Any = registry.build("method", options.method, {"eps": 4 / 255, "mlm": mlm})
     count = options.batch * (options.steps + 1)
-    lessons = SceneLessons(render(0, "train", count, 1, lambda *_: None), "train", 0)
-    student = Student(model, method.part)
-    student.network.train()
+    dataset = SceneDataset(render_scenes(0, "train", count, 1, silent), "train", 0)
+    trainable = TrainableEmbedder(model, method.part)
+    trainable.network.train()
     networks = [model.network.text, model.network.image, mlm.network]
-    pupil = Pupil(student, method.bind(student, lessons), networks)
+    run = TrainingRun(trainable, method.make_loss(trainable, dataset), networks)
     steps = []
     for first in range(0, count, options.batch):
-        batch = lessons.read(range(first, first + options.batch))
-        steps.append(pupil.step(batch))
+        batch = dataset.read(range(first, first + options.batch))
+        steps.append(run.step(batch))
     timed = steps[1:]
     ratio = statistics.median(each.seconds / each.bare.seconds for each in timed)
     bare = timed[0].bare
     passes = (bare.forwards / options.batch, bare.backwards / options.batch)
-    print(
-        f"{options.method}, batch {options.batch}: "
-        f"{statistics.median(each.seconds for each in timed):.2f} s a step"
-    )
+    print(f"{options.method}, batch {options.batch}: {statistics.median(each.seconds for each in timed):.2f} s a step")
     print(f"{passes[0]:.0f} forwards and {passes[1]:.0f} backwards a pair")
     print(f"over the bare passes: {ratio:.3f} of the wall")
     print(f"target at most {TARGET}: {'met' if ratio <= TARGET else 'missed'}")

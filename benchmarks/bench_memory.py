@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from secondlook.audit.api import run_study
 from secondlook.audit.study import parse
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.ledger import peak_memory
 from secondlook.models.logits import LogitClassifier
 from secondlook.randomness import Keys
@@ -59,11 +59,14 @@ def line() -> LogitClassifier:
 def audit(images: int, steps: int, batch: int, out: Path) -> None:
     """A small audit from its plan to its page; a second call goes on with a finished run."""
     table = {
-        "name": "memory", "batch": batch, "models": ["python:benchmarks.bench_memory:line"],
+        "name": "memory",
+        "batch": batch,
+        "models": ["python:benchmarks.bench_memory:line"],
         "task": {"name": "classification", "data": f"many-scenes:{images}", "samples": 0},
-        "attack": {"name": "pgd", "steps": steps}, "threat": {"eps": ["4/255", "8/255"]},
+        "attack": {"name": "pgd", "steps": steps},
+        "threat": {"eps": ["4/255", "8/255"]},
         "knowledge": ["clean", "adaptive"],
-    }  # fmt: skip
+    }
     torch.set_num_threads(1)
     run_study(parse(table, "the benchmark"), out, device="cpu")
 
@@ -79,8 +82,10 @@ def measured(images: int, options: argparse.Namespace, out: Path) -> tuple[float
     task = f"audit({images}, {options.steps}, {options.batch}, Path({str(out)!r}))"
     told = subprocess.run(
         [sys.executable, "-c", f"from benchmarks.bench_memory import *; {task}; print(taken())"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     return float(told.split()[-1]), time.perf_counter() - start
 
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from secondlook.data import load as open_data
-from secondlook.defenses.mirrorcheck import EYES, mirror
-from secondlook.defenses.watched import Watched
+from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.mirrorcheck import ENCODERS, MirrorCheck
 from secondlook.models import load
 from secondlook.models.base import Embedder
 from secondlook.models.captioner import Captioner
-from secondlook.models.decoding import Decoding
 from secondlook.models.painter import Painter, strokes
+from secondlook.models.text.decoding import Decoding
 from secondlook.randomness import Keys
 
 TARGET = 1.10
@@ -31,7 +31,7 @@ LENGTH = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Setup:
     """Images, who captions them, and the detector that checks the captions.
 
     Attributes:
@@ -50,10 +50,10 @@ class Course:
     def keys(self) -> Keys:
         return Keys.of(0, range(len(self.images)))
 
-    def guard(self) -> Watched:
+    def guard(self) -> Guarded:
         """A detector that has painted nothing yet."""
-        detector = mirror(encoders=self.encoders, painters=self.painter)
-        return Watched(captioner=self.captioner, detector=detector, said={"length": LENGTH})
+        defense = MirrorCheck(encoders=self.encoders, painters=self.painter, false_rejection=0)
+        return Guarded(self.captioner, defense, caption={"length": LENGTH})
 
     def anew(self) -> Pair:
         """A check with a detector of its own, and its replay."""
@@ -124,7 +124,7 @@ def ratio(checks: Sequence[float], replays: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--painters", default="scenes:painter,scenes:painter-grammar")
-    parser.add_argument("--encoders", default=EYES, help="of the detector (%(default)s)")
+    parser.add_argument("--encoders", default=ENCODERS, help="of the detector (%(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="images at once (%(default)s)")
     parser.add_argument("--repeats", type=int, default=11, help="timed, after one (%(default)s)")
     options = parser.parse_args()
@@ -136,17 +136,14 @@ def main() -> None:
     print(f"batch {options.batch}, {options.encoders}, median of {options.repeats}")
     for name in options.painters.split(","):
         painter: Any = load(name)
-        course = Course(captioner=captioner, encoders=encoders, painter=painter, images=images)
+        course = Setup(captioner=captioner, encoders=encoders, painter=painter, images=images)
         for label, pair in {"made anew": course.anew, "at hand": course.at_hand}.items():
             checks, replays = race(pair, options.repeats)
             (wall, processor), bare = zip(*checks, strict=True), zip(*replays, strict=True)
             told = [ratio(*each) for each in zip((wall, processor), bare, strict=True)]
-            print(f"{name}, paintings {label}: "
-                  f"{1000 * statistics.median(wall) / options.batch:.1f} ms an image")  # fmt: skip
+            print(f"{name}, paintings {label}: {1000 * statistics.median(wall) / options.batch:.1f} ms an image")
             print(f"over the bare calls: {told[0]:.3f} of the wall, {told[1]:.3f} of the processor")
-            print(
-                f"target at most {TARGET}: {'met' if told[0] <= TARGET else 'missed'}", flush=True
-            )
+            print(f"target at most {TARGET}: {'met' if told[0] <= TARGET else 'missed'}", flush=True)
 
 
 if __name__ == "__main__":

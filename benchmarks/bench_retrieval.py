@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.ledger import peak_memory
-from secondlook.tasks.retrieval_ranks import ranks
+from secondlook.metrics.ranks import ranks
 
 WIDTH, CAPTIONS = 512, 5
 SIZES = (1_000, 25_000)
@@ -47,14 +47,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{WIDTH} wide, {CAPTIONS} captions an image, {options.threads} thread(s)")
-    print(f"{'images x captions':>18} {'image to text':>14} {'text to image':>14} "
-          f"{'peak memory':>12} {'whole matrix':>13} {'R@1':>7}")  # fmt: skip
+    print(
+        f"{'images x captions':>18} {'image to text':>14} {'text to image':>14} "
+        f"{'peak memory':>12} {'whole matrix':>13} {'R@1':>7}"
+    )
     for images in sorted(options.images):
         there, back, first = searched(images)
         peak, whole = peak_memory() / 2**30, images**2 * CAPTIONS * 4 / 2**30
         verdict = "" if peak <= LIMIT else f"  above {LIMIT:g} GiB"
-        print(f"{images:>8,} x {images * CAPTIONS:>7,} {there:>12.1f} s {back:>12.1f} s "
-              f"{peak:>8.2f} GiB {whole:>9.2f} GiB {first:>7.2%}{verdict}")  # fmt: skip
+        print(
+            f"{images:>8,} x {images * CAPTIONS:>7,} {there:>12.1f} s {back:>12.1f} s "
+            f"{peak:>8.2f} GiB {whole:>9.2f} GiB {first:>7.2%}{verdict}"
+        )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import statistics
 
 import torch
 
-from benchmarks.beside import Race, race
-from benchmarks.pairs_table import scenes
+from benchmarks.beside import Race, race, scenes
 from secondlook.attacks.joint.sga import SGA
 from secondlook.models import load
 from secondlook.threat import Threat
@@ -26,7 +25,7 @@ def run(images: int, steps: int) -> Race:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=64, help="at once (%(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="steps of a climb (%(default)s)")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a search (%(default)s)")
     parser.add_argument("--repeats", type=int, default=1, help="races (%(default)s)")
     options = parser.parse_args()
 

@@ -18,22 +18,23 @@ from torch.nn import functional as F
 
 from benchmarks.replay import Beside, Replay, Spent
 from secondlook.attacks.apgd import APGD
-from secondlook.defenses.undefended import Undefended
-from secondlook.goals.mislead import Bout, Mislead
+from secondlook.defenses.guarded import Guarded
 from secondlook.models.base import Embedder
-from secondlook.models.checkpointing import checkpointed
-from secondlook.models.engine import Engine, Manner
-from secondlook.models.hub import extra
-from secondlook.models.photographs import squeezed
+from secondlook.models.io.hub import extra
+from secondlook.models.io.preprocessing import squeezed
+from secondlook.models.runtime.engine import Engine, EngineSettings, checkpointed
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Threat, fraction
 
 CLASSES, SIDE, WIDTH, TARGET = 100, 224, 512, 1.05
-MANNERS = {
-    "fp32": Manner(), "bf16": Manner(dtype="bf16"), "compile": Manner(compile=True),
-    "checkpoint": Manner(checkpoint=True),
-}  # fmt: skip
+PHRASINGS = {
+    "fp32": EngineSettings(),
+    "bf16": EngineSettings(dtype="bf16"),
+    "compile": EngineSettings(compile=True),
+    "checkpoint": EngineSettings(checkpoint=True),
+}
 
 
 class Tower(torch.nn.Module):
@@ -61,7 +62,7 @@ class Vit(Embedder):
 
     name, size = "bench:vit-b-32", (SIDE, SIDE)
 
-    def __init__(self, tower: Tower, manner: Manner) -> None:
+    def __init__(self, tower: Tower, manner: EngineSettings) -> None:
         self.tower, self.modules, self.engine = tower, (tower,), Engine(manner)
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -79,21 +80,20 @@ class Result(NamedTuple):
     robust: float
 
 
-def race(tower: Tower, manner: Manner, options: argparse.Namespace) -> Result:
+def race(tower: Tower, manner: EngineSettings, options: argparse.Namespace) -> Result:
     """One attack with the bare loop beside it."""
     model = ZeroShot(Vit(tower, manner), [f"class {k}" for k in range(CLASSES)])
     keys = Keys.of(0, range(options.batch))
     clean = (keys.uniform((3, SIDE, SIDE)) * 255).round() / 255
-    bout = Bout(
-        goal=Mislead(truth=tower(clean).argmax(1)), victim=Undefended(model=model), classes=CLASSES
-    )
+    goal = Untargeted(truth=tower(clean).argmax(1))
+    objective = UntargetedObjective(goal=goal, victim=Guarded(model))
     replay = Replay(tower)
     attack = APGD(steps=options.steps, early_exit=False)
     start = Spent.now()
-    x = attack(Beside(bout=bout, replay=replay), clean, Threat(eps=options.eps), keys).x
+    x = attack(Beside(objective=objective, replay=replay), clean, Threat(eps=options.eps), keys).x
     both = Spent.now().since(start)
     bare = Spent(*(sum(column) for column in zip(*replay.turns, strict=True)))
-    robust = float((tower(x).argmax(1) == bout.goal.truth).float().mean())
+    robust = float((tower(x).argmax(1) == goal.truth).float().mean())
     return Result(both.since(bare), bare, robust)
 
 
@@ -103,19 +103,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images at once (%(default)s)")
     parser.add_argument("--eps", type=fraction, default=2 / 255, help="L∞ radius (2/255)")
     parser.add_argument("--repeats", type=int, default=2, help="races of each (%(default)s)")
-    parser.add_argument("--only", choices=MANNERS, action="append", help="repeatable; all")
+    parser.add_argument("--only", choices=PHRASINGS, action="append", help="repeatable; all")
     options = parser.parse_args()
 
     torch.set_num_threads(1)
     with torch.random.fork_rng():
         tower = Tower().eval().requires_grad_(False)
-    for name in options.only or MANNERS:
-        if MANNERS[name].checkpoint:
+    for name in options.only or PHRASINGS:
+        if PHRASINGS[name].checkpoint:
             # For the bare loop too, which has the same network: what is left is the attack's own.
             checkpointed((tower,), "bench:vit-b-32")
         short = argparse.Namespace(**{**vars(options), "steps": 1})
-        race(tower, MANNERS[name], short)  # warm-up, and what is compiled
-        results = [race(tower, MANNERS[name], options) for _ in range(options.repeats)]
+        race(tower, PHRASINGS[name], short)  # warm-up, and what is compiled
+        results = [race(tower, PHRASINGS[name], options) for _ in range(options.repeats)]
         ratios = [result.attack.wall / result.bare.wall for result in results]
         each = statistics.median(r.attack.wall for r in results) / (options.steps + 1)
         print(

@@ -1,7 +1,7 @@
 """What a vote costs with and without early stop: the same answers, fewer reconstructions.
 
-The table goes from inputs on which all draws agree to inputs on which they are torn: a colour
-classifier looks at grey images that lean more or less to one colour, through Gaussian noise.
+The table goes from inputs on which all draws agree to inputs on which they are torn: a color
+classifier looks at gray images that lean more or less to one color, through Gaussian noise.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from torch import Tensor
 
 from secondlook.decision import Decision
 from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.guarded import Guarded
 from secondlook.ledger import counting
 from secondlook.models.base import Embedder
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.purifiers.filters import NoisePurifier
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 
 LEANS = (1.0, 0.02, 0.005, 0.0)
-"""By how much the first colour leads: from beyond doubt to not at all."""
+"""By how much the first color leads: from beyond doubt to not at all."""
 SIDE = 64
 
 
-class Colours(Embedder):
+class Colors(Embedder):
     """An image is the mean of its channels, a word is one of them."""
 
-    name = "bench:colours"
+    name = "bench:colors"
 
     def encode_image(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
@@ -48,21 +49,19 @@ class Vote(NamedTuple):
 
 def vote(images: Tensor, samples: int, *, early_stop: bool) -> Vote:
     """A vote by plurality."""
-    defence = Consensus(
-        model=ZeroShot(Colours(), ("red", "green", "blue")), purifier=NoisePurifier(0.5),
-        samples=samples, early_stop=early_stop,
-    )  # fmt: skip
+    defense = Consensus(purifier=NoisePurifier(0.5), samples=samples, early_stop=early_stop)
+    guarded = Guarded(ZeroShot(Colors(), ("red", "green", "blue")), defense)
     start = time.process_time()
     with counting() as ledger:
-        decision = defence.decide(images, Keys.of(0, range(len(images))))
+        decision = guarded.decide(images, Keys.of(0, range(len(images))))
     seconds = time.process_time() - start
-    return Vote(decision, ledger.by_model[Colours.name][0], seconds)
+    return Vote(decision, ledger.by_model[Colors.name][0], seconds)
 
 
 def leaning(lean: float, batch: int) -> Tensor:
-    """Grey images with more of the first colour."""
-    colour = torch.tensor([0.5 + lean / 2, 0.5, 0.5]).view(1, 3, 1, 1)
-    return colour.expand(batch, 3, SIDE, SIDE).contiguous()
+    """Gray images with more of the first color."""
+    color = torch.tensor([0.5 + lean / 2, 0.5, 0.5]).view(1, 3, 1, 1)
+    return color.expand(batch, 3, SIDE, SIDE).contiguous()
 
 
 def main() -> None:

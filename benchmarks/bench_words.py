@@ -7,9 +7,8 @@ import statistics
 
 import torch
 
-from benchmarks.beside import Race, race
-from benchmarks.pairs_table import scenes
-from secondlook.attacks.words.words import Words
+from benchmarks.beside import Race, race, scenes
+from secondlook.attacks.text.bert_attack import BERTAttack
 from secondlook.models import load
 from secondlook.threat import Threat
 
@@ -19,7 +18,7 @@ TARGET = 1.25
 def run(images: int, visit: str) -> Race:
     """One attack on images with five captions each, with the replay beside it."""
     model = load("scenes:mlm")
-    attack = Words(mlm=model, visit=visit)  # type: ignore[arg-type]
+    attack = BERTAttack(mlm=model, visit=visit)  # type: ignore[arg-type]
     return race(attack, load("scenes:clip"), model, scenes(images), Threat())
 
 

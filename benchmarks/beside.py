@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from secondlook.attacks.pairs import PairAttack, Pairs
+from secondlook.data import load
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
@@ -58,6 +59,13 @@ def race(attack: PairAttack, victim: Any, model: Any, pairs: Pairs, threat: Thre
         attack(victim, pairs, threat, keys)
         both = time.perf_counter() - start
     return Race(both - bare.seconds, bare)
+
+
+def scenes(count: int) -> Pairs:
+    """The first scenes of the test split with their five captions."""
+    source = load("scenes:test", n=count).captioned()
+    rows = range(count)
+    return Pairs(source.read(rows, None).images, tuple(source.captions(row) for row in rows))
 
 
 @contextmanager

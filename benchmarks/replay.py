@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secondlook.attacks.base import Attack, Judged
-from secondlook.attacks.contest import View
-from secondlook.defenses.undefended import Undefended
-from secondlook.goals.mislead import Bout, Mislead
+from secondlook.attacks.base import Attack, Evaluation
+from secondlook.attacks.class_objective import Logits
+from secondlook.defenses.guarded import Guarded
 from secondlook.ledger import counting
 from secondlook.models.logits import LogitClassifier
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import LEVELS, Threat
 
@@ -29,12 +29,21 @@ CLASSES, SIDE = 10, 32
 def small_cnn() -> LogitClassifier:
     """Four convolutions and two layers (after Carlini & Wagner 2017), with fixed random weights."""
     network = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(64 * (SIDE // 4) ** 2, 200), nn.ReLU(), nn.Linear(200, CLASSES),
-    )  # fmt: skip
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (SIDE // 4) ** 2, 200),
+        nn.ReLU(),
+        nn.Linear(200, CLASSES),
+    )
     for index, weight in enumerate(network.parameters()):
         width = weight[0].numel()
         drawn = Keys.of(0, [index]).normal(tuple(weight.shape))[0] * (2 / width) ** 0.5
@@ -84,7 +93,7 @@ class Replay:
 class Beside:
     """A bout whose passes are replayed."""
 
-    bout: Bout
+    objective: UntargetedObjective
     replay: Replay
 
     @property
@@ -93,29 +102,29 @@ class Beside:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        return tuple(self.bout.modules)
+        return tuple(self.objective.modules)
 
     @property
     def losing(self) -> Tensor:
-        return self.bout.losing
+        return self.objective.losing
 
     @property
     def classes(self) -> int:
-        return self.bout.classes
+        return self.objective.classes
 
-    def look(self, x: Tensor, keys: Keys) -> View:
-        self.replay.turn(x, self.bout.goal.truth)
-        return self.bout.look(x, keys)
+    def logits(self, x: Tensor, keys: Keys) -> Logits:
+        self.replay.turn(x, self.objective.goal.truth)
+        return self.objective.logits(x, keys)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
-        self.replay.turn(x, self.bout.goal.truth)
-        return self.bout(x, keys)
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        self.replay.turn(x, self.objective.goal.truth)
+        return self.objective(x, keys)
 
-    def drawing(self, draws: int) -> Beside:
-        return replace(self, bout=self.bout.drawing(draws))
+    def with_draws(self, draws: int) -> Beside:
+        return replace(self, objective=self.objective.with_draws(draws))
 
     def take(self, rows: Tensor) -> Beside:
-        return replace(self, bout=self.bout.take(rows))
+        return replace(self, objective=self.objective.take(rows))
 
 
 class Result(NamedTuple):
@@ -135,10 +144,10 @@ def race(attack: Attack, threat: Threat, batch: int) -> Result:
     clean = (keys.uniform((3, SIDE, SIDE)) * LEVELS).round() / LEVELS
     truth = network(clean).argmax(1)
     replay = Replay(network)
-    bout = Bout(goal=Mislead(truth=truth), victim=Undefended(model=model), classes=CLASSES)
+    objective = UntargetedObjective(goal=Untargeted(truth=truth), victim=Guarded(model))
     start = Spent.now()
     with counting() as ledger:
-        found = attack(Beside(bout=bout, replay=replay), clean, threat, keys)
+        found = attack(Beside(objective=objective, replay=replay), clean, threat, keys)
     both = Spent.now().since(start)
     bare = Spent(*(sum(column) for column in zip(*replay.turns, strict=True)))
     left = (network(found.x).argmax(1) == truth).float().mean()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.base import Judged
+from secondlook.attacks.base import Evaluation
 from secondlook.ledger import tally
 from secondlook.models.base import Classifier, Embedder, Purifier
 from secondlook.randomness import Keys
@@ -44,7 +44,7 @@ def global_generators() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Slope:
-    """The objective ``<w, x>``, with weights of its own for each sample; reached at ``bar``.
+    """The objective ``<w, x>``, with weights of its own for each sample; success at ``bar``.
 
     Its optimum in L∞ is ``x + eps * sign(w)``, in L2 ``x + eps * w / |w|``.
     """
@@ -58,10 +58,10 @@ class Slope:
     def parts(self) -> tuple[Slope, ...]:
         return (self,)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         loss = (self.weights * tally(self.name, x)).flatten(1).sum(1)
         bar = torch.full_like(loss, float("inf")) if self.bar is None else self.bar
-        return Judged(loss, loss.detach() >= bar)
+        return Evaluation(loss, loss.detach() >= bar)
 
     def take(self, rows: Tensor) -> Slope:
         bar = None if self.bar is None else self.bar[rows]
@@ -70,21 +70,21 @@ class Slope:
 
 @dataclass(frozen=True, kw_only=True)
 class Bowl:
-    """The objective ``-|x - centre|² / 2``: its gradient points home and is zero there."""
+    """The objective ``-|x - center|² / 2``: its gradient points home and is zero there."""
 
-    centre: Tensor
+    center: Tensor
     modules: tuple[nn.Module, ...] = ()
 
     @property
     def parts(self) -> tuple[Bowl, ...]:
         return (self,)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
-        loss = -((x - self.centre) ** 2).flatten(1).sum(1) / 2
-        return Judged(loss, torch.zeros(len(x), dtype=torch.bool))
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        loss = -((x - self.center) ** 2).flatten(1).sum(1) / 2
+        return Evaluation(loss, torch.zeros(len(x), dtype=torch.bool))
 
     def take(self, rows: Tensor) -> Bowl:
-        return replace(self, centre=self.centre[rows])
+        return replace(self, center=self.center[rows])
 
 
 class LinearClassifier(Classifier):
@@ -95,7 +95,7 @@ class LinearClassifier(Classifier):
         self.classes = tuple(f"class {k}" for k in range(len(weights)))
 
     def features(self, x: Tensor) -> Tensor:
-        return self.see(x).flatten(1)
+        return self.checked_input(x).flatten(1)
 
     def scores(self, features: Tensor) -> Tensor:
         return (features[..., None, :] * self.weights.flatten(1)).sum(-1)
@@ -126,20 +126,20 @@ class MoodyClassifier(Classifier):
         self.modules = (self.network,)
 
     def features(self, x: Tensor) -> Tensor:
-        out: Tensor = self.network(self.see(x))
+        out: Tensor = self.network(self.checked_input(x))
         return out
 
     def scores(self, features: Tensor) -> Tensor:
         return features
 
 
-class ColourEmbedder(Embedder):
-    """A linear embedder: an image is the means of its channels, a colour word is their axis.
+class ColorEmbedder(Embedder):
+    """A linear embedder: an image is the means of its channels, a color word is their axis.
 
-    Aligned to one colour within an L∞ ball, that channel goes up by eps and both others down.
+    Aligned to one color within an L∞ ball, that channel goes up by eps and both others down.
     """
 
-    name = "colour"
+    name = "color"
     words = ("red", "green", "blue")
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class ReadOut(Classifier):
         self.classes = tuple(f"class {k}" for k in range(classes))
 
     def features(self, x: Tensor) -> Tensor:
-        return self.see(x)[:, 0, 0, : len(self.classes)]
+        return self.checked_input(x)[:, 0, 0, : len(self.classes)]
 
     def scores(self, features: Tensor) -> Tensor:
         return features
@@ -194,7 +194,8 @@ class Coin(Purifier):
 
     def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
         chosen = (keys.uniform((1,)) < self.heads).long().flatten()
-        return written(torch.eye(2)[chosen], x)
+        # The gradient is there, and is zero.
+        return written(torch.eye(2)[chosen], x) + 0 * x
 
 
 class Dimmer(Purifier):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -27,9 +28,13 @@ class Far(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor) -> Far:
         far = Tensor._make_wrapper_subclass(
-            cls, held.shape, dtype=held.dtype, device=DEVICE, strides=held.stride(),
+            cls,
+            held.shape,
+            dtype=held.dtype,
+            device=DEVICE,
+            strides=held.stride(),
             storage_offset=held.storage_offset(),
-        )  # fmt: skip
+        )
         far.held = held
         return far
 
@@ -44,8 +49,29 @@ class Far(Tensor):
 class Elsewhere(TorchDispatchMode):
     """Within it, whatever is made on the device, or brought to it, is there."""
 
+    def __enter__(self) -> Any:
+        self.written = _Written()
+        self.written.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *how: Any) -> None:
+        super().__exit__(*how)
+        self.written.__exit__(*how)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
+
+
+class _Written(TorchFunctionMode):
+    """Tensors of values that are written down, which torch would leave away on ``meta``."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.tensor and kwargs.get("device") is not None:
+            return func(*args, **{**kwargs, "device": "cpu"}).to(kwargs["device"])
+        if func is Tensor.new_tensor and isinstance(args[0], Far):
+            return Far(func(args[0].held, *args[1:], **kwargs))
+        return func(*args, **kwargs)
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:

@@ -15,15 +15,25 @@ from secondlook.randomness import Keys
 
 WORDS = ("red", "green", "blue", "dark", "cat", "dog", "bird", "on", "mat")
 VECTORS = {
-    "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0),
-    "dark": (-1.0, -1.0, -1.0), "cat": (0.3, 0.1, 0.0), "dog": (0.1, 0.3, 0.1),
-    "bird": (0.0, 0.1, 0.35), "on": (0.01, 0.02, 0.0), "mat": (0.02, 0.0, 0.04),
-}  # fmt: skip
+    "red": (1.0, 0.0, 0.0),
+    "green": (0.0, 1.0, 0.0),
+    "blue": (0.0, 0.0, 1.0),
+    "dark": (-1.0, -1.0, -1.0),
+    "cat": (0.3, 0.1, 0.0),
+    "dog": (0.1, 0.3, 0.1),
+    "bird": (0.0, 0.1, 0.35),
+    "on": (0.01, 0.02, 0.0),
+    "mat": (0.02, 0.0, 0.04),
+}
 LIKELY: Mapping[str, tuple[str, ...]] = {
-    "red": ("red", "green", "blue", "on"), "green": ("blue", "dark", "green"),
-    "blue": ("red", "blue"), "cat": ("cat", "dog", "bird"), "dog": ("cat", "bird"),
-    "mat": ("cat",), "on": ("dark",),
-}  # fmt: skip
+    "red": ("red", "green", "blue", "on"),
+    "green": ("blue", "dark", "green"),
+    "blue": ("red", "blue"),
+    "cat": ("cat", "dog", "bird"),
+    "dog": ("cat", "bird"),
+    "mat": ("cat",),
+    "on": ("dark",),
+}
 PAD, OPEN, CLOSE, UNKNOWN, GAP = range(5)
 MARKS = ("<pad>", "<open>", "<close>", "<unk>", "<gap>")
 
@@ -61,9 +71,9 @@ class Bag(Embedder):
 class Table(MaskedLM):
     """Finds the words of ``LIKELY`` likely in place of a word, the first ones most."""
 
-    name, gap, padding = "table", GAP, PAD
-    special = frozenset(range(len(MARKS)))
-    whole = torch.tensor([False] * len(MARKS) + [True] * len(WORDS))
+    name, mask_id, pad_id = "table", GAP, PAD
+    special_ids = frozenset(range(len(MARKS)))
+    word_starts = torch.tensor([False] * len(MARKS) + [True] * len(WORDS))
 
     def __init__(self) -> None:
         self.passes = 0
@@ -77,7 +87,7 @@ class Table(MaskedLM):
             at += len(word)
         return [*row[:9], Piece(CLOSE, at, at)]
 
-    def spell(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         return " ".join((*MARKS, *WORDS)[number] for number in ids)
 
     def fill(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -85,22 +95,20 @@ class Table(MaskedLM):
         scores = torch.zeros(*ids.shape, len(MARKS) + len(WORDS))
         for row, numbers in enumerate(ids.tolist()):
             for at, number in enumerate(numbers):
-                likely = LIKELY.get(self.spell([number]), ())
+                likely = LIKELY.get(self.detokenize([number]), ())
                 for rank, word in enumerate(likely):
                     scores[row, at, len(MARKS) + WORDS.index(word)] = 9.0 - rank
         return scores
 
 
-CAPTIONS = (
-    ("red cat on mat", "cat"), ("green dog", "dog on mat", "green dog on red mat"), ("blue bird,",),
-)  # fmt: skip
+CAPTIONS = (("red cat on mat", "cat"), ("green dog", "dog on mat", "green dog on red mat"), ("blue bird,",))
 
 
 def pairs(count: int = 3) -> Pairs:
-    """Coloured grain ``[count, 3, 4, 4]`` on the 8-bit grid, far from black and white."""
+    """Colored grain ``[count, 3, 4, 4]`` on the 8-bit grid, far from black and white."""
     keys = Keys.of(0, range(count))
-    colours = torch.eye(3)[torch.arange(count) % 3][:, :, None, None]
-    pixels = 100 + 60 * colours + 20 * keys.uniform((3, 4, 4))
+    colors = torch.eye(3)[torch.arange(count) % 3][:, :, None, None]
+    pixels = 100 + 60 * colors + 20 * keys.uniform((3, 4, 4))
     return Pairs(pixels.floor() / 255, tuple(CAPTIONS[row % 3] for row in range(count)))
 
 

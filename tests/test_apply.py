@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from secondlook import registry
-from secondlook.apply import attack_folder, named, purify_folder, victim
+from secondlook.apply import as_classifier, attack_folder, png_names, purify_folder
 from secondlook.data import images
 from secondlook.errors import BrokenRun, InvalidInput
 from secondlook.models.logits import LogitClassifier
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     rgb.save(place / "plain.bmp")
     rgb.quantize(16).save(place / "palette.png")
     rgb.convert("RGBA").save(place / "alpha.png")
-    rgb.convert("L").save(place / "grey.png")
+    rgb.convert("L").save(place / "gray.png")
     wide = (np.asarray(rgb.convert("L")).astype(np.uint16) * 257).astype(np.uint16)
     Image.fromarray(wide).save(place / "sixteen.png")
     rgb.resize((1, 1)).save(place / "dot.png")
@@ -48,10 +48,14 @@ def folder(tmp_path: Path) -> Path:
 
 def attacked(folder: Path, out: Path, **changes: Any) -> Any:
     given: dict[str, Any] = {
-        "model": tiny.eye(), "threat": Threat(eps=8 / 255), "target": "red",
+        "model": tiny.eye(),
+        "threat": Threat(eps=8 / 255),
+        "target": "red",
         "attack": registry.build("attack", "illusion", {"steps": 20, "step": "2/255"}),
-        "others": ("green", "blue", "cyan", "magenta", "yellow"), "seed": 0, "tick": silent,
-    }  # fmt: skip
+        "others": ("green", "blue", "cyan", "magenta", "yellow"),
+        "seed": 0,
+        "tick": silent,
+    }
     return attack_folder(folder, out, **(given | changes))
 
 
@@ -79,34 +83,30 @@ def test_what_is_written_down_is_what_the_files_hold(folder: Path, tmp_path: Pat
     assert content["threat"] == "L∞ 8/255" and content["version"]
     assert content["attack"]["name"] == "illusion" and content["attack"]["steps"] == 20
     assert content["images"] == [vars(each) for each in written]
-    judge = victim(tiny.eye(), "red", ["green", "blue", "cyan", "magenta", "yellow"])
+    judge = as_classifier(tiny.eye(), "red", ["green", "blue", "cyan", "magenta", "yellow"])
     for each in content["images"]:
         for key, place in (("after", tmp_path / "out" / each["file"]), ("before", each["source"])):
             score = judge(images.read(place, None)[None])[0]
             assert each[key] == pytest.approx(float(score[0]), abs=1e-4)
             if key == "after":
-                assert each["reached"] == (int(score.argmax()) == 0)
-    assert any(each["reached"] for each in content["images"])
+                assert each["success"] == (int(score.argmax()) == 0)
+    assert any(each["success"] for each in content["images"])
 
 
-def test_an_image_s_adversarial_does_not_depend_on_its_neighbours(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_image_s_adversarial_does_not_depend_on_its_neighbors(folder: Path, tmp_path: Path) -> None:
     pgd = registry.build("attack", "pgd", {"steps": 3})
     attacked(folder, tmp_path / "all", attack=pgd)
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "grey.png").write_bytes((folder / "grey.png").read_bytes())
+    (tmp_path / "one" / "gray.png").write_bytes((folder / "gray.png").read_bytes())
     (tmp_path / "one" / "a.png").write_bytes((folder / "dot.png").read_bytes())
     (tmp_path / "one" / "a.bmp").write_bytes((folder / "plain.bmp").read_bytes())
     attacked(tmp_path / "one", tmp_path / "few", attack=pgd)
-    found = images.read(tmp_path / "few" / "grey.png.png", None)
-    assert torch.equal(found, images.read(tmp_path / "all" / "grey.png.png", None))
+    found = images.read(tmp_path / "few" / "gray.png.png", None)
+    assert torch.equal(found, images.read(tmp_path / "all" / "gray.png.png", None))
 
 
 def test_a_model_of_its_own_size_is_attacked_there(folder: Path, tmp_path: Path) -> None:
-    model = LogitClassifier(
-        "sized", lambda x: x.mean((2, 3)), ("red", "green", "blue"), size=(5, 7)
-    )
+    model = LogitClassifier("sized", lambda x: x.mean((2, 3)), ("red", "green", "blue"), size=(5, 7))
     written = attacked(folder, tmp_path / "out", model=model)
     for each in written:
         found = images.read(tmp_path / "out" / each.file, None)
@@ -123,7 +123,7 @@ def test_a_model_of_its_own_size_is_attacked_there(folder: Path, tmp_path: Path)
     ],
 )
 def test_no_file_is_written_over_another(names: list[str], written: list[str]) -> None:
-    found = named([Path(name) for name in names])
+    found = png_names([Path(name) for name in names])
     assert found == written and len(set(found)) == len(names)
 
 
@@ -153,11 +153,11 @@ def spoilt(kind: str) -> tuple[str, bytes]:
 def test_a_bad_image_is_named(folder: Path, tmp_path: Path, verb: str, kind: str) -> None:
     name, content = spoilt(kind)
     (folder / name).write_bytes(content)
-    mend = "shrink it to 50 megapixels" if kind == "huge" else "replace the file or remove it"
-    with pytest.raises(InvalidInput, match=mend) as caught:
+    fix = "shrink it to 50 megapixels" if kind == "huge" else "replace the file or remove it"
+    with pytest.raises(InvalidInput, match=fix) as caught:
         verbs(verb)(folder, tmp_path / "out")
     assert name in str(caught.value) and "\n" not in str(caught.value)
-    # The mend works, and what was written before does not stand in its way.
+    # The fix works, and what was written before does not stand in its way.
     (folder / name).unlink()
     assert len(verbs(verb)(folder, tmp_path / "out")) == 9
 
@@ -195,13 +195,13 @@ def test_folders_that_cannot_be_read_or_written(folder: Path, tmp_path: Path, ve
     [
         ({"target": " "}, "none of them empty"),
         ({"model": tiny.shift()}, "tiny:shift neither embeds nor classifies"),
-        ({"model": LogitClassifier("c", lambda x: x.mean((2, 3)), ("a", "b", "c"))},
-         "c has no class 'red'; it has a, b, c"),
+        (
+            {"model": LogitClassifier("c", lambda x: x.mean((2, 3)), ("a", "b", "c"))},
+            "c has no class 'red'; it has a, b, c",
+        ),
     ],
-)  # fmt: skip
-def test_a_target_that_cannot_be(
-    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+)
+def test_a_target_that_cannot_be(folder: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         attacked(folder, tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()
@@ -212,7 +212,7 @@ def test_without_others_the_target_is_one_of_two() -> None:
         def encode_text(self, texts: Any) -> torch.Tensor:
             return torch.eye(3)[: len(texts)]
 
-    judge = victim(Words("words"), "a cat", ())
+    judge = as_classifier(Words("words"), "a cat", ())
     assert isinstance(judge, ZeroShot) and judge.classes == ("a cat", "something else")
 
 
@@ -238,14 +238,12 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
 
 
 def test_purified_images_keep_their_size_and_are_drawn_anew(folder: Path, tmp_path: Path) -> None:
-    written = purify_folder(
-        folder, tmp_path / "out", purifier=tiny.shift(), samples=3, seed=0, tick=silent
-    )
+    written = purify_folder(folder, tmp_path / "out", purifier=tiny.shift(), samples=3, seed=0, tick=silent)
     assert len(written) == 27 and all(path.exists() for path in written)
     for number in (1, 2, 3):
         assert tmp_path / "out" / f"dot.png-{number}.png" in written
-    draws = [images.read(tmp_path / "out" / f"grey.png-{n}.png", None) for n in (1, 2, 3)]
-    clean = images.read(folder / "grey.png", None)
+    draws = [images.read(tmp_path / "out" / f"gray.png-{n}.png", None) for n in (1, 2, 3)]
+    clean = images.read(folder / "gray.png", None)
     for draw in draws:
         assert draw.shape == clean.shape and 0 < (draw - clean).abs().max() <= 10.5 / 255
     assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[1], draws[2])
@@ -253,15 +251,13 @@ def test_purified_images_keep_their_size_and_are_drawn_anew(folder: Path, tmp_pa
     for seed, same in ((0, True), (1, False)):
         place = tmp_path / f"seed-{seed}"
         purify_folder(folder, place, purifier=tiny.shift(), samples=1, seed=seed, tick=silent)
-        found = images.read(place / "grey.png.png", None)
+        found = images.read(place / "gray.png.png", None)
         assert torch.equal(found, draws[0]) == same
 
 
 def test_no_samples_is_nothing_to_write(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="samples=0 leaves nothing to write; write 1 or more"):
-        purify_folder(
-            folder, tmp_path / "out", purifier=tiny.shift(), samples=0, seed=0, tick=silent
-        )
+        purify_folder(folder, tmp_path / "out", purifier=tiny.shift(), samples=0, seed=0, tick=silent)
 
 
 def test_progress_is_told_from_nothing_to_all(folder: Path, tmp_path: Path) -> None:

@@ -1,28 +1,35 @@
 """Three outcomes, ranks in which a tie is no success, and the shares of the votes."""
 
+from dataclasses import replace
 from math import nan
 
 import pytest
 import torch
-from torch import Tensor
 
-from secondlook.decision import Decision, Glimpse, Outcome, concatenate
+from secondlook.decision import Decision, Outcome, Surrogate
 
 
 def decision(scores: list[list[float]], accepted: list[bool] | None = None) -> Decision:
     table = torch.tensor(scores)
     ones = torch.ones(len(table))
     return Decision(
-        scores=table, features=table * 2, suspicion=ones / 2, votes=table.long(), draws=ones.long(),
+        outputs=table,
+        features=table * 2,
+        suspicion=ones / 2,
+        votes=table.long(),
+        draws=ones.long(),
         accepted=ones.bool() if accepted is None else torch.tensor(accepted),
-    )  # fmt: skip
+    )
 
 
 def test_three_outcomes() -> None:
     seen = decision([[1, 2], [2, 1], [1, 2], [2, 1]], accepted=[True, True, False, False])
     assert seen.outcomes(torch.tensor([1, 1, 1, 1])) == [
-        Outcome.CORRECT, Outcome.WRONG, Outcome.REJECTED, Outcome.REJECTED,
-    ]  # fmt: skip
+        Outcome.CORRECT,
+        Outcome.WRONG,
+        Outcome.REJECTED,
+        Outcome.REJECTED,
+    ]
     assert [str(outcome) for outcome in Outcome] == ["correct", "wrong", "rejected"]
 
 
@@ -38,7 +45,7 @@ def test_three_outcomes() -> None:
         ([nan, nan, nan], [], [], [0, 1, 2]),
     ],
 )
-def test_a_tie_never_favours_the_named_class(
+def test_a_tie_never_favors_the_named_class(
     scores: list[float], first: list[int], second: list[int], third: list[int]
 ) -> None:
     seen = decision([scores] * 3)
@@ -52,17 +59,24 @@ def test_a_rejected_input_ranks_nothing() -> None:
     assert seen.in_top(2, torch.tensor([0, 0])).tolist() == [True, False]
 
 
-def test_parts_are_put_together_in_order() -> None:
-    first, second = decision([[1, 2]], [False]), decision([[4, 3], [5, 6]])
-    whole = concatenate([first, second])
-    assert whole.answer.tolist() == [1, 0, 1]
-    assert whole.accepted.tolist() == [False, True, True]
-    for name in ("scores", "features", "suspicion", "votes", "draws"):
-        value: Tensor = getattr(whole, name)
-        assert torch.equal(value, torch.cat([getattr(first, name), getattr(second, name)]))
+@pytest.mark.parametrize("scores", [[nan, 0.5, 0.1], [nan, nan, nan], [0.9, 0.5, nan]])
+def test_what_is_no_number_is_never_correct(scores: list[float]) -> None:
+    seen = decision([scores] * 3)
+    assert seen.outcomes(torch.arange(3)) == [Outcome.WRONG] * 3
+
+
+def test_what_is_answered_is_scores_or_texts() -> None:
+    seen = decision([[1, 2]])
+    assert torch.equal(seen.scores, torch.tensor([[1.0, 2.0]]))
+    with pytest.raises(AssertionError, match="captioner"):
+        _ = seen.texts
+    spoken = replace(seen, outputs=["a dog"])
+    assert spoken.texts == ["a dog"]
+    with pytest.raises(AssertionError, match="texts"):
+        _ = spoken.scores
 
 
 def test_share_counts_the_draws_that_chose_a_class() -> None:
     scores = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [0, 0.2, 0.1], [0.9, 0, 1]]])
-    seen = Glimpse(features=scores, scores=scores)
+    seen = Surrogate(features=scores, scores=scores)
     assert seen.share.tolist() == [[0.25, 0.5, 0.25]]

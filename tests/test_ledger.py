@@ -1,5 +1,6 @@
 """Passes are counted where they happen, per sample, once, and in every open ledger."""
 
+import sys
 import time
 
 import pytest
@@ -62,9 +63,12 @@ def test_time_adds_up_over_blocks() -> None:
             time.sleep(0.005)
     assert ledger.seconds >= 0.01
     assert ledger.as_dict() == {
-        "forwards": 0, "backwards": 0, "by_model": {},
-        "seconds": ledger.seconds, "peak_memory": ledger.peak_memory,
-    }  # fmt: skip
+        "forwards": 0,
+        "backwards": 0,
+        "by_model": {},
+        "seconds": ledger.seconds,
+        "peak_memory": ledger.peak_memory,
+    }
 
 
 def test_memory_is_in_bytes() -> None:
@@ -78,3 +82,9 @@ def test_a_listener_is_told_of_every_forward() -> None:
         with counting():
             tally("ear", torch.zeros(2, 1))
     assert heard == [3, 5] and ledger.forwards == 5
+
+
+def test_a_system_without_the_resource_module_reports_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert peak_memory() == 0

@@ -22,9 +22,7 @@ DRAWS: dict[str, Draw] = {
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
-@pytest.mark.parametrize(
-    "rows", [[3], [0, 1, 2], [11, 2, 7, 5], list(reversed(range(12)))], ids=len
-)
+@pytest.mark.parametrize("rows", [[3], [0, 1, 2], [11, 2, 7, 5], list(reversed(range(12)))], ids=len)
 def test_a_draw_is_the_same_in_any_company(draw: Draw, rows: Sequence[int]) -> None:
     everyone = draw(Keys.of(0, IDS))
     some = draw(Keys.of(0, [IDS[row] for row in rows]))
@@ -55,10 +53,20 @@ def test_keys_stay_what_they_were_in_stored_runs() -> None:
 def test_seed_name_and_purpose_each_give_other_draws() -> None:
     keys = Keys.of(0, IDS)
     others = [
-        keys, Keys.of(1, IDS), Keys.of(0, range(12)), Keys.of(0, [str(i) for i in range(12)]),
-        keys.fold("a"), keys.fold("b"), keys.fold("a", "b"), keys.fold("b", "a"), keys.fold("ab"),
-        keys.fold(1), keys.fold("1"), keys.fold("draw", 1), keys.fold("draw", 11),
-    ]  # fmt: skip
+        keys,
+        Keys.of(1, IDS),
+        Keys.of(0, range(12)),
+        Keys.of(0, [str(i) for i in range(12)]),
+        keys.fold("a"),
+        keys.fold("b"),
+        keys.fold("a", "b"),
+        keys.fold("b", "a"),
+        keys.fold("ab"),
+        keys.fold(1),
+        keys.fold("1"),
+        keys.fold("draw", 1),
+        keys.fold("draw", 11),
+    ]
     words = [int(word) for each in others for word in each.words]
     assert len(set(words)) == len(words) == 12 * len(others)
 
@@ -103,7 +111,7 @@ def test_moments_are_those_of_the_distribution() -> None:
     assert abs(uniform.mean() - 1 / 2) < five_sigma / 12**0.5
     assert 0 <= float(uniform.min()) < 0.001
     assert 0.999 < float(uniform.max()) < 1
-    # Neighbours share a seed and a purpose, and yet nothing else.
+    # Neighbors share a seed and a purpose, and yet nothing else.
     assert abs((normal[:-1] * normal[1:]).mean()) < five_sigma
     assert abs((normal * keys.fold("other").normal((100,))).mean()) < five_sigma
     counts = np.bincount(keys.integers(5), minlength=5)

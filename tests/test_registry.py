@@ -12,7 +12,7 @@ from secondlook.errors import InvalidInput, UnknownName
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of the lists, so that what a test registers does not outlive it."""
-    kinds: tuple[registry.Kind, ...] = ("attack", "defence", "model", "data", "task")
+    kinds: tuple[registry.Kind, ...] = ("attack", "defense", "model", "data", "task")
     for kind in kinds:
         registry.names(kind)
     copies = {kind: dict(entries) for kind, entries in registry._entries.items()}
@@ -35,7 +35,7 @@ class Made:
 
 def test_what_there_is() -> None:
     assert {"pgd", "illusion"} <= set(registry.names("attack"))
-    assert {"undefended", "consensus", "jpeg", "noise"} <= set(registry.names("defence"))
+    assert {"undefended", "consensus", "jpeg", "noise"} <= set(registry.names("defense"))
     assert registry.names("attack") == sorted(registry.names("attack"))
 
 
@@ -43,7 +43,7 @@ def test_what_there_is() -> None:
     ("kind", "name", "says"),
     [
         ("attack", "ilusion", "unknown attack 'ilusion'; did you mean illusion"),
-        ("defence", "concensus", "unknown defence 'concensus'; did you mean consensus"),
+        ("defense", "concensus", "unknown defense 'concensus'; did you mean consensus"),
         ("attack", "zzz", "unknown attack 'zzz'; there is: .*illusion.*pgd"),
     ],
 )
@@ -56,10 +56,7 @@ def test_an_outside_class_is_found_and_described(shelf: None) -> None:
     assert registry.register("attack", "made")(Made) is Made
     assert registry.find("attack", "made") is Made
     assert "made" in registry.names("attack")
-    assert (
-        registry.summary("attack", "made")
-        == "Says the first sentence. Then another one, on two lines."
-    )
+    assert registry.summary("attack", "made") == "Says the first sentence. Then another one, on two lines."
 
 
 def test_strings_become_the_types_of_the_fields(shelf: None) -> None:
@@ -83,9 +80,7 @@ def test_strings_become_the_types_of_the_fields(shelf: None) -> None:
         ({"norm": "l1"}, InvalidInput, "made.norm='l1': .*'linf' or 'l2'"),
     ],
 )
-def test_a_bad_setting_is_named(
-    shelf: None, config: dict[str, Any], error: type[Exception], says: str
-) -> None:
+def test_a_bad_setting_is_named(shelf: None, config: dict[str, Any], error: type[Exception], says: str) -> None:
     registry.register("attack", "made")(Made)
     with pytest.raises(error, match=says):
         registry.build("attack", "made", config)
@@ -99,7 +94,7 @@ def test_a_name_belongs_to_one_class(shelf: None) -> None:
     with pytest.raises(InvalidInput, match="already"):
         registry.register("attack", "pgd")(namesake)
     assert registry.register("attack", "pgd")(own) is own
-    registry.register("defence", "pgd")(Made)
+    registry.register("defense", "pgd")(Made)
 
 
 def test_only_dataclasses_have_settings(shelf: None) -> None:

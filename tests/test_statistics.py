@@ -11,6 +11,7 @@ from secondlook.statistics import (
     aurc,
     majority_bound,
     mean,
+    not_a_point,
     of_totals,
     paired_difference,
     risk_coverage,
@@ -19,10 +20,7 @@ from secondlook.statistics import (
 
 # Strict-majority tails P(Bin(N, eta) > N / 2), worked out apart from this code.
 SIZES = (1, 3, 5, 10, 15, 20)
-TAILS = {
-    0.3: (0.30, 0.216, 0.163, 0.047, 0.050, 0.017),
-    0.45: (0.45, 0.425, 0.407, 0.262, 0.347, 0.249),
-}
+TAILS = {0.3: (0.30, 0.216, 0.163, 0.047, 0.050, 0.017), 0.45: (0.45, 0.425, 0.407, 0.262, 0.347, 0.249)}
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
@@ -114,7 +112,7 @@ def test_the_area_under_risk_and_coverage_in_closed_form() -> None:
     assert aurc(order, right_first).value == pytest.approx(best)
     assert aurc([-s for s in order], right_first).value > aurc([0] * n, right_first).value > best
     assert aurc([0] * n, right_first).value == pytest.approx(0.25)
-    assert aurc(order, [0.0] * n) == (0, 0, 0)
+    assert aurc(order, [0.0] * n) == pytest.approx((0, 0, wilson(0, n).high))
 
 
 def test_the_interval_of_the_area_is_a_bootstrap_s() -> None:
@@ -140,7 +138,7 @@ def test_a_figure_of_sums_has_a_bootstrap_interval_over_the_samples() -> None:
 
 def test_a_bootstrap_of_many_samples_draws_in_parts_and_of_none_is_nothing() -> None:
     counts = np.ones((3_000, 1))
-    assert of_totals(counts, lambda s: s[..., 0]) == (3_000, 3_000, 3_000)
+    assert of_totals(counts, lambda s: s[..., 0] / 3_000).value == 1
     assert np.isnan(of_totals(np.empty((0, 1)), lambda s: s[..., 0])).all()
 
 
@@ -153,3 +151,30 @@ def test_a_ratio_of_nothing_has_no_interval_and_no_warning() -> None:
 
     found = of_totals(np.zeros((4, 2)), ratio)
     assert all(math.isnan(each) for each in found)
+
+
+@pytest.mark.parametrize("n", [2, 8, 100])
+def test_equal_observations_have_the_interval_of_wilson(n: int) -> None:
+    everything = wilson(n, n)
+    lost = paired_difference([1.0] * n, [0.0] * n, within=(0.0, 1.0))
+    assert lost == pytest.approx(everything, abs=1e-12)
+    counts = np.ones((n, 2))
+    assert of_totals(counts, lambda sums: sums[..., 0] / sums[..., 1]) == pytest.approx(everything)
+    never_wrong = aurc([0.1] * n, [0.0] * n)
+    assert never_wrong == pytest.approx((0, 0, wilson(0, n).high), abs=1e-12)
+
+
+def test_a_difference_of_nothing_reaches_to_both_sides() -> None:
+    found = paired_difference([0.5] * 8, [0.5] * 8)
+    assert found.low == pytest.approx(-found.high) and found.low < 0 == found.value
+
+
+def test_one_observation_has_the_whole_range() -> None:
+    assert paired_difference([1.0], [0.0]) == (1.0, -1.0, 1.0)
+    assert aurc([0.3], [1.0]) == (1.0, 0.0, 1.0)
+    assert of_totals(np.ones((1, 2)), lambda sums: sums[..., 0] / sums[..., 1])[1:] == (0.0, 1.0)
+
+
+def test_an_interval_with_a_width_is_left_alone() -> None:
+    found = not_a_point(wilson(3, 7), 7, (0.0, 1.0))
+    assert found == wilson(3, 7)

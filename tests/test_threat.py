@@ -1,11 +1,11 @@
 """The ball: what is projected and rounded lies in it, and what does not is caught."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from secondlook.errors import BrokenThreat, InvalidInput
@@ -85,7 +85,7 @@ def test_l1_rounding_spends_what_the_ball_allows() -> None:
     clean = torch.full((1, 3, 1, 2), 100 / LEVELS)
     x = clean + torch.tensor([2.9, -1.8, 0.6, 0.4, 0.3, 0.0]).view(1, 3, 1, 2) / LEVELS
     for eps, expected in {6.0: [3, -2, 1, 0, 0, 0], 5.0: [3, -2, 0, 0, 0, 0]}.items():
-        rounded = Threat(norm="l1", eps=eps / LEVELS).quantise(x, clean)
+        rounded = Threat(norm="l1", eps=eps / LEVELS, grid=LEVELS).quantize(x, clean)
         assert ((rounded - clean) * LEVELS).flatten().round().tolist() == expected
 
 
@@ -95,32 +95,53 @@ def off_grid(x: Tensor) -> Tensor:
 
 
 @given(threats(), pairs(on_grid=True))
-def test_rounding_a_neighbour_of_8_bit_pixels(threat: Threat, pair: tuple[Tensor, Tensor]) -> None:
+def test_rounding_a_neighbor_of_8_bit_pixels(threat: Threat, pair: tuple[Tensor, Tensor]) -> None:
     clean, x = pair
+    threat = replace(threat, grid=LEVELS)
     projected = threat.project(x, clean)
-    rounded = threat.quantise(projected, clean)
+    rounded = threat.quantize(projected, clean)
     threat.check(rounded, clean)
     assert float(off_grid(rounded).max()) < 1e-3
     assert float((rounded - projected).abs().max()) * LEVELS < 1 + 1e-3
 
 
 @given(threats(), pairs())
-def test_rounding_beside_an_image_between_the_levels(
-    threat: Threat, pair: tuple[Tensor, Tensor]
-) -> None:
+def test_rounding_beside_an_image_between_the_levels(threat: Threat, pair: tuple[Tensor, Tensor]) -> None:
     clean, x = pair
-    rounded = threat.quantise(threat.project(x, clean), clean)
+    assert threat.quantize(x, clean) is x, "floats, where no grid is asked for"
+    threat = replace(threat, grid=LEVELS)
+    rounded = threat.quantize(threat.project(x, clean), clean)
     threat.check(rounded, clean)
     if threat.norm == "linf" and threat.eps * LEVELS >= 0.5:
         assert float(off_grid(rounded).max()) < 1e-3, "each pixel's interval holds a level"
+
+
+@given(threats(), pairs())
+def test_where_the_ball_holds_the_nearest_grid_point_rounding_ends_on_the_grid(
+    threat: Threat, pair: tuple[Tensor, Tensor]
+) -> None:
+    clean, x = pair
+    threat = replace(threat, grid=LEVELS)
+    nearest = (clean * LEVELS).round() / LEVELS
+    rounded = threat.quantize(threat.project(x, clean), clean)
+    held = threat.size(nearest - clean) < 0.999 * threat.eps
+    if bool(held.any()):
+        assert float(off_grid(rounded[held]).max()) < 1e-3
+    threat.check(rounded, clean)
+
+
+@pytest.mark.parametrize("grid", [0, -1])
+def test_a_grid_has_levels(grid: int) -> None:
+    with pytest.raises(InvalidInput, match=f"grid={grid} has no levels; write 255"):
+        Threat(grid=grid)
 
 
 def test_rounding_goes_to_the_nearest_level_there_is() -> None:
     clean = torch.tensor([100.0, 100.0, 254.0]).view(1, 3, 1, 1) / LEVELS
     x = torch.tensor([101.4, 102.4, 255.0]).view(1, 3, 1, 1) / LEVELS
     for eps, expected in {8.0: [101, 102, 255], 2.6: [101, 102, 255], 1.0: [101, 101, 255]}.items():
-        threat = Threat(eps=eps / LEVELS)
-        levels = threat.quantise(threat.project(x, clean), clean) * LEVELS
+        threat = Threat(eps=eps / LEVELS, grid=LEVELS)
+        levels = threat.quantize(threat.project(x, clean), clean) * LEVELS
         assert levels.flatten().round().tolist() == expected
 
 
@@ -147,7 +168,7 @@ def changed(value: float) -> Tensor:
         (Threat(norm="l2", eps=0.3), changed(0.9), "l2 distance 0.4 is above eps=0.3"),
         (Threat(norm="l1", eps=0.3), changed(0.9), "l1 distance 0.4 is above eps=0.3"),
     ],
-)  # fmt: skip
+)
 def test_each_breach_is_caught(threat: Threat, x: Tensor, says: str) -> None:
     with pytest.raises(BrokenThreat, match=says):
         threat.check(x, CLEAN)
@@ -203,8 +224,7 @@ def test_the_steepest_step_has_the_length_of_a_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
-    [("8/255", 8 / 255), ("0.03", 0.03), (" 2 / 4 ", 0.5), (0.5, 0.5), (1, 1.0), ("1e-2", 0.01)],
+    ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), (" 2 / 4 ", 0.5), (0.5, 0.5), (1, 1.0), ("1e-2", 0.01)]
 )
 def test_fractions(text: str | float, value: float) -> None:
     assert fraction(text) == value

@@ -1,7 +1,7 @@
-"""A whole world in a few lines: colours to name, seen by embedders known in closed form.
+"""A whole world in a few lines: colors to name, seen by embedders known in closed form.
 
 A study names its models as ``python:tests.tiny:eye``. Scores are exact whatever the batch, since a
-class is an axis of the colour cube and a sum has one term that is not zero.
+class is an axis of the color cube and a sum has one term that is not zero.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from secondlook.data.images import write_png
 from secondlook.models.base import Embedder, Purifier
 from secondlook.randomness import Keys
 
-COLOURS = ("blue", "cyan", "green", "magenta", "red", "yellow")
+COLORS = ("blue", "cyan", "green", "magenta", "red", "yellow")
 AXES = {
-    "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1),
-    "cyan": (-1, 0, 0), "magenta": (0, -1, 0), "yellow": (0, 0, -1),
-}  # fmt: skip
+    "red": (1, 0, 0),
+    "green": (0, 1, 0),
+    "blue": (0, 0, 1),
+    "cyan": (-1, 0, 0),
+    "magenta": (0, -1, 0),
+    "yellow": (0, 0, -1),
+}
 SIDE, GREY, TINT = 8, 0.5, 10 / 255
 
 
 class Compass(Embedder):
-    """An image points from grey to its mean colour; a word is the axis it names."""
+    """An image points from gray to its mean color; a word is the axis it names."""
 
     def __init__(self, name: str, tilt: float = 0.0) -> None:
         self.name, self.tilt = name, tilt
@@ -52,7 +56,7 @@ class Shift(Purifier):
         move = (keys.uniform((3, 1, 1)) * 2 - 1) * self.reach
         return (x + move).clamp(0, 1)
 
-    def tuned(self, noise: float) -> Shift:
+    def with_noise(self, noise: float) -> Shift:
         return Shift(noise)
 
 
@@ -79,12 +83,12 @@ def other() -> Compass:
 
 
 def third() -> Compass:
-    """Another pair of eyes, which see every colour turned a little."""
+    """Another pair of eyes, which see every color turned a little."""
     return Compass("tiny:third", tilt=-0.3)
 
 
 class Contrary(Compass):
-    """Sees the opposite of every colour, and so is never right."""
+    """Sees the opposite of every color, and so is never right."""
 
     def encode_image(self, x: Tensor) -> Tensor:
         return -super().encode_image(x)
@@ -103,17 +107,17 @@ def blind() -> Blind:
 
 
 def paint(count: int, seed: int = 0) -> list[tuple[str, Tensor]]:
-    """``count`` images ``[3, 8, 8]`` with their colours, grainy and on the 8-bit grid."""
+    """``count`` images ``[3, 8, 8]`` with their colors, grainy and on the 8-bit grid."""
     keys = Keys.of(seed, range(count))
     grain = keys.normal((3, SIDE, SIDE)) * 6 / 255
-    names = [COLOURS[row % len(COLOURS)] for row in range(count)]
+    names = [COLORS[row % len(COLORS)] for row in range(count)]
     axes = torch.tensor([AXES[name] for name in names])[:, :, None, None]
     pixels = ((GREY + TINT * axes + grain).clamp(0, 1) * 255).round() / 255
     return list(zip(names, pixels, strict=True))
 
 
 def write_folder(folder: Path, count: int) -> Path:
-    """The images of :func:`paint` as PNG files, a sub-folder for each colour."""
+    """The images of :func:`paint` as PNG files, a sub-folder for each color."""
     for row, (name, image) in enumerate(paint(count)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         write_png(folder / name / f"{row:03d}.png", image)
@@ -123,18 +127,21 @@ def write_folder(folder: Path, count: int) -> Path:
 def table(folder: Path, **changes: Any) -> dict[str, Any]:
     """A study of every kind of row over the images in ``folder``, as TOML would give it."""
     plain: dict[str, Any] = {
-        "name": "tiny", "batch": 12, "exhibits": 2,
+        "name": "tiny",
+        "batch": 12,
+        "examples": 5,
         "task": {"data": f"folder:{folder}", "samples": 0},
-        "models": ["python:tests.tiny:eye"], "surrogates": ["python:tests.tiny:other"],
+        "models": ["python:tests.tiny:eye"],
+        "surrogates": ["python:tests.tiny:other"],
         "threat": {"eps": ["16/255"]},
         "attack": {"name": "illusion", "steps": 8, "step": 3 / 255},
         "adaptive": {"draws": 8, "steps": 24, "decay": 0.5, "decay_every": 8},
-        "defences": [
+        "defenses": [
             {"name": "undefended"},
             {"name": "consensus", "purifier": "python:tests.tiny:shift", "samples": 5},
         ],
         "knowledge": ["clean", "oblivious", "transfer", "adaptive"],
-    }  # fmt: skip
+    }
     return plain | changes
 
 

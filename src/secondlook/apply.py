@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,18 @@ import torch
 from torch import Tensor
 
 from secondlook import registry
-from secondlook.attacks.base import Attack
-from secondlook.attacks.roomy import attacked
+from secondlook.attacks.base import Attack, attack_in_parts
 from secondlook.audit.store import write_atomic
 from secondlook.data import images
-from secondlook.defenses.undefended import Undefended
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.goals.base import Aim, Goal
-from secondlook.goals.illusion import AlignTo
-from secondlook.goals.targeted import WinVotes
 from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.objectives.base import Goal, GuardedObjective
+from secondlook.objectives.targeted import AlignEmbedding, Targeted
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
-from secondlook.threat import Threat
+from secondlook.threat import LEVELS, Threat
 
 BATCH = 16
 CPU = torch.device("cpu")
@@ -34,25 +32,25 @@ ANYTHING_ELSE = "something else"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """One adversarial that was written.
+class AdversarialFile:
+    """One adversarial image that was written.
 
     Attributes:
         file: the PNG's name.
         source: the image it was made of.
         before: score of the target on the clean image: a cosine, or a classifier's score.
         after: the same on the adversarial, as the PNG holds it.
-        reached: whether the target now ranks first among the candidates.
+        success: whether the target now ranks first among the candidates.
     """
 
     file: str
     source: str
     before: float
     after: float
-    reached: bool
+    success: bool
 
 
-def victim(model: Embedder | Classifier, target: str, others: Sequence[str]) -> Classifier:
+def as_classifier(model: Embedder | Classifier, target: str, others: Sequence[str]) -> Classifier:
     """The model as a classifier among the target and what else the image might be.
 
     Raises:
@@ -68,13 +66,13 @@ def victim(model: Embedder | Classifier, target: str, others: Sequence[str]) -> 
     return model
 
 
-def named(files: Sequence[Path]) -> list[str]:
-    """A PNG's name for each file; where some differ by their ending alone, all keep theirs."""
+def png_names(files: Sequence[Path]) -> list[str]:
+    """A PNG's name for each file; where some differ by their extension alone, all keep it."""
     clear = len({path.stem for path in files}) == len(files)
     return [f"{path.stem if clear else path.name}.png" for path in files]
 
 
-def _ready(out: Path, folder: Path) -> None:
+def _make_folder(out: Path, folder: Path) -> None:
     """Makes the folder that is written to; it is not the one that is read."""
     if out.resolve() == folder.resolve():
         raise InvalidInput(f"{out} holds the images themselves; write to a folder of its own")
@@ -93,9 +91,18 @@ def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tu
 
 
 def attack_folder(
-    folder: Path, out: Path, *, model: Embedder | Classifier, attack: Attack, threat: Threat,
-    target: str, others: Sequence[str], seed: int, tick: Tick, device: torch.device = CPU,
-) -> list[Written]:  # fmt: skip
+    folder: Path,
+    out: Path,
+    *,
+    model: Embedder | Classifier,
+    attack: Attack,
+    threat: Threat,
+    target: str,
+    others: Sequence[str],
+    seed: int,
+    tick: Tick,
+    device: torch.device = CPU,
+) -> list[AdversarialFile]:
     """Writes an adversarial PNG of each image, and ``provenance.json`` beside them.
 
     The attacked resolution is the model's own input, so that no resizing undoes the change.
@@ -103,58 +110,57 @@ def attack_folder(
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
     """
-    files, judge = images.find(folder), victim(model, target, others)
-    judge.to(device)
-    place, names = judge.classes.index(target), named(files)
-    _ready(out, folder)
-    written: list[Written] = []
-    for start, clean in _batches(files, judge.size):
+    files, classifier = images.find(folder), as_classifier(model, target, others)
+    classifier.to(device)
+    index, names = classifier.classes.index(target), png_names(files)
+    _make_folder(out, folder)
+    written: list[AdversarialFile] = []
+    for start, clean in _batches(files, classifier.size):
         tick(start, len(files), files[start].name)
         keys = Keys.of(seed, names[start : start + len(clean)])
         clean = clean.to(device)
-        x = _attacked(judge, clean, place, attack, threat, keys)
-        written += _write(judge, clean, x, place, names[start:], files[start:], out)
+        x = _attacked(classifier, clean, index, attack, threat, keys)
+        written += _write(classifier, clean, x, index, names[start:], files[start:], out)
     tick(len(files), len(files), "done")
     about = {"attack": registry.describe(attack), "threat": str(threat), "seed": seed}
     _provenance(out, written, {**about, "model": model.name, "hash": model.hash, "target": target})
     return written
 
 
-def _attacked(
-    judge: Classifier, clean: Tensor, place: int, attack: Attack, threat: Threat, keys: Keys
-) -> Tensor:
-    classes = torch.full((len(clean),), place, device=clean.device)
-    vectors = judge.aim(classes)
-    goal: Goal = WinVotes(classes=classes)
+def _attacked(classifier: Classifier, clean: Tensor, index: int, attack: Attack, threat: Threat, keys: Keys) -> Tensor:
+    classes = torch.full((len(clean),), index, device=clean.device)
+    vectors = classifier.class_features(classes)
+    goal: Goal = Targeted(classes=classes)
     if vectors is not None:
-        goal = AlignTo(vectors=vectors, classes=classes)
-    aim = Aim(goal=goal, victim=Undefended(model=judge))
-    return attacked(attack, aim, clean, threat, keys).x
+        goal = AlignEmbedding(vectors=vectors, classes=classes)
+    objective = GuardedObjective(goal=goal, victim=Guarded(classifier))
+    return attack_in_parts(attack, objective, clean, replace(threat, grid=LEVELS), keys).x
 
 
 def _write(
-    judge: Classifier, clean: Tensor, x: Tensor, place: int,
-    names: Sequence[str], files: Sequence[Path], out: Path,
-) -> list[Written]:  # fmt: skip
-    bare, keys = Undefended(model=judge), Keys.of(0, names[: len(x)])
-    before, after = bare.decide(clean, keys).scores[:, place], bare.decide(x, keys).scores
+    classifier: Classifier, clean: Tensor, x: Tensor, index: int, names: Sequence[str], files: Sequence[Path], out: Path
+) -> list[AdversarialFile]:
+    bare, keys = Guarded(classifier), Keys.of(0, names[: len(x)])
+    before, after = bare.decide(clean, keys).scores[:, index], bare.decide(x, keys).scores
     rows = []
     for row, image in enumerate(x):
         images.write_png(out / names[row], image.cpu())
-        reached = int(after[row].argmax()) == place
+        success = int(after[row].argmax()) == index
         rows.append(
-            Written(
-                file=names[row], source=str(files[row]), before=round(float(before[row]), 4),
-                after=round(float(after[row, place]), 4), reached=reached,
+            AdversarialFile(
+                file=names[row],
+                source=str(files[row]),
+                before=round(float(before[row]), 4),
+                after=round(float(after[row, index]), 4),
+                success=success,
             )
-        )  # fmt: skip
+        )
     return rows
 
 
 def purify_folder(
-    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick,
-    device: torch.device = CPU,
-) -> list[Path]:  # fmt: skip
+    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick, device: torch.device = CPU
+) -> list[Path]:
     """Writes ``samples`` reconstructions of each image, each at the image's own size.
 
     Raises:
@@ -163,8 +169,8 @@ def purify_folder(
     if samples < 1:
         raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
     files = images.find(folder)
-    names, written = named(files), []
-    _ready(out, folder)
+    names, written = png_names(files), []
+    _make_folder(out, folder)
     purifier.to(device)
     for start, clean in _batches(files, None):
         tick(start, len(files), files[start].name)
@@ -180,8 +186,6 @@ def purify_folder(
     return written
 
 
-def _provenance(out: Path, written: Sequence[Written], about: dict[str, Any]) -> None:
+def _provenance(out: Path, written: Sequence[AdversarialFile], about: dict[str, Any]) -> None:
     content = {"version": version("secondlook"), **about, "images": [vars(w) for w in written]}
-    write_atomic(
-        out / "provenance.json", f"{json.dumps(content, indent=2, default=str)}\n".encode()
-    )
+    write_atomic(out / "provenance.json", f"{json.dumps(content, indent=2, default=str)}\n".encode())

@@ -1,4 +1,4 @@
-"""What a defence answers, and the three outcomes that an answer can have."""
+"""What a guarded model answers, and the three outcomes that an answer can have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
+
+from secondlook.labels import labels
 
 
 class Outcome(StrEnum):
@@ -19,18 +21,20 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The answer of a defence to a batch of inputs.
+    """The answer of a guarded model to a batch of inputs.
 
     Attributes:
-        scores: ``[B, K]``, ranks the classes; the first is the answer.
-        features: ``[B, D]``, what was seen: the mean over the draws of the model's features.
+        outputs: what is answered: scores ``[B, K]`` of a classifier, which rank the classes; unit
+            vectors ``[B, D]`` of an embedder; a text for each input of a captioner.
+        features: ``[B, D]``, the mean over the draws of the model's features; ``[B, 0]`` where
+            the model has none.
         accepted: ``[B]`` bool; a rejected input has no answer.
         suspicion: ``[B]``, higher means more likely attacked.
-        votes: ``[B, K]``, how many draws chose each class.
-        draws: ``[B]``, how many draws were looked at before the answer was certain.
+        votes: ``[B, K]``, how many draws chose each class; ``[B, 0]`` where there are no classes.
+        draws: ``[B]``, how many draws were made before the answer was certain.
     """
 
-    scores: Tensor
+    outputs: Tensor | list[str]
     features: Tensor
     accepted: Tensor
     suspicion: Tensor
@@ -38,13 +42,32 @@ class Decision:
     draws: Tensor
 
     @property
+    def scores(self) -> Tensor:
+        """The outputs of a classifier, ``[B, K]``, or of an embedder, ``[B, D]``."""
+        assert isinstance(self.outputs, Tensor), "a captioner answers with texts"
+        return self.outputs
+
+    @property
+    def texts(self) -> list[str]:
+        """The outputs of a captioner."""
+        assert isinstance(self.outputs, list), "only a captioner answers with texts"
+        return self.outputs
+
+    @property
     def answer(self) -> Tensor:
         """The first class of each sample, ``[B]``."""
         return self.scores.argmax(1)
 
     def outcomes(self, truth: Tensor) -> list[Outcome]:
-        """One of three for each sample; a rejection is never a success and never *correct*."""
-        right = (self.answer == truth).tolist()
+        """One of three for each sample; a rejection is never *correct*, and nor are NaN scores.
+
+        Args:
+            truth: the right classes ``[B]``.
+
+        Raises:
+            InvalidInput: they are no classes of the model, or not one for each sample.
+        """
+        right = ((self.answer == self._labels(truth, "truth")) & ~self.scores.isnan().any(1)).tolist()
         return [
             (Outcome.CORRECT if ok else Outcome.WRONG) if accepted else Outcome.REJECTED
             for ok, accepted in zip(right, self.accepted.tolist(), strict=True)
@@ -55,33 +78,32 @@ class Decision:
 
         Ties and NaN count against the named class, so that a constant answer ranks nothing first.
         """
-        behind = self.scores < self.scores.gather(1, classes[:, None])
+        at = self._labels(classes, "classes")[:, None]
+        behind = self.scores < self.scores.gather(1, at)
         ahead = (~behind).sum(1) - 1
         return (ahead < k) & self.accepted
 
-
-def concatenate(parts: list[Decision]) -> Decision:
-    """One decision over the samples of all ``parts``, in their order."""
-    fields = ("scores", "features", "accepted", "suspicion", "votes", "draws")
-    return Decision(**{f: torch.cat([getattr(part, f) for part in parts]) for f in fields})
+    def _labels(self, given: Tensor, field: str) -> Tensor:
+        count, classes = self.scores.shape
+        return labels(given, count, classes, field).to(self.scores.device)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glimpse:
-    """The differentiable side of a defence, which an adaptive attacker climbs.
+class Surrogate:
+    """The differentiable side of a guarded model, which an adaptive attacker uses.
 
     Attributes:
         features: ``[B, N, D]``, what each of the N draws saw.
         scores: ``[B, N, K]``, the class scores of each draw.
         acceptance: ``[B, N]``, how far each draw is from being rejected, below 0 where it is, in
             units of the scores; None where nothing is ever rejected.
-        opinions: ``[B, N, M, K]``, scores of M further models that have to agree; None for none.
+        auxiliary: ``[B, N, M, K]``, scores of M further models that have to agree; None for none.
     """
 
     features: Tensor
     scores: Tensor
     acceptance: Tensor | None = None
-    opinions: Tensor | None = None
+    auxiliary: Tensor | None = None
 
     @property
     def shortfall(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""The errors that a user may see, each naming the value, the field and the mend."""
+"""The errors that a user may see, each naming the value, the field and the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InvalidInput(SecondlookError, ValueError):
     """A value, tensor, image or file that cannot be used as it is."""
 
 
-class UnknownName(SecondlookError, KeyError):
+class UnknownName(InvalidInput, KeyError):
     """A name that nothing is registered under; the message offers the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:

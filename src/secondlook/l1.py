@@ -8,6 +8,9 @@ from torch import Tensor
 SHARE = 0.05
 """Share of the coordinates that a plain step moves; one alone would soon be black or white."""
 
+SHORTER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+"""Shares of a change that are tried where the whole of it cannot be rounded within the ball."""
+
 _SLACK = 2e-4
 
 
@@ -66,8 +69,8 @@ def rounded(grid: Tensor, origin: Tensor, eps: float) -> Tensor:
     """8-bit levels near ``grid`` within ``eps`` levels of ``origin``; not all may be on the grid.
 
     Towards the clean image first; then whatever length that leaves goes to the pixels that came
-    nearest to the next level. Where ``origin`` lies between the levels and the ball holds no
-    grid point, the levels stay as they are.
+    nearest to the next level. Where ``origin`` lies between the levels it may take a shorter
+    change, and where the ball holds no grid point at all the levels stay as they are.
     """
     # An image on the grid is so but for the rounding of its floats, which would add up.
     level = origin.round()
@@ -80,7 +83,10 @@ def rounded(grid: Tensor, origin: Tensor, eps: float) -> Tensor:
     rank = rest.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     more = (rank < left[:, None]) & (rest >= 0.5)
     found = inward + away.sign() * more.view_as(grid)
-    for other in (inward, grid):
+    shorter = (level + (away * share).round() for share in SHORTER)
+    for other in (inward, *shorter, grid):
         outside = (found - origin).abs().sum((1, 2, 3), keepdim=True) > eps + _SLACK
+        if not bool(outside.any()):
+            break
         found = torch.where(outside, other, found)
     return found

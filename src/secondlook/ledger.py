@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -54,9 +53,11 @@ class Ledger:
     def spent(self, digits: int = 4) -> dict[str, float]:
         """Passes, seconds to so many digits, and peak memory, for a record."""
         return {
-            "forwards": self.forwards, "backwards": self.backwards,
-            "seconds": round(self.seconds, digits), "peak_memory": self.peak_memory,
-        }  # fmt: skip
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "seconds": round(self.seconds, digits),
+            "peak_memory": self.peak_memory,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -66,26 +67,26 @@ class Ledger:
 _open: list[Ledger] = []
 
 
-class _Reporting(Ledger):
-    """A ledger that says how many forwards it has counted, each time that it counts."""
+class _CallbackLedger(Ledger):
+    """A ledger that calls back with the forwards so far, each time that it counts."""
 
-    def __init__(self, hear: Callable[[int], None]) -> None:
+    def __init__(self, on_forward: Callable[[int], None]) -> None:
         super().__init__()
-        self._hear = hear
+        self._on_forward = on_forward
 
     def forward(self, name: str, samples: int) -> None:
         super().forward(name, samples)
-        self._hear(self.forwards)
+        self._on_forward(self.forwards)
 
 
 @contextmanager
-def counting(hear: Callable[[int], None] | None = None) -> Iterator[Ledger]:
+def counting(on_forward: Callable[[int], None] | None = None) -> Iterator[Ledger]:
     """Opens a ledger for the passes of the block; ledgers nest, and each one counts.
 
     Args:
-        hear: is told the number of forwards so far at each of them; a progress bar, say.
+        on_forward: called with the number of forwards so far at each of them.
     """
-    ledger = Ledger() if hear is None else _Reporting(hear)
+    ledger = Ledger() if on_forward is None else _CallbackLedger(on_forward)
     _open.append(ledger)
     try:
         with ledger.timed():
@@ -94,10 +95,24 @@ def counting(hear: Callable[[int], None] | None = None) -> Iterator[Ledger]:
         _open.remove(ledger)
 
 
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Passes inside the block are in no ledger."""
+    held, _open[:] = _open[:], []
+    try:
+        yield
+    finally:
+        _open[:] = held
+
+
 def peak_memory() -> int:
-    """Peak memory in bytes so far."""
+    """Peak memory in bytes so far; 0 where the system does not report it."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return 0
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +79,7 @@ class Keys:
 
     def normal(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """Standard normal draws ``[B, *shape]`` on the device and in the dtype of ``like``."""
-        return self._drawn(lambda rng, row: rng.standard_normal(out=row, dtype=np.float32),
-                           shape, like)  # fmt: skip
+        return self._drawn(lambda rng, row: rng.standard_normal(out=row, dtype=np.float32), shape, like)
 
     def uniform(self, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
         """Uniform draws in [0, 1), ``[B, *shape]``."""
@@ -94,9 +93,13 @@ class Keys:
         """The positions of the samples in an order that their keys alone decide, ``[B]`` long."""
         return [int(row) for row in np.argsort(self.words, kind="stable")]
 
+    def generators(self) -> Iterator[np.random.Generator]:
+        """A generator for each sample."""
+        return (np.random.Generator(np.random.Philox(key=word)) for word in self.words)
+
     def _drawn(self, fill: Fill, shape: Sequence[int], like: Tensor | None) -> Tensor:
         rows = np.empty((len(self), *shape), dtype=np.float32)
-        for row, word in zip(rows, self.words, strict=True):
-            fill(np.random.Generator(np.random.Philox(key=word)), row)
+        for row, generator in zip(rows, self.generators(), strict=True):
+            fill(generator, row)
         out = torch.from_numpy(rows)
         return out if like is None else out.to(like)

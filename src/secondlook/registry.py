@@ -1,4 +1,4 @@
-"""The one list of what there is: attacks, defences, model families and tasks, by name."""
+"""The one list of what there is: attacks, defenses, model families and tasks, by name."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from secondlook.errors import InvalidInput, UnknownName
 
-Kind = Literal["attack", "pair attack", "defence", "method", "model", "data", "task"]
+Kind = Literal["attack", "pair attack", "defense", "method", "model", "data", "task"]
 T = TypeVar("T", bound=type)
 
-_ROOMS: dict[Kind, tuple[str, ...]] = {
+_PACKAGES: dict[Kind, tuple[str, ...]] = {
     "attack": ("secondlook.attacks",),
-    "pair attack": ("secondlook.attacks.words", "secondlook.attacks.joint"),
-    "defence": ("secondlook.defenses",),
-    "method": ("secondlook.hardening.methods",),
-    "model": ("secondlook.models", "secondlook.scenes"),
+    "pair attack": ("secondlook.attacks.text", "secondlook.attacks.joint"),
+    "defense": ("secondlook.defenses",),
+    "method": ("secondlook.hardening",),
+    "model": ("secondlook.models.families", "secondlook.scenes"),
     "data": ("secondlook.data", "secondlook.scenes"),
     "task": ("secondlook.tasks",),
 }
-_entries: dict[Kind, dict[str, type]] = {kind: {} for kind in _ROOMS}
+_entries: dict[Kind, dict[str, type]] = {kind: {} for kind in _PACKAGES}
 
 
 def register(kind: Kind, name: str) -> Callable[[T], T]:
@@ -56,11 +56,11 @@ def _place(cls: type) -> tuple[str, str]:
 
 
 def _load(kind: Kind) -> None:
-    """Imports every module of the rooms of ``kind``, and the plug-ins that are installed."""
-    for room in _ROOMS[kind]:
-        package = importlib.import_module(room)
+    """Imports every module of the packages of ``kind``, and the plug-ins that are installed."""
+    for name in _PACKAGES[kind]:
+        package = importlib.import_module(name)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{room}.{module.name}")
+            importlib.import_module(f"{name}.{module.name}")
     for plugin in entry_points(group="secondlook.plugins"):
         plugin.load()
 

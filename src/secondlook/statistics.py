@@ -15,6 +15,8 @@ RESAMPLES = 2000
 _AT_ONCE = 2**17
 """Numbers that are drawn together, so that many samples take no more memory than a few."""
 Numbers = NDArray[np.float64]
+Range = tuple[float, float]
+"""The least and the largest value that a figure can have."""
 
 
 class Interval(NamedTuple):
@@ -28,7 +30,7 @@ class Interval(NamedTuple):
 def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a share; honest at 0 and at n, where others are empty.
 
-    ``successes`` may be fractional: the mean over fresh draws of a randomised defence; and so may
+    ``successes`` may be fractional: the mean over fresh draws of a randomized defense; and so may
     ``n``, where a sample counts for the share of its draws that are asked about.
 
     Example:
@@ -39,44 +41,102 @@ def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interv
         return Interval(float("nan"), 0.0, 1.0)
     z = float(stats.norm.ppf((1 + confidence) / 2))
     share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return Interval(share, max(0.0, float(center - half)), min(1.0, float(center + half)))
+
+
+def not_a_point(found: Interval, n: int, within: Range, confidence: float = CONFIDENCE) -> Interval:
+    """A bootstrap interval, widened where it is a point because all resamples are equal.
+
+    Of n equal observations, Wilson's interval of the share that differs from them is
+    ``[0, z² / (n + z²)]``; that share may lie at either end of the range. One observation says
+    nothing of its spread: its interval is the whole range.
+
+    Args:
+        found: the interval of the bootstrap.
+        n: how many observations were resampled.
+        within: the range of the figure.
+        confidence: of the interval.
+
+    Example:
+        >>> not_a_point(Interval(1.0, 1.0, 1.0), 8, (0.0, 1.0)).low == wilson(8, 8).low
+        True
+    """
+    value, low, high = found
+    if n > 1 and low < high:
+        return found
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = 1.0 if n <= 1 else z * z / (n + z * z)
+    down, up = share * (value - within[0]), share * (within[1] - value)
+    return Interval(value, min(low, value - down), max(high, value + up))
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The mean of per-sample values with Student's interval."""
+    """The mean of per-sample values with Student's interval.
+
+    Example:
+        >>> [round(end, 2) for end in mean([1.0, 2.0, 3.0])]
+        [2.0, -0.48, 4.48]
+    """
     n = len(values)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    centre = float(np.mean(values))
+    center = float(np.mean(values))
     if n == 1:
-        return Interval(centre, float("-inf"), float("inf"))
+        return Interval(center, float("-inf"), float("inf"))
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(values))
-    return Interval(centre, centre - half, centre + half)
+    return Interval(center, center - half, center + half)
 
 
 def paired_difference(
-    first: Sequence[float], second: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE
+    first: Sequence[float],
+    second: Sequence[float],
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+    within: Range = (-1.0, 1.0),
 ) -> Interval:
-    """Mean of ``first - second`` over the same samples, with a percentile bootstrap interval."""
+    """Mean of ``first - second`` over the same samples, with a percentile bootstrap interval.
+
+    Args:
+        first: a value of each sample.
+        second: another of the same samples.
+        seed: of the resamples.
+        confidence: of the interval.
+        within: the range of the mean, that of a difference of shares as a rule; equal or single
+            differences have an interval by it (:func:`not_a_point`).
+
+    Example:
+        >>> paired_difference([1, 1, 1, 1], [0, 0, 0, 0])
+        Interval(value=1.0, low=0.0202..., high=1.0)
+    """
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    if not difference.size:
+        return Interval(float("nan"), float("nan"), float("nan"))
     if difference.size < 2 or np.ptp(difference) == 0:
-        value = float(difference.mean()) if difference.size else float("nan")
-        return Interval(value, value, value)
+        value = float(difference.mean())
+        point = Interval(value, value, value)
+        return not_a_point(point, difference.size, within, confidence)
     result = stats.bootstrap(
-        (difference,), np.mean, confidence_level=confidence, method="percentile",
-        n_resamples=RESAMPLES, batch=max(_AT_ONCE // difference.size, 1),
+        (difference,),
+        np.mean,
+        confidence_level=confidence,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        batch=max(_AT_ONCE // difference.size, 1),
         rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    )
     ends = result.confidence_interval
     return Interval(float(difference.mean()), float(ends.low), float(ends.high))
 
 
 def of_totals(
-    counts: Numbers, figure: Callable[[Numbers], Numbers], seed: int = 0,
+    counts: Numbers,
+    figure: Callable[[Numbers], Numbers],
+    seed: int = 0,
     confidence: float = CONFIDENCE,
-) -> Interval:  # fmt: skip
+    within: Range = (0.0, 1.0),
+) -> Interval:
     """A figure of sums over the samples, with a percentile bootstrap interval over the samples.
 
     Args:
@@ -84,6 +144,7 @@ def of_totals(
         figure: from sums ``[..., k]`` to the figure, ``[...]``.
         seed: of the resamples.
         confidence: of the interval.
+        within: the range of the figure, for :func:`not_a_point`.
 
     Example:
         >>> share = of_totals(np.array([[1.0, 2.0], [1.0, 1.0]]), lambda s: s[..., 0] / s[..., 1])
@@ -101,7 +162,7 @@ def of_totals(
     if np.isnan(drawn).all():
         return Interval(value, float("nan"), float("nan"))
     low, high = np.nanquantile(drawn, tails)
-    return Interval(value, float(low), float(high))
+    return not_a_point(Interval(value, float(low), float(high)), n, within, confidence)
 
 
 def majority_bound(eta: float, votes: int) -> float:
@@ -134,14 +195,15 @@ def risk_coverage(suspicion: Sequence[float], wrong: Sequence[float]) -> Numbers
     return _risks(ranks, np.asarray(wrong, dtype=float))
 
 
-def aurc(
-    suspicion: Sequence[float], wrong: Sequence[float], seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Interval:  # fmt: skip
+def aurc(suspicion: Sequence[float], wrong: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE) -> Interval:
     """Area under the risk-coverage curve, with a percentile bootstrap interval over the samples.
 
     Source: Geifman, Uziel and El-Yaniv 2019, section 3. Lower is better; 0 is to reject every
     error before any right answer and to make none.
+
+    Example:
+        >>> round(aurc([0.1, 0.2, 0.9], [0, 0, 1]).value, 3)
+        0.111
     """
     ranks = np.unique(np.asarray(suspicion, dtype=float), return_inverse=True)[1].reshape(-1)
     errors = np.asarray(wrong, dtype=float)
@@ -152,7 +214,8 @@ def aurc(
     areas = [_risks(ranks[rows], errors[rows]).mean() for rows in draws]
     low, high = np.quantile(areas, [(1 - confidence) / 2, (1 + confidence) / 2])
     area = float(_risks(ranks, errors).mean())
-    return Interval(area, min(float(low), area), max(float(high), area))
+    found = Interval(area, min(float(low), area), max(float(high), area))
+    return not_a_point(found, n, (0.0, 1.0), confidence)
 
 
 def _risks(ranks: NDArray[np.intp], wrong: Numbers) -> Numbers:

@@ -36,6 +36,16 @@ def fraction(text: str | float) -> float:
         raise InvalidInput(f"{text!r} is not a number; write 8/255 or 0.0314") from None
 
 
+def in_levels(value: float) -> str:
+    """Writes a length in pixel units as :func:`fraction` reads it.
+
+    Example:
+        >>> in_levels(1 / 255), in_levels(0.0)
+        ('1/255', '0')
+    """
+    return f"{value * LEVELS:.4g}/{LEVELS}" if value else "0"
+
+
 Pixels = Annotated[float, BeforeValidator(fraction)]
 """A length in pixel units; a setting may say ``2/255``."""
 
@@ -58,13 +68,16 @@ class Threat:
         norm: ``linf`` (largest change of a channel), ``l2`` (Euclidean length of the change) or
             ``l1`` (sum of all changes).
         eps: radius in pixel units, where 1 is white; ``8/255`` for the usual L∞ budget.
+        grid: the highest level of a pixel in the file that an attacker hands in, 255 for 8 bits;
+            an attack's result is then rounded to it. None hands in floats.
 
     Raises:
-        InvalidInput: an unknown norm, or an ``eps`` that is not in pixel units.
+        InvalidInput: an unknown norm, an ``eps`` that is not in pixel units, or a grid below 1.
     """
 
     norm: Norm = "linf"
     eps: float = 8 / 255
+    grid: int | None = None
 
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2", "l1"):
@@ -72,9 +85,9 @@ class Threat:
         if not self.eps > 0:
             raise InvalidInput(f"eps={self.eps:g} is not positive; write 8/255, say")
         if self.norm == "linf" and self.eps > 1:
-            raise InvalidInput(
-                f"eps={self.eps:g} is outside [0, 1]; eps is in pixel units, write {self.eps:g}/255"
-            )
+            raise InvalidInput(f"eps={self.eps:g} is outside [0, 1]; eps is in pixel units, write {self.eps:g}/255")
+        if self.grid is not None and self.grid < 1:
+            raise InvalidInput(f"grid={self.grid} has no levels; write 255, or None for floats")
 
     @classmethod
     def parse(cls, norm: str, eps: str | float) -> Threat:
@@ -152,27 +165,33 @@ class Threat:
         if worst > self.eps * (1 + _SLACK) + 1e-6:
             raise BrokenThreat(f"{self.norm} distance {worst:g} is above eps={self.eps:g}")
 
-    def quantise(self, x: Tensor, clean: Tensor) -> Tensor:
-        """Rounds to 8-bit pixels without leaving the ball; what a PNG of ``x`` can hold.
+    def quantize(self, x: Tensor, clean: Tensor) -> Tensor:
+        """Rounds to the grid without leaving the ball; without a grid it is ``x`` itself.
 
-        Where ``clean`` is not on the 8-bit grid itself, and the ball holds no grid point (a pixel
-        of it in L∞, the whole image in L2 and L1), ``x`` stays as it is.
+        Where ``clean`` is not on the grid itself, and the ball holds no grid point that is found
+        (a pixel of it in L∞, the whole image in L2 and L1), ``x`` stays as it is.
         """
-        grid, origin = x * LEVELS, clean * LEVELS
+        if self.grid is None:
+            return x
+        levels, origin = x * self.grid, clean * self.grid
         if self.norm == "linf":
-            reach = self.eps * LEVELS + 1e-4
+            reach = self.eps * self.grid + 1e-4
             low, high = (origin - reach).ceil().clamp_min(0), (origin + reach).floor()
-            rounded = torch.where(low > high, grid, grid.round().clamp(low, high))
+            rounded = torch.where(low > high, levels, levels.round().clamp(low, high))
         elif self.norm == "l2":
-            rounded = self._quantise_l2(grid, origin)
+            rounded = self._quantize_l2(levels, origin)
         else:
-            rounded = l1.rounded(grid, origin, self.eps * LEVELS)
-        return rounded.clamp(0, LEVELS) / LEVELS
+            rounded = l1.rounded(levels, origin, self.eps * self.grid)
+        return rounded.clamp(0, self.grid) / self.grid
 
-    def _quantise_l2(self, grid: Tensor, origin: Tensor) -> Tensor:
-        """Rounds to nearest; towards the clean image, or not at all, where that leaves the ball."""
-        found = grid.round()
-        for other in (origin.round() + (grid - origin).trunc(), grid):
-            outside = self.size(found - origin) > self.eps * LEVELS
+    def _quantize_l2(self, levels: Tensor, origin: Tensor) -> Tensor:
+        """Rounds to nearest; towards the clean image, or less far, where that leaves the ball."""
+        away = levels - origin
+        shorter = ((origin + away * share).round() for share in l1.SHORTER)
+        found = levels.round()
+        for other in (origin.round() + away.trunc(), *shorter, levels):
+            outside = self.size(found - origin) > self.eps * (self.grid or 1)
+            if not bool(outside.any()):
+                break
             found = torch.where(per_sample(outside), other, found)
         return found

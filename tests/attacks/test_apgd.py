@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,36 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.apgd_schedule import Schedule
-from secondlook.attacks.base import Attacked, Judged
-from secondlook.decision import Glimpse
+from secondlook.attacks.base import AttackResult, Evaluation
+from secondlook.decision import Surrogate
 from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.goals.base import Ensemble
-from secondlook.goals.mislead import Bout, Mislead
 from secondlook.ledger import counting
 from secondlook.models.base import Classifier
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.purifiers.filters import NoisePurifier
+from secondlook.objectives.base import Ensemble
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
-from tests.analytic import (
-    Bowl,
-    Coin,
-    LinearClassifier,
-    ReadOut,
-    Slope,
-    directions,
-    images,
-)
-from tests.contests import Line, against, line
+from tests.against import Line, against, line
+from tests.analytic import Bowl, Coin, LinearClassifier, ReadOut, Slope, directions, images
 
 KEYS = Keys.of(0, range(6))
 LINF = Threat(eps=8 / 255)
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 
 
-def survivors(found: Attacked, on: Line) -> Tensor:
-    return ~on.bout(found.x, on.keys).reached
+def survivors(found: AttackResult, on: Line) -> Tensor:
+    return ~on.objective(found.x, on.keys).success
 
 
 # --- the optimum -------------------------------------------------------------------------------
@@ -49,7 +40,7 @@ def survivors(found: Attacked, on: Line) -> Tensor:
 @pytest.mark.parametrize("classes", [2, 3, 5, 12])
 def test_the_targeted_search_fools_whom_the_ball_allows(classes: int, norm: Norm) -> None:
     on = line(classes, norm, 60)
-    found = APGD(steps=30, targets=9).search(on.bout, on.clean, on.threat, on.keys)
+    found = APGD(steps=30, targets=9).search(on.objective, on.clean, on.threat, on.keys)
     on.threat.check(found.x, on.clean)
     left = survivors(found, on)
     assert bool(left[on.robust].all()), "nobody can do better than the closed form"
@@ -61,7 +52,7 @@ def test_the_targeted_search_fools_whom_the_ball_allows(classes: int, norm: Norm
 def test_between_two_classes_every_loss_finds_the_optimum(norm: Norm, loss: str) -> None:
     on = line(2, norm, 60)
     attack = APGD(steps=30, loss=loss)  # type: ignore[arg-type]
-    left = survivors(attack.search(on.bout, on.clean, on.threat, on.keys), on)
+    left = survivors(attack.search(on.objective, on.clean, on.threat, on.keys), on)
     assert int((left != on.robust).sum()) <= 1
 
 
@@ -74,19 +65,21 @@ def test_any_objective_can_be_climbed() -> None:
 def test_a_step_that_is_too_long_is_halved() -> None:
     """From a ball of 40 levels to a peak that only short steps can meet."""
     clean, threat = images(6), Threat(eps=40 / 255)
-    centre = clean + 0.3 * threat.eps * directions(6).sign()
-    x = APGD(loss="", steps=200).search(Bowl(centre=centre), clean, threat, KEYS).x
-    assert float((x - centre).abs().max()) < 0.02 * threat.eps
+    center = clean + 0.3 * threat.eps * directions(6).sign()
+    x = APGD(loss="", steps=200).search(Bowl(center=center), clean, threat, KEYS).x
+    assert float((x - center).abs().max()) < 0.02 * threat.eps
 
 
 def test_restarts_and_steps_do_not_help_the_defender() -> None:
     on = line(12, "linf", 60)
     left = {}
     for key, attack in {
-        "few": APGD(steps=5), "more": APGD(steps=30), "restarts": APGD(steps=5, restarts=4),
+        "few": APGD(steps=5),
+        "more": APGD(steps=30),
+        "restarts": APGD(steps=5, restarts=4),
         "targets": APGD(steps=30, targets=9),
-    }.items():  # fmt: skip
-        left[key] = int(survivors(attack.search(on.bout, on.clean, on.threat, on.keys), on).sum())
+    }.items():
+        left[key] = int(survivors(attack.search(on.objective, on.clean, on.threat, on.keys), on).sum())
     assert left["few"] >= left["restarts"]
     assert left["few"] >= left["more"] >= left["targets"] >= int(on.robust.sum())
 
@@ -94,9 +87,9 @@ def test_restarts_and_steps_do_not_help_the_defender() -> None:
 # --- what it costs -----------------------------------------------------------------------------
 
 
-def spent(attack: APGD, bout: Bout, clean: Tensor, threat: Threat) -> tuple[int, int, Attacked]:
+def spent(attack: APGD, objective: UntargetedObjective, clean: Tensor, threat: Threat) -> tuple[int, int, AttackResult]:
     with counting() as ledger:
-        found = attack(bout, clean, threat, Keys.of(0, range(len(clean))))
+        found = attack(objective, clean, threat, Keys.of(0, range(len(clean))))
     return ledger.forwards, ledger.backwards, found
 
 
@@ -113,10 +106,10 @@ def test_whoever_is_wrong_already_costs_one_look() -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_whoever_is_fooled_at_the_first_step_costs_three_looks(norm: Norm, attack: APGD) -> None:
     model, clean = LinearClassifier(directions(5)), images(6, 96, 160)
-    bout = against(model, model(clean).argmax(1))
+    objective = against(model, model(clean).argmax(1))
     threat = Threat(norm=norm, eps=0.3 if norm == "linf" else 2.0)
-    forwards, backwards, found = spent(attack, bout, clean, threat)
-    assert bool(bout(found.x, KEYS).reached.all())
+    forwards, backwards, found = spent(attack, objective, clean, threat)
+    assert bool(objective(found.x, KEYS).success.all())
     assert forwards <= 3 * 6
     assert backwards <= 2 * 6
 
@@ -124,14 +117,17 @@ def test_whoever_is_fooled_at_the_first_step_costs_three_looks(norm: Norm, attac
 @pytest.mark.parametrize(
     ("attack", "forwards", "backwards"),
     [
-        (APGD(), 102, 100), (APGD(restarts=2), 203, 200), (APGD(targets=9), 910, 900),
-        (APGD(targets=9, width=2), 919, 909), (APGD(early_exit=False), 101, 100),
+        (APGD(), 102, 100),
+        (APGD(restarts=2), 203, 200),
+        (APGD(targets=9), 910, 900),
+        (APGD(targets=9, width=2), 919, 909),
+        (APGD(early_exit=False), 101, 100),
     ],
-)  # fmt: skip
+)
 def test_what_a_survivor_costs(attack: APGD, forwards: int, backwards: int) -> None:
     model, clean = LinearClassifier(directions(12)), images(3, 96, 160)
-    bout = against(model, model(clean).argmax(1))
-    used = spent(attack, bout, clean, Threat(eps=1e-4))
+    objective = against(model, model(clean).argmax(1))
+    used = spent(attack, objective, clean, Threat(eps=1e-4))
     assert used[0] <= forwards * 3
     assert used[1] <= backwards * 3
 
@@ -145,20 +141,20 @@ def test_what_a_survivor_costs(attack: APGD, forwards: int, backwards: int) -> N
 def test_the_width_changes_nothing(norm: Norm, targets: int, width: int) -> None:
     on = line(5, norm, 10)
     attack = APGD(steps=5, targets=targets, restarts=2)
-    whole = attack(on.bout, on.clean, on.threat, on.keys)
-    narrow = replace(attack, width=width)(on.bout, on.clean, on.threat, on.keys)
+    whole = attack(on.objective, on.clean, on.threat, on.keys)
+    narrow = replace(attack, width=width)(on.objective, on.clean, on.threat, on.keys)
     assert torch.equal(whole.x, narrow.x)
     assert torch.equal(whole.trace.last_loss, narrow.trace.last_loss)
     assert torch.equal(whole.trace.first_loss, narrow.trace.first_loss)
 
 
 def test_in_l1_too_a_sample_is_attacked_alike_in_any_company() -> None:
-    victim = Consensus(model=LinearClassifier(directions(3)), purifier=NoisePurifier(0.2))
-    goal = Mislead(truth=torch.tensor([0, 1, 2, 0, 1, 2]))
-    bout, threat = Bout(goal=goal, victim=victim, draws=2, classes=3), Threat(norm="l1", eps=2)
-    whole = APGD(steps=10)(bout, images(6), threat, KEYS)
+    victim = Guarded(LinearClassifier(directions(3)), Consensus(purifier=NoisePurifier(0.2)))
+    goal = Untargeted(truth=torch.tensor([0, 1, 2, 0, 1, 2]))
+    objective, threat = (UntargetedObjective(goal=goal, victim=victim, draws=2), Threat(norm="l1", eps=2))
+    whole = APGD(steps=10)(objective, images(6), threat, KEYS)
     for rows in (torch.tensor([4]), torch.tensor([5, 0, 3])):
-        part = APGD(steps=10)(bout.take(rows), images(6)[rows], threat, KEYS[rows])
+        part = APGD(steps=10)(objective.take(rows), images(6)[rows], threat, KEYS[rows])
         assert torch.equal(part.x, whole.x[rows])
 
 
@@ -168,7 +164,7 @@ class Watched(Slope):
 
     shown: list[int] = field(default_factory=list)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         self.shown.append(len(x))
         return super().__call__(x, keys)
 
@@ -197,9 +193,9 @@ def test_early_exit_can_be_left_out_to_go_to_the_highest_loss() -> None:
 class Ledge(Slope):
     """A slope whose goal is reached below ``bar`` and not above it."""
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
-        judged = super().__call__(x, keys)
-        return judged._replace(reached=~judged.reached)
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        evaluation = super().__call__(x, keys)
+        return evaluation._replace(success=~evaluation.success)
 
 
 def test_a_point_that_fools_comes_before_a_higher_loss_that_does_not() -> None:
@@ -207,19 +203,19 @@ def test_a_point_that_fools_comes_before_a_higher_loss_that_does_not() -> None:
     start = (weights * clean).flatten(1).sum(1)
     ledge = Ledge(weights=weights, bar=start)
     x = APGD(loss="", early_exit=False, steps=30).search(ledge, clean, LINF, KEYS).x
-    reached = ledge(x, KEYS).reached
+    success = ledge(x, KEYS).success
     tried = APGD(loss="", steps=30).search(ledge, clean, LINF, KEYS).x
-    assert torch.equal(reached, ledge(tried, KEYS).reached)
-    assert bool(reached.any())
+    assert torch.equal(success, ledge(tried, KEYS).success)
+    assert bool(success.any())
 
 
 def test_more_draws_trust_no_lucky_one() -> None:
     keys = Keys.of(0, range(64))
-    victim = Consensus(model=ReadOut(2), purifier=Coin(0.5))
-    bout = Bout(goal=Mislead(truth=torch.zeros(64, dtype=torch.long)), victim=victim)
+    victim = Guarded(ReadOut(2), Consensus(purifier=Coin(0.5)))
+    objective = UntargetedObjective(goal=Untargeted(truth=torch.zeros(64, dtype=torch.long)), victim=victim)
     gone = {}
     for draws in (1, 12):
-        steps = APGD(steps=2, draws=draws)(bout, images(64), LINF, keys).trace.steps
+        steps = APGD(steps=2, draws=draws)(objective, images(64), LINF, keys).trace.steps
         gone[draws] = int((steps == 0).sum())
     assert 20 < gone[1] < 44, "a coin calls half of the clean images wrong"
     assert gone[12] == 0
@@ -235,17 +231,18 @@ class Twofold:
     first: Classifier
     second: Classifier
 
-    @property
-    def modules(self) -> Sequence[nn.Module]:
-        return ()
+    modules: tuple[nn.Module, ...] = ()
+    rejects, stochastic = True, False
 
-    def glimpse(self, x: Tensor, keys: Keys, draws: int = 1, gradient: str = "full") -> Glimpse:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.first.classes
+
+    def surrogate(self, x: Tensor, keys: Keys, draws: int = 1, gradient: str = "full") -> Surrogate:
         scores, opinion = self.first(x)[:, None], self.second(x)[:, None]
         chosen = scores.argmax(2, keepdim=True)
         acceptance = opinion.gather(2, chosen)[..., 0] - opinion.amax(2) + 1e-6
-        return Glimpse(
-            features=scores, scores=scores, acceptance=acceptance, opinions=opinion[:, :, None]
-        )
+        return Surrogate(features=scores, scores=scores, acceptance=acceptance, auxiliary=opinion[:, :, None])
 
 
 def test_driving_both_models_to_one_class_fools_more_than_climbing_their_verdict() -> None:
@@ -257,15 +254,12 @@ def test_driving_both_models_to_one_class_fools_more_than_climbing_their_verdict
     truth = first(clean).argmax(1)
     agreed = second(clean).argmax(1) == truth
     clean, truth = clean[agreed], truth[agreed]
-    bout = Bout(
-        goal=Mislead(truth=truth), victim=Twofold(first=first, second=second),
-        rejects=True, classes=6,
-    )  # fmt: skip
+    objective = UntargetedObjective(goal=Untargeted(truth=truth), victim=Twofold(first=first, second=second))
     keys, threat = Keys.of(0, range(len(clean))), Threat(eps=0.07)
     fooled = {}
     for name, attack in {"ce": APGD(), "dlr": APGD(loss="dlr"), "t": APGD(targets=5)}.items():
-        x = attack.search(bout, clean, threat, keys).x
-        fooled[name] = int(bout(x, keys).reached.sum())
+        x = attack.search(objective, clean, threat, keys).x
+        fooled[name] = int(objective(x, keys).success.sum())
     assert fooled["t"] == len(clean) > fooled["ce"]
     assert fooled["t"] > fooled["dlr"]
 
@@ -298,18 +292,17 @@ def test_a_sick_gradient_is_counted_and_does_not_spread(norm: Norm) -> None:
 
 def test_a_schedule_of_few_steps_still_has_checkpoints() -> None:
     clean, steps = images(2), 3
-    schedule = Schedule(steps=steps, rho=0.75, threat=LINF)
-    walk = schedule.begin(clean, KEYS[:2], torch.zeros(2, dtype=torch.long))
-    assert walk.stretch.tolist() == [1, 1]
-    assert walk.length.tolist() == pytest.approx([2 * LINF.eps] * 2)
-    assert LINF.size(walk.x - clean).tolist() == pytest.approx([LINF.eps] * 2)
+    state = APGD(steps=steps).start(clean, LINF, KEYS[:2], torch.zeros(2, dtype=torch.long))
+    assert state.interval.tolist() == [1, 1]
+    assert state.length.tolist() == pytest.approx([2 * LINF.eps] * 2)
+    assert LINF.size(state.x - clean).tolist() == pytest.approx([LINF.eps] * 2)
 
 
 def test_a_loss_that_is_not_what_it_is_called_is_told() -> None:
     on = line(2, "linf", 4)
-    found = APGD(steps=1, loss="dlr")(on.bout, on.clean, on.threat, on.keys)
+    found = APGD(steps=1, loss="dlr")(on.objective, on.clean, on.threat, on.keys)
     assert found.notices == ("DLR needs 3 scores and there are 2; the margin stood for it",)
-    assert APGD(steps=1)(on.bout, on.clean, on.threat, on.keys).notices == ()
+    assert APGD(steps=1)(on.objective, on.clean, on.threat, on.keys).notices == ()
 
 
 @pytest.mark.parametrize(
@@ -325,11 +318,11 @@ def test_what_makes_no_search(field: str, value: int, least: int) -> None:
 def test_a_batch_of_nothing_stays_one(attack: APGD) -> None:
     on = line(5, "linf", 4)
     nobody = torch.zeros(0, dtype=torch.long)
-    found = attack(on.bout.take(nobody), on.clean[nobody], LINF, KEYS[:0])
+    found = attack(on.objective.take(nobody), on.clean[nobody], LINF, KEYS[:0])
     assert found.x.shape == (0, 3, 4, 4)
 
 
 def test_an_ensemble_whose_members_take_turns_is_refused() -> None:
-    members = (line(3, "linf", 4).bout,) * 2
+    members = (line(3, "linf", 4).objective,) * 2
     with pytest.raises(InvalidInput, match="write ensemble='mean'"):
         APGD(loss="")(Ensemble(members=members), images(4), LINF, KEYS[:4])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from secondlook import registry
 from secondlook.attacks.attackvlm import AdvTransfer, AttackVLM
-from secondlook.attacks.base import Judged
+from secondlook.attacks.base import Evaluation
 from secondlook.attacks.rgf import RGF
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
@@ -28,7 +28,7 @@ class Two:
     parts: Sequence[Any]
     modules: tuple[nn.Module, ...] = ()
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         raise AssertionError("a stage asks its own part alone")
 
     def take(self, rows: Tensor) -> "Two":
@@ -36,8 +36,7 @@ class Two:
 
 
 def stages() -> Two:
-    return Two(parts=[Slope(weights=directions(4), name="surrogate"),
-                      Slope(weights=directions(4, 1), name="victim")])  # fmt: skip
+    return Two(parts=[Slope(weights=directions(4), name="surrogate"), Slope(weights=directions(4, 1), name="victim")])
 
 
 def test_the_transfer_stage_is_signs_from_the_clean_image() -> None:
@@ -72,9 +71,7 @@ def test_more_budget_is_a_share_of_a_ball_that_is_told() -> None:
 def test_without_a_transfer_it_is_the_query_stage_alone() -> None:
     victim, threat = stages().parts[1], Threat(eps=0.05)
     found = AttackVLM(transfer_steps=0, queries=5).search(victim, images(4), threat, KEYS).x
-    same = RGF(queries=5).climbed(
-        victim, images(4), images(4), threat, KEYS.fold("query")
-    ).x  # fmt: skip
+    same = RGF(queries=5).search_from(images(4), victim, images(4), threat, KEYS.fold("query")).x
     assert torch.equal(found, same)
 
 
@@ -102,10 +99,10 @@ class Silent:
     def parts(self) -> Sequence[Any]:
         return (self,)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         away = (x - self.clean).abs().amax((1, 2, 3))
         loss = torch.where(away <= self.reach + 1e-6, away, -torch.ones_like(away))
-        return Judged(loss, torch.zeros(len(x), dtype=torch.bool))
+        return Evaluation(loss, torch.zeros(len(x), dtype=torch.bool))
 
     def take(self, rows: Tensor) -> "Silent":
         return Silent(clean=self.clean[rows], reach=self.reach)
@@ -115,10 +112,10 @@ def test_it_goes_back_to_where_the_victim_still_answers() -> None:
     x = images(4)
     end = x + 8 / 255 * directions(4).sign()
     victim = Silent(clean=x, reach=4.5 / 255)
-    found = AttackVLM(line=8).best_on_the_way(victim, x, end, KEYS)
+    found = AttackVLM(line=8).best_between(victim, x, end, KEYS)
     assert torch.allclose((found - x).abs().amax((1, 2, 3)), torch.full((4,), 4 / 255), atol=1e-6)
     deaf = Silent(clean=x, reach=-1.0)
-    assert torch.equal(AttackVLM(line=8).best_on_the_way(deaf, x, end, KEYS), x)
+    assert torch.equal(AttackVLM(line=8).best_between(deaf, x, end, KEYS), x)
 
 
 def test_the_line_costs_one_look_more_than_its_places() -> None:

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.autoattack import AutoAttack
-from secondlook.attacks.contest import View
+from secondlook.attacks.class_objective import Logits
 from secondlook.attacks.fab import FAB
 from secondlook.data.cifar import Cifar
 from secondlook.errors import InvalidInput
-from secondlook.goals.mislead import Bout
 from secondlook.ledger import counting
 from secondlook.models.base import Classifier
-from secondlook.models.files import File
+from secondlook.models.families.exported import File
+from secondlook.objectives.untargeted import UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
+from tests.against import against, line
 from tests.analytic import LinearClassifier, directions, images, worst_lead
-from tests.contests import against, line
 
 SHORT = AutoAttack(steps=12, queries=20)
 
@@ -31,9 +31,9 @@ SHORT = AutoAttack(steps=12, queries=20)
 @pytest.mark.parametrize("classes", [2, 3, 5, 10, 101])
 def test_the_closed_form_is_met_for_any_number_of_classes(classes: int, norm: Norm) -> None:
     on = line(classes, norm, 40)
-    found = SHORT.search(on.bout, on.clean, on.threat, on.keys)
+    found = SHORT.search(on.objective, on.clean, on.threat, on.keys)
     on.threat.check(found.x, on.clean)
-    left = ~on.bout(found.x, on.keys).reached
+    left = ~on.objective(found.x, on.keys).success
     assert bool(left[on.robust].all()), "nobody can do better than the closed form"
     assert int(left.sum() - on.robust.sum()) <= 1
     few = classes < 4
@@ -44,17 +44,34 @@ def test_the_closed_form_is_met_for_any_number_of_classes(classes: int, norm: No
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_whoever_is_fooled_is_fooled_by_what_a_file_holds(norm: Norm) -> None:
     on = line(5, norm, 40)
-    found = SHORT(on.bout, on.clean, on.threat, on.keys)
-    assert found.by is not None
-    assert torch.equal(on.bout(found.x, on.keys).reached, found.by >= 0)
+    for threat in (on.threat, replace(on.threat, grid=255)):
+        found = SHORT(on.objective, on.clean, threat, on.keys)
+        assert found.by is not None and found.success is not None
+        assert torch.equal(on.objective(found.x, on.keys).success, found.by >= 0)
+        assert torch.equal(found.success, found.by >= 0)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.3 / 255), ("l2", 0.03), ("l1", 0.1)])
+def test_floats_leave_what_the_closed_form_leaves_and_files_more(norm: Norm, eps: float) -> None:
+    """Pixels off the 8-bit grid, and balls of about a level: rounding takes budget."""
+    weights, keys = directions(3), Keys.of(0, range(64))
+    clean = 0.3 + 0.4 * keys.fold("image").uniform((3, 4, 4))
+    model, threat = LinearClassifier(weights), Threat(norm=norm, eps=eps)
+    objective = against(model, model(clean).argmax(1))
+    robust = worst_lead(weights, clean, objective.goal.truth, threat) < 0
+    attack = AutoAttack(steps=25, queries=200)
+    floats = attack(objective, clean, threat, keys).x
+    assert torch.equal(~objective(floats, keys).success, robust)
+    files = attack(objective, clean, replace(threat, grid=255), keys).x
+    assert int((~objective(files, keys).success).sum()) > int(robust.sum())
 
 
 def test_in_whole_levels_the_file_meets_the_closed_form_too() -> None:
     on = line(5, "linf", 40)
-    threat = Threat(eps=round(on.threat.eps * 255) / 255)
-    found = SHORT(on.bout, on.clean, threat, on.keys)
+    threat = Threat(eps=round(on.threat.eps * 255) / 255, grid=255)
+    found = SHORT(on.objective, on.clean, threat, on.keys)
     weights = directions(5)
-    robust = worst_lead(weights, on.clean, on.bout.goal.truth, threat) < 0
+    robust = worst_lead(weights, on.clean, on.objective.goal.truth, threat) < 0
     assert found.by is not None
     assert int(((found.by < 0) != robust).sum()) <= 1
 
@@ -62,9 +79,9 @@ def test_in_whole_levels_the_file_meets_the_closed_form_too() -> None:
 def test_only_survivors_go_on_and_each_member_has_its_due() -> None:
     on = line(10, "linf", 40)
     with counting() as ledger:
-        found = SHORT(on.bout, on.clean, on.threat, on.keys)
-    first = APGD(steps=12)(on.bout, on.clean, on.threat, on.keys.fold("apgd-ce"))
-    by_first = on.bout(first.x, on.keys).reached
+        found = SHORT(on.objective, on.clean, on.threat, on.keys)
+    first = APGD(steps=12)(on.objective, on.clean, on.threat, on.keys.fold("apgd-ce"))
+    by_first = on.objective(first.x, on.keys).success
     assert found.members == ("apgd-ce", "apgd-t", "fab-t", "square")
     assert found.by is not None
     assert torch.equal(found.by == 0, by_first)
@@ -87,8 +104,8 @@ def test_whoever_is_wrong_already_is_the_first_members_and_left_as_it_is() -> No
 
 def test_the_width_changes_nothing() -> None:
     on, short = line(5, "linf", 8), AutoAttack(steps=3, queries=6)
-    whole = short(on.bout, on.clean, on.threat, on.keys)
-    narrow = replace(short, width=3)(on.bout, on.clean, on.threat, on.keys)
+    whole = short(on.objective, on.clean, on.threat, on.keys)
+    narrow = replace(short, width=3)(on.objective, on.clean, on.threat, on.keys)
     assert torch.equal(whole.x, narrow.x)
     assert whole.by is not None
     assert narrow.by is not None
@@ -119,25 +136,25 @@ def test_the_members_of_each_version() -> None:
 def test_every_version_meets_the_closed_form_between_two_classes(version: str) -> None:
     on = line(2, "linf", 30)
     short = AutoAttack(version=version, steps=10, queries=20)  # type: ignore[arg-type]
-    left = ~on.bout(short.search(on.bout, on.clean, on.threat, on.keys).x, on.keys).reached
+    left = ~on.objective(short.search(on.objective, on.clean, on.threat, on.keys).x, on.keys).success
     assert torch.equal(left, on.robust)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracked(Bout):
+class Tracked(UntargetedObjective):
     """Writes down how many draws each look was asked for."""
 
     asked: set[int] = field(default_factory=set)
 
-    def look(self, x: Tensor, keys: Keys) -> View:
+    def logits(self, x: Tensor, keys: Keys) -> Logits:
         self.asked.add(self.draws)
-        return super().look(x, keys)
+        return super().logits(x, keys)
 
 
 @pytest.mark.parametrize(("version", "draws"), [("standard", {1}), ("rand", {20})])
 def test_only_rand_looks_twenty_times_in_each_step(version: str, draws: set[int]) -> None:
     on = line(3, "linf", 4)
-    tracked = Tracked(goal=on.bout.goal, victim=on.bout.victim, classes=3)
+    tracked = Tracked(goal=on.objective.goal, victim=on.objective.victim)
     short = AutoAttack(version=version, steps=2, queries=2)  # type: ignore[arg-type]
     short(tracked, on.clean, on.threat, on.keys)
     assert tracked.asked == draws
@@ -145,8 +162,8 @@ def test_only_rand_looks_twenty_times_in_each_step(version: str, draws: set[int]
 
 def test_the_trace_tells_of_all_members() -> None:
     on = line(5, "linf", 12)
-    found = AutoAttack(steps=4, queries=10)(on.bout, on.clean, on.threat, on.keys)
-    first = APGD(steps=4)(on.bout, on.clean, on.threat, on.keys.fold("apgd-ce"))
+    found = AutoAttack(steps=4, queries=10)(on.objective, on.clean, on.threat, on.keys)
+    first = APGD(steps=4)(on.objective, on.clean, on.threat, on.keys.fold("apgd-ce"))
     assert torch.equal(found.trace.first_loss, first.trace.first_loss)
     assert found.by is not None
     survivors = found.by < 0
@@ -166,9 +183,9 @@ def test_what_makes_no_search(field: str) -> None:
 @pytest.mark.slow
 def test_a_survivor_costs_less_than_nine_tenths_of_the_references() -> None:
     model, clean = LinearClassifier(directions(12)), images(1, 96, 160)
-    bout = against(model, model(clean).argmax(1))
+    objective = against(model, model(clean).argmax(1))
     with counting() as ledger:
-        found = AutoAttack()(bout, clean, Threat(eps=1 / 255), Keys.of(0, range(1)))
+        found = AutoAttack()(objective, clean, Threat(eps=1 / 255), Keys.of(0, range(1)))
     assert found.by is not None
     assert found.by.tolist() == [-1]
     assert ledger.forwards <= 0.9 * 7888
@@ -182,10 +199,10 @@ def test_a_network_that_is_not_robust_costs_a_handful_of_looks(shared: Path) -> 
     assert isinstance(model, Classifier)
     source = Cifar(name=str(data / "cifar10" / "cifar10_test_jpeg.npz")).load()
     clean, truth = source.read(range(64), model.size)
-    bout, keys = against(model, truth), Keys.of(0, range(64))
+    objective, keys = against(model, truth), Keys.of(0, range(64))
     with counting() as ledger:
-        found = AutoAttack()(bout, clean, Threat(), keys)
-    assert bool(bout(found.x, keys).reached.all())
+        found = AutoAttack()(objective, clean, Threat(), keys)
+    assert bool(objective(found.x, keys).success.all())
     # The reference takes 111 forwards and 101 backwards for each of them.
     assert ledger.forwards <= 0.06 * 111 * 64
     assert ledger.backwards <= 0.06 * 101 * 64

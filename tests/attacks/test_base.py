@@ -1,7 +1,7 @@
 """What holds for every attack, by the frame around it or over the whole registry."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,26 +9,20 @@ import torch
 from torch import Tensor
 
 from secondlook import registry
-from secondlook.attacks.base import Attack, Attacked, Objective, Trace, input_gradient
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Trace, input_gradient
 from secondlook.attacks.pgd import PGD
+from secondlook.attacks.square import Square
 from secondlook.defenses.consensus import Consensus
-from secondlook.defenses.undefended import Undefended
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import BrokenThreat, InvalidInput
-from secondlook.goals.base import Aim, Victim
-from secondlook.goals.mislead import Bout, Mislead
-from secondlook.goals.targeted import WinVotes
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.logits import LogitClassifier
+from secondlook.models.purifiers.filters import NoisePurifier
+from secondlook.objectives.base import GuardedModel, GuardedObjective
+from secondlook.objectives.targeted import Targeted
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
-from tests.analytic import (
-    SHAPE,
-    LinearClassifier,
-    MoodyClassifier,
-    Slope,
-    directions,
-    global_generators,
-    images,
-)
+from tests.analytic import SHAPE, LinearClassifier, MoodyClassifier, Slope, directions, global_generators, images
 
 THREATS = (Threat(eps=8 / 255), Threat(norm="l2", eps=0.5))
 KEYS = Keys.of(0, range(8))
@@ -41,6 +35,13 @@ STRIDES = ("adv-transfer", "attackvlm", "rgf")
 every_attack = pytest.mark.parametrize("name", registry.names("attack"))
 
 
+class FourChannels(LinearClassifier):
+    """A linear model of images with four channels."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
 def made(name: str) -> Attack:
     """The attack under its name, as it is but with few steps and queries."""
     fields = registry.settings(registry.find("attack", name))
@@ -49,29 +50,80 @@ def made(name: str) -> Attack:
     return attack
 
 
-def aim_at(victim: Victim, name: str, temperature: float = 1.0, draws: int = 1) -> Aim:
+def aim_at(victim: GuardedModel, name: str, temperature: float = 1.0, draws: int = 1) -> GuardedObjective:
     """An objective over three classes that the attack under that name can climb."""
     classes = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     if name in OVER_CLASSES:
-        return Bout(goal=Mislead(truth=classes), victim=victim, draws=draws, classes=3)
-    goal = WinVotes(classes=classes, temperature=temperature)
-    return Aim(goal=goal, victim=victim, draws=draws)
+        return UntargetedObjective(goal=Untargeted(truth=classes), victim=victim, draws=draws)
+    goal = Targeted(classes=classes, temperature=temperature)
+    return GuardedObjective(goal=goal, victim=victim, draws=draws)
 
 
 # --- every attack there is ---------------------------------------------------------------------
 
 
 @every_attack
+@pytest.mark.parametrize("grid", [None, 255, 15])
 @pytest.mark.parametrize("threat", THREATS, ids=str)
-def test_the_result_is_legal_8_bit_and_off_the_graph(name: str, threat: Threat) -> None:
-    clean = images(8, low=0, high=256).requires_grad_()
+def test_the_result_is_legal_and_off_the_graph(name: str, threat: Threat, grid: int | None) -> None:
+    clean = images(8, low=0, high=256)
+    clean = ((clean * grid).round() / grid if grid else clean).requires_grad_()
+    threat = replace(threat, grid=grid, eps=max(threat.eps, 1.5 / (grid or 255)))
     model = MoodyClassifier()
     with torch.no_grad():
-        x = made(name)(aim_at(Undefended(model=model), name), clean, threat, KEYS).x
+        x = made(name)(aim_at(Guarded(model), name), clean, threat, KEYS).x
     threat.check(x, clean.detach())
-    assert torch.allclose(x * 255, (x * 255).round(), atol=1e-3)
+    if grid:
+        assert torch.allclose(x * grid, (x * grid).round(), atol=1e-3)
     assert not x.requires_grad
-    assert not torch.equal(x, clean), "an attack that moves nothing is none"
+    assert grid == 15 or not torch.equal(x, clean), "an attack that moves nothing is none"
+
+
+@every_attack
+def test_any_number_of_channels_is_attacked(name: str) -> None:
+    clean = images(8)[:, :1].repeat(1, 4, 1, 1)
+    model = FourChannels(directions(3)[:, :1].repeat(1, 4, 1, 1))
+    x = made(name)(aim_at(Guarded(model), name), clean, THREATS[0], KEYS).x
+    assert x.shape == clean.shape
+    assert not torch.equal(x, clean)
+
+
+@every_attack
+def test_the_callers_pixels_are_not_touched(name: str) -> None:
+    clean = images(8)
+    before = clean.clone()
+    found = made(name)(aim_at(Guarded(MoodyClassifier()), name), clean, THREATS[0], KEYS)
+    assert found.x.data_ptr() != clean.data_ptr()
+    found.x.zero_()
+    assert torch.equal(clean, before)
+
+
+@every_attack
+def test_a_model_that_works_in_place_is_attacked_like_its_copying_twin(name: str) -> None:
+    weights, clean = directions(3).flatten(1), images(8)
+    before = clean.clone()
+
+    def copying(x: Tensor) -> Tensor:
+        return ((x * 0.5 + 0.25).flatten(1)[:, None] * weights).sum(2)
+
+    def in_place(x: Tensor) -> Tensor:
+        return (x.mul_(0.5).add_(0.25).flatten(1)[:, None] * weights).sum(2)
+
+    one, other = (
+        made(name)(aim_at(Guarded(LogitClassifier("twin", function, ["a", "b", "c"])), name), clean, THREATS[0], KEYS).x
+        for function in (copying, in_place)
+    )
+    assert torch.equal(one, other)
+    assert torch.equal(clean, before)
+
+
+@every_attack
+def test_inference_mode_around_the_call_is_left(name: str) -> None:
+    aim, clean = aim_at(Guarded(LinearClassifier(directions(3))), name), images(8)
+    expected = made(name)(aim, clean, THREATS[0], KEYS).x
+    with torch.inference_mode():
+        found = made(name)(aim, clean.clone(), THREATS[0], KEYS).x
+    assert torch.equal(found, expected)
 
 
 @every_attack
@@ -82,7 +134,7 @@ def test_the_networks_are_as_they_were(name: str) -> None:
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     network.head.weight.grad = torch.ones_like(network.head.weight)
     modes = [part.training for part in network.modules()]
-    made(name)(aim_at(Undefended(model=model), name), images(8), THREATS[0], KEYS)
+    made(name)(aim_at(Guarded(model), name), images(8), THREATS[0], KEYS)
     assert [part.training for part in network.modules()] == modes
     assert torch.equal(network.head.weight.grad, torch.ones_like(network.head.weight))
     assert network.head.bias.grad is None
@@ -94,16 +146,14 @@ def test_the_networks_are_as_they_were(name: str) -> None:
 def test_the_search_sees_eval_mode(name: str) -> None:
     model, clean = MoodyClassifier(), images(8)
     model.network.train()
-    in_training = made(name)(aim_at(Undefended(model=model), name), clean, THREATS[0], KEYS).x
+    in_training = made(name)(aim_at(Guarded(model), name), clean, THREATS[0], KEYS).x
     model.network.eval()
-    assert torch.equal(
-        in_training, made(name)(aim_at(Undefended(model=model), name), clean, THREATS[0], KEYS).x
-    )
+    assert torch.equal(in_training, made(name)(aim_at(Guarded(model), name), clean, THREATS[0], KEYS).x)
 
 
 @every_attack
 def test_no_global_generator_is_touched(name: str) -> None:
-    aim = aim_at(Undefended(model=MoodyClassifier()), name)
+    aim = aim_at(Guarded(MoodyClassifier()), name)
     before = global_generators()
     made(name)(aim, images(8), THREATS[0], KEYS)
     assert global_generators() == before
@@ -120,12 +170,10 @@ BATCHES: tuple[Sequence[Sequence[int]], ...] = (
 @every_attack
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 @pytest.mark.parametrize("batches", BATCHES, ids=["alone", "split", "shuffled", "reversed"])
-def test_a_sample_is_attacked_alike_in_any_company(
-    name: str, threat: Threat, batches: Sequence[Sequence[int]]
-) -> None:
+def test_a_sample_is_attacked_alike_in_any_company(name: str, threat: Threat, batches: Sequence[Sequence[int]]) -> None:
     """Exactly, and against a victim that draws: three classes make each draw count."""
     linear = LinearClassifier(directions(3))
-    victim = Consensus(model=linear, purifier=NoisePurifier(0.2))
+    victim = Guarded(linear, Consensus(purifier=NoisePurifier(0.2)))
     aim, clean, attack = aim_at(victim, name, temperature=0.5, draws=3), images(8), made(name)
     whole = attack(aim, clean, threat, KEYS)
     for rows in batches:
@@ -167,13 +215,17 @@ class Careless(Attack):
 
     delta: Tensor | float
 
-    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         nothing = torch.zeros(len(clean))
         trace = Trace(
-            first_loss=nothing, middle_loss=nothing, last_loss=nothing,
-            zero_gradient=nothing, bad_gradient=nothing, steps=nothing,
-        )  # fmt: skip
-        return Attacked(clean + torch.as_tensor(self.delta).requires_grad_(), trace)
+            first_loss=nothing,
+            middle_loss=nothing,
+            last_loss=nothing,
+            zero_gradient=nothing,
+            bad_gradient=nothing,
+            steps=nothing,
+        )
+        return AttackResult(clean + torch.as_tensor(self.delta).requires_grad_(), trace)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
@@ -196,8 +248,8 @@ def test_a_result_of_another_shape_is_caught(shape: tuple[int, ...]) -> None:
     """Even one that could be broadcast to the right shape."""
 
     class Misshapen(PGD):
-        def search(self, *args: Any) -> Attacked:
-            return Attacked(torch.zeros(shape), super().search(*args).trace)
+        def search(self, *args: Any) -> AttackResult:
+            return AttackResult(torch.zeros(shape), super().search(*args).trace)
 
     with pytest.raises(BrokenThreat, match="shape"):
         Misshapen(steps=1)(Slope(weights=directions(8)), images(8), THREATS[0], KEYS)
@@ -207,7 +259,7 @@ def test_the_call_is_final() -> None:
     with pytest.raises(TypeError, match="Cheat.__call__ is final; write search"):
 
         class Cheat(PGD):
-            def __call__(self, *args: object) -> Attacked:  # type: ignore[misc]
+            def __call__(self, *args: object) -> AttackResult:  # type: ignore[misc]
                 raise NotImplementedError
 
 
@@ -216,10 +268,9 @@ def test_the_call_is_final() -> None:
     [
         (images(8), KEYS[:7], "7 keys for 8 samples; one key per sample"),
         (images(8) * 255, KEYS, "divide by 255"),
-        (images(8) * 2 - 1, KEYS, r"not \[0, 1\]; normalisation belongs inside the model"),
+        (images(8) * 2 - 1, KEYS, r"not \[0, 1\]; normalization belongs inside the model"),
         (images(8) * float("nan"), KEYS, "NaN"),
-        (images(8)[0], KEYS, r"images are \[B, 3, H, W\]"),
-        (images(8)[:, :1], KEYS, r"images are \[B, 3, H, W\]"),
+        (images(8)[0], KEYS, r"images are \[B, C, H, W\]"),
         ((images(8) * 255).byte(), KEYS, "uint8"),
     ],
 )
@@ -238,9 +289,7 @@ def test_modes_come_back_when_the_search_fails() -> None:
     model = MoodyClassifier()
     model.network.train()
     with pytest.raises(BrokenThreat):
-        Careless(delta=float("nan"))(
-            aim_at(Undefended(model=model), ""), images(8), THREATS[0], KEYS
-        )
+        Careless(delta=float("nan"))(aim_at(Guarded(model), ""), images(8), THREATS[0], KEYS)
     assert all(part.training for part in model.network.modules())
 
 
@@ -249,9 +298,9 @@ def test_modes_come_back_when_the_search_fails() -> None:
 
 def test_a_gradient_does_not_depend_on_the_size_of_the_batch() -> None:
     weights, clean = directions(8), images(8)
-    gradient, judged = input_gradient(Slope(weights=weights), clean, KEYS)
+    gradient, evaluation = input_gradient(Slope(weights=weights), clean, KEYS)
     assert torch.equal(gradient, weights)
-    assert not judged.loss.requires_grad
+    assert not evaluation.loss.requires_grad
     alone, _ = input_gradient(Slope(weights=weights[5:6]), clean[5:6], KEYS[5:6])
     assert torch.equal(alone, weights[5:6])
 
@@ -260,27 +309,48 @@ def test_a_gradient_does_not_depend_on_the_size_of_the_batch() -> None:
 class Flat(Slope):
     """Answers the same everywhere; ``how`` it forgets its input."""
 
-    how: str = "detached"
+    how: str = "zero"
 
-    def __call__(self, x: Tensor, keys: Keys) -> object:  # type: ignore[override]
-        forget = {"detached": x.detach(), "zero": x * 0}
-        judged = super().__call__(forget[self.how], keys)
-        bias = torch.zeros(1, requires_grad=self.how == "detached")
-        return judged._replace(loss=judged.loss + bias)
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        bias = torch.zeros(1, requires_grad=True)
+        if self.how == "no_grad":
+            with torch.no_grad():
+                return super().__call__(x, keys)
+        if self.how == "inference_mode":
+            with torch.inference_mode():
+                return super().__call__(x, keys)
+        evaluation = super().__call__({"zero": x * 0, "detached": x.detach()}[self.how], keys)
+        return evaluation._replace(loss=evaluation.loss + bias)
 
 
-@pytest.fixture(params=["detached", "zero"])
-def flat(request: pytest.FixtureRequest) -> Iterator[Flat]:
-    yield Flat(weights=directions(8), how=request.param)
-
-
-def test_no_gradient_is_a_zero_gradient(flat: Flat) -> None:
+def test_a_zero_gradient_is_counted() -> None:
+    flat = Flat(weights=directions(8))
     gradient, _ = input_gradient(flat, images(8), KEYS)
     assert not gradient.any()
-
-
-def test_zero_gradients_are_counted(flat: Flat) -> None:
     found = PGD(steps=3, random_start=False)(flat, images(8), THREATS[0], KEYS)
     assert found.trace.zero_gradient.tolist() == [1.0] * 8
     assert found.trace.bad_gradient.tolist() == [0.0] * 8
     assert torch.equal(found.x, images(8))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("no_grad", r"in torch.no_grad\(\), or detaches"),
+        ("inference_mode", r"in torch.inference_mode\(\)"),
+        ("detached", "detached, rounded or replaced on their way"),
+    ],
+)
+def test_no_gradient_at_all_is_an_error_that_says_why(how: str, says: str) -> None:
+    flat = Flat(weights=directions(8), how=how)
+    with pytest.raises(InvalidInput, match=says):
+        PGD(steps=3)(flat, images(8), THREATS[0], KEYS)
+    found = Square(queries=5, loss="")(flat, images(8), THREATS[0], KEYS)
+    assert found.trace.steps.tolist() == [6.0] * 8, "queries need none"
+
+
+def test_weights_that_were_made_in_inference_mode_are_named() -> None:
+    with torch.inference_mode():
+        slope = Slope(weights=directions(8))
+    with pytest.raises(InvalidInput, match="made in torch.inference_mode"):
+        PGD(steps=3)(slope, images(8), THREATS[0], KEYS)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.optimize import linprog
 from torch import Tensor
 
-from secondlook.attacks.fab_projection import reach
+from secondlook.attacks.fab import reach
 from secondlook.threat import Norm
 from tests.analytic import directions, images
 
@@ -52,9 +51,7 @@ def shortest(x: Tensor, w: Tensor, rise: float, norm: Norm) -> float:
 
 @pytest.mark.parametrize("norm", NORMS)
 @given(case=problem())
-def test_the_point_is_on_the_plane_and_in_the_range(
-    norm: Norm, case: tuple[Tensor, Tensor, float]
-) -> None:
+def test_the_point_is_on_the_plane_and_in_the_range(norm: Norm, case: tuple[Tensor, Tensor, float]) -> None:
     x, w, rise = case
     change = reach(x[None], w[None], torch.tensor([rise]), norm)[0]
     assert float((w * change).sum()) == pytest.approx(rise, abs=2e-5)
@@ -81,9 +78,7 @@ def test_in_l2_the_free_pixels_go_straight_to_the_plane(case: tuple[Tensor, Tens
     free = (ends > 1e-6) & (ends < 1 - 1e-6)
     largest = factors.abs().max()
     assert bool((factors * np.sign(rise) >= 0).all())
-    assert torch.allclose(
-        factors[free].abs(), largest.expand(int(free.sum())), rtol=1e-3, atol=1e-6
-    )
+    assert torch.allclose(factors[free].abs(), largest.expand(int(free.sum())), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -28,5 +28,5 @@ def test_in_l2_one_step_along_the_gradient() -> None:
 
 
 def test_with_more_steps_it_is_the_basic_iterative_method() -> None:
-    assert FGSM(steps=4).length(3, Threat(eps=0.1)) == pytest.approx(0.025)
-    assert FGSM().unbounded().length(0, Threat(eps=1)) == 1
+    assert FGSM(steps=4).step_length(3, Threat(eps=0.1)) == pytest.approx(0.025)
+    assert FGSM().unbounded().step_length(0, Threat(eps=1)) == 1

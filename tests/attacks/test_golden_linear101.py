@@ -14,13 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.apgd_schedule import Schedule
 from secondlook.attacks.autoattack import AutoAttack
 from secondlook.attacks.base import Attack, input_gradient
-from secondlook.attacks.losses import Loss, Measured
-from secondlook.defenses.undefended import Undefended
-from secondlook.goals.mislead import Bout, Mislead
+from secondlook.attacks.class_objective import ClassLoss, Loss
+from secondlook.defenses.guarded import Guarded
 from secondlook.models.logits import LogitClassifier
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
@@ -29,9 +28,9 @@ THREAT, KEYS = Threat(eps=8 / 255), Keys.of(0, range(64))
 
 @dataclass(frozen=True)
 class Golden:
-    """The numbers, and the contest they belong to."""
+    """The numbers, and the objective they belong to."""
 
-    bout: Bout
+    objective: UntargetedObjective
     clean: Tensor
     stored: dict[str, Tensor]
 
@@ -42,47 +41,42 @@ class Golden:
 
     def left(self, attack: Attack) -> Tensor:
         """Who is not fooled by this attack."""
-        x = THREAT.project(attack.search(self.bout, self.clean, THREAT, KEYS).x, self.clean)
+        x = THREAT.project(attack.search(self.objective, self.clean, THREAT, KEYS).x, self.clean)
         THREAT.check(x, self.clean)
-        return ~self.bout(x, KEYS).reached
+        return ~self.objective(x, KEYS).success
 
 
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> Golden:
     stored = load_file(shared / "golden" / "apgd_linear101.safetensors")
     weight, bias = stored["weights.fc.weight"], stored["weights.fc.bias"]
-    model = LogitClassifier(
-        "linear101", lambda x: x.flatten(1) @ weight.T + bias, [str(k) for k in range(101)]
-    )
-    goal = Mislead(truth=stored["inputs.y"])
-    bout = Bout(goal=goal, victim=Undefended(model=model), classes=101)
-    return Golden(bout, stored["inputs.x"].float(), stored)
+    model = LogitClassifier("linear101", lambda x: x.flatten(1) @ weight.T + bias, [str(k) for k in range(101)])
+    goal = Untargeted(truth=stored["inputs.y"])
+    objective = UntargetedObjective(goal=goal, victim=Guarded(model))
+    return Golden(objective, stored["inputs.x"].float(), stored)
 
 
 @pytest.mark.parametrize(
-    ("name", "loss", "steps"),
-    [("apgd_ce_20", "ce", 20), ("apgd_ce_100", "ce", 100), ("apgd_dlr_100", "dlr", 100)],
+    ("name", "loss", "steps"), [("apgd_ce_20", "ce", 20), ("apgd_ce_100", "ce", 100), ("apgd_dlr_100", "dlr", 100)]
 )
-def test_from_the_clean_image_the_walk_is_the_references(
-    golden: Golden, name: str, loss: Loss, steps: int
-) -> None:
-    asked = Measured(contest=golden.bout, loss=loss)
-    schedule = Schedule(steps=steps, rho=0.75, threat=THREAT)
-    walk = schedule.begin(golden.clean, KEYS, torch.zeros(64, dtype=torch.long))
-    walk.x, walk.best_x = golden.clean.clone(), golden.clean.clone()
-    losses, reached = [], torch.zeros(64, dtype=torch.bool)
+def test_from_the_clean_image_each_step_is_the_references(golden: Golden, name: str, loss: Loss, steps: int) -> None:
+    objective = ClassLoss(objective=golden.objective, loss=loss)
+    attack = APGD(steps=steps)
+    state = attack.start(golden.clean, THREAT, KEYS, torch.zeros(64, dtype=torch.long))
+    state.x, state.best_x = golden.clean.clone(), golden.clean.clone()
+    losses, success = [], torch.zeros(64, dtype=torch.bool)
     for _ in range(steps + 1):
-        schedule.advance(walk, golden.clean)
-        gradient, judged = input_gradient(asked, walk.x, KEYS)
-        losses.append(judged.loss)
-        reached |= judged.reached
-        schedule.learn(walk, judged.loss, gradient)
-        schedule.check(walk, golden.clean)
+        attack.take_step(state, golden.clean, THREAT)
+        gradient, evaluation = input_gradient(objective, state.x, KEYS)
+        losses.append(evaluation.loss)
+        success |= evaluation.success
+        attack.update(state, evaluation.loss, gradient)
+        attack.checkpoint(state, golden.clean, THREAT)
     stored = golden.stored
     best = stored[f"outputs.det_{name}.loss_best"]
-    assert torch.allclose(walk.best, best, rtol=1e-2, atol=0.02)
+    assert torch.allclose(state.best, best, rtol=1e-2, atol=0.02)
     robust = stored[f"outputs.det_{name}.robust"].bool()
-    assert torch.equal(~reached, robust)
+    assert torch.equal(~success, robust)
     if f"outputs.det_{name}.loss_trace" in stored:
         early = stored[f"outputs.det_{name}.loss_trace"][:4]
         assert torch.allclose(torch.stack(losses[:4]), early, rtol=1e-3)
@@ -107,8 +101,6 @@ def test_the_closed_form_is_reached_in_few_steps(golden: Golden, attack: Attack)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "attack", [APGD(targets=9), AutoAttack(queries=100)], ids=["apgd-t", "autoattack"]
-)
+@pytest.mark.parametrize("attack", [APGD(targets=9), AutoAttack(queries=100)], ids=["apgd-t", "autoattack"])
 def test_and_in_the_published_number_of_them(golden: Golden, attack: Attack) -> None:
     assert torch.equal(golden.left(attack), golden.robust)

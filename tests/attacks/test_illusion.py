@@ -7,17 +7,16 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.illusion import Illusion
-from secondlook.defenses.undefended import Undefended
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.goals.base import Aim, Ensemble
-from secondlook.goals.illusion import AlignTo
-from secondlook.goals.targeted import WinVotes
 from secondlook.ledger import counting
-from secondlook.models.jpeg import compress
+from secondlook.models.purifiers.filters import compress
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.objectives.base import Ensemble, GuardedObjective
+from secondlook.objectives.targeted import AlignEmbedding, Targeted
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
-from tests.analytic import Bowl, ColourEmbedder, LinearClassifier, directions, images
+from tests.analytic import Bowl, ColorEmbedder, LinearClassifier, directions, images
 
 KEYS = Keys.of(0, range(3))
 STEP = 1 / 255
@@ -38,16 +37,16 @@ def test_the_defaults_are_the_published_ones() -> None:
     assert 255 * attack.step == pytest.approx(1.37, abs=5e-3)
 
 
-@pytest.mark.parametrize("colour", [0, 1, 2])
-def test_an_illusion_is_embedded_where_it_should_be(colour: int) -> None:
+@pytest.mark.parametrize("color", [0, 1, 2])
+def test_an_illusion_is_embedded_where_it_should_be(color: int) -> None:
     """A linear embedder's optimum: that channel up by eps, both others down."""
-    model = ZeroShot(ColourEmbedder(), ColourEmbedder.words)
-    classes = torch.full((3,), colour)
-    goal = AlignTo(vectors=model.aim(classes), classes=classes)
-    aim = Aim(goal=goal, victim=Undefended(model=model))
+    model = ZeroShot(ColorEmbedder(), ColorEmbedder.words)
+    classes = torch.full((3,), color)
+    goal = AlignEmbedding(vectors=model.class_features(classes), classes=classes)
+    aim = GuardedObjective(goal=goal, victim=Guarded(model))
     found = Illusion(steps=20)(aim, images(3), Threat(eps=8 / 255), KEYS)
     push = torch.full((3, 1, 1), -8 * STEP)
-    push[colour] = 8 * STEP
+    push[color] = 8 * STEP
     assert levels(found.x) == levels(images(3) + push)
     assert bool((found.trace.last_loss > found.trace.first_loss).all())
 
@@ -59,7 +58,7 @@ def test_an_illusion_is_embedded_where_it_should_be(colour: int) -> None:
 def test_the_gradient_is_taken_at_the_compressed_image_and_passed_on(quality: int) -> None:
     """At the clean image itself this bowl has no gradient at all."""
     clean = images(3, low=20, high=236)
-    bowl = Bowl(centre=clean)
+    bowl = Bowl(center=clean)
     attack = Illusion(steps=1, step=STEP, jpeg=quality)
     found = attack(bowl, clean, Threat(eps=8 / 255), KEYS)
     seen = compress(clean, quality)
@@ -70,7 +69,7 @@ def test_the_gradient_is_taken_at_the_compressed_image_and_passed_on(quality: in
 
 def test_without_jpeg_the_image_is_seen_as_it_is() -> None:
     clean = images(3)
-    found = Illusion(steps=1)(Bowl(centre=clean), clean, Threat(), KEYS)
+    found = Illusion(steps=1)(Bowl(center=clean), clean, Threat(), KEYS)
     assert torch.equal(found.x, clean)
     assert found.trace.zero_gradient.tolist() == [1, 1, 1]
 
@@ -82,9 +81,9 @@ def duel(ensemble: Literal["sequential", "mean"]) -> tuple[Ensemble, Tensor, Ten
     """Two linear victims, the second with a gradient a hundred times as long."""
     first, second = directions(1, seed=1), 100 * directions(1, seed=2)
     members = tuple(
-        Aim(
-            goal=WinVotes(classes=torch.zeros(3, dtype=torch.long), temperature=1e4),
-            victim=Undefended(model=LinearClassifier(torch.cat([w, -w]), name)),
+        GuardedObjective(
+            goal=Targeted(classes=torch.zeros(3, dtype=torch.long), temperature=1e4),
+            victim=Guarded(LinearClassifier(torch.cat([w, -w]), name)),
         )
         for name, w in {"first": first, "second": second}.items()
     )

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.base import Judged
+from secondlook.attacks.base import Evaluation
 from secondlook.attacks.pgd import PGD
 from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.goals.base import Aim
-from secondlook.goals.targeted import WinVotes
 from secondlook.ledger import counting
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.purifiers.filters import NoisePurifier
+from secondlook.objectives.base import GuardedObjective
+from secondlook.objectives.targeted import Targeted
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat, per_sample
 from tests.analytic import Bowl, LinearClassifier, Slope, directions, images
@@ -42,10 +43,10 @@ class Rehearsed:
     def parts(self) -> tuple[Rehearsed, ...]:
         return (self,)
 
-    def __call__(self, x: Tensor, keys: Keys) -> Judged:
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
         loss = (x * self.gradients[len(self.fed)]).flatten(1).sum(1)
         self.fed.append(keys)
-        return Judged(loss, torch.zeros(len(x), dtype=torch.bool))
+        return Evaluation(loss, torch.zeros(len(x), dtype=torch.bool))
 
     def take(self, rows: Tensor) -> Rehearsed:
         return self
@@ -111,9 +112,9 @@ def test_without_a_random_start_the_first_look_is_at_the_clean_image() -> None:
 
 def test_the_length_of_a_step() -> None:
     published = PGD(steps=700, step=0.01, decay=0.9)
-    lengths = [published.length(step, LINF) for step in (0, 299, 300, 599, 600)]
+    lengths = [published.step_length(step, LINF) for step in (0, 299, 300, 599, 600)]
     assert lengths == pytest.approx([0.01, 0.01, 0.009, 0.009, 0.0081])
-    assert PGD(steps=50).length(49, LINF) == pytest.approx(2.5 * LINF.eps / 50)
+    assert PGD(steps=50).step_length(49, LINF) == pytest.approx(2.5 * LINF.eps / 50)
 
 
 def test_the_schedule_is_the_one_that_is_walked() -> None:
@@ -122,12 +123,8 @@ def test_the_schedule_is_the_one_that_is_walked() -> None:
     assert levels(x) == levels(images(6) + (4 + 4 + 2 + 2) * STEP * directions(6).sign())
 
 
-@pytest.mark.parametrize(
-    ("momentum", "moved"), [(0.0, (0, 0)), (0.8, (2, 0)), (0.5, (0, 0)), (0.9, (2, 0))]
-)
-def test_momentum_keeps_a_share_of_the_normalised_gradients(
-    momentum: float, moved: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize(("momentum", "moved"), [(0.0, (0, 0)), (0.8, (2, 0)), (0.5, (0, 0)), (0.9, (2, 0))])
+def test_momentum_keeps_a_share_of_the_normalized_gradients(momentum: float, moved: tuple[int, int]) -> None:
     """First (30, 10), that is (1.5, 0.5) of its mean size; then (-1, -1)."""
     gradients = torch.zeros(3, 1, 3, 1, 2)
     gradients[0] = torch.tensor([30.0, 10.0])
@@ -146,7 +143,7 @@ def test_the_best_iterate_is_kept_where_asked(keep_best: bool, moved: int) -> No
     """Steps of 2 around a peak at 0.5 go to 2, to 0 and to 2 again."""
     clean = images(6)
     attack = PGD(steps=3, step=2 * STEP, random_start=False, keep_best=keep_best)
-    x = attack(Bowl(centre=clean + 0.5 * STEP), clean, LINF, KEYS).x
+    x = attack(Bowl(center=clean + 0.5 * STEP), clean, LINF, KEYS).x
     assert levels(x - clean) == levels(torch.full_like(clean, moved * STEP))
 
 
@@ -157,10 +154,7 @@ NEEDED = (0, 2, 5, 10, 11, 3)
 
 
 def race(early_exit: bool, momentum: float = 0.0, keep_best: bool = True) -> PGD:
-    return PGD(
-        steps=10, step=STEP, random_start=False, early_exit=early_exit, keep_best=keep_best,
-        momentum=momentum,
-    )  # fmt: skip
+    return PGD(steps=10, step=STEP, random_start=False, early_exit=early_exit, keep_best=keep_best, momentum=momentum)
 
 
 def hurdles() -> Slope:
@@ -176,7 +170,7 @@ def test_a_sample_that_is_done_leaves_with_what_did_it(momentum: float, keep_bes
     threat, clean, slope = Threat(eps=20 / 255), images(6), hurdles()
     found = race(True, momentum, keep_best)(slope, clean, threat, KEYS)
     walked = torch.tensor([min(steps, 10) for steps in NEEDED])
-    # The closed form of each sample: whoever is mixed up with a neighbour lands elsewhere.
+    # The closed form of each sample: whoever is mixed up with a neighbor lands elsewhere.
     assert levels(found.x) == levels(clean + per_sample(walked) * STEP * slope.weights.sign())
     assert found.trace.steps.tolist() == [1, 3, 6, 10, 10, 4]
 
@@ -188,7 +182,7 @@ def test_early_exit_succeeds_as_often_and_costs_less() -> None:
         with counting() as ledger:
             x = race(early_exit)(slope, clean, threat, KEYS).x
         spent[early_exit] = (ledger.forwards, ledger.backwards)
-        success[early_exit] = slope(x, KEYS).reached.tolist()
+        success[early_exit] = slope(x, KEYS).success.tolist()
     assert success[True] == success[False] == [True, True, True, True, False, True]
     # One look more than steps needed; the two that are still there at the end are looked at again.
     assert spent[True] == (1 + 3 + 6 + 10 + 10 + 4 + 2, 1 + 3 + 6 + 10 + 10 + 4)
@@ -205,9 +199,9 @@ def test_a_batch_that_is_done_at_once_costs_one_look() -> None:
 
 def test_who_leaves_early_does_not_change_the_draws_of_who_stays() -> None:
     linear = LinearClassifier(directions(3))
-    victim = Consensus(model=linear, purifier=NoisePurifier(0.1))
-    goal = WinVotes(classes=torch.tensor([0, 1, 2, 0, 1, 2]), temperature=0.5)
-    aim, clean, threat = Aim(goal=goal, victim=victim, draws=2), images(6), Threat(eps=40 / 255)
+    victim = Guarded(linear, Consensus(purifier=NoisePurifier(0.1)))
+    goal = Targeted(classes=torch.tensor([0, 1, 2, 0, 1, 2]), temperature=0.5)
+    aim, clean, threat = (GuardedObjective(goal=goal, victim=victim, draws=2), images(6), Threat(eps=40 / 255))
     attack = PGD(steps=12, early_exit=True)
     whole = attack(aim, clean, threat, KEYS)
     assert len(set(whole.trace.steps.tolist())) > 2, "some leave early, some late"
@@ -224,9 +218,7 @@ def test_who_leaves_early_does_not_change_the_draws_of_who_stays() -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("sick", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_sick_gradient_is_counted_and_does_not_spread(
-    norm: Norm, sick: float, momentum: float
-) -> None:
+def test_a_sick_gradient_is_counted_and_does_not_spread(norm: Norm, sick: float, momentum: float) -> None:
     weights = directions(3)
     gradients = weights.expand(5, -1, -1, -1, -1).clone()
     gradients[1, 1, 0, 0, 0] = sick
@@ -234,9 +226,7 @@ def test_a_sick_gradient_is_counted_and_does_not_spread(
     threat = Threat(norm=norm, eps=0.2)
     attack = PGD(steps=4, step=STEP, momentum=momentum, random_start=False, keep_best=False)
     found = attack(Rehearsed(gradients=gradients), images(3), threat, KEYS[:3])
-    well = attack(
-        Rehearsed(gradients=weights.expand(5, -1, -1, -1, -1)), images(3), threat, KEYS[:3]
-    )
+    well = attack(Rehearsed(gradients=weights.expand(5, -1, -1, -1, -1)), images(3), threat, KEYS[:3])
     assert found.trace.bad_gradient.tolist() == [0, 0.5, 0]
     assert found.trace.zero_gradient.tolist() == [0, 0, 0]
     assert torch.equal(found.x[[0, 2]], well.x[[0, 2]])

@@ -24,14 +24,10 @@ def scores(found: Tensor, truth: Tensor, noise: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("sigma", [1 / 255, 8 / 255])
-def test_of_a_linear_function_the_estimate_is_unbiased_within_its_standard_error(
-    sigma: float,
-) -> None:
+def test_of_a_linear_function_the_estimate_is_unbiased_within_its_standard_error(sigma: float) -> None:
     weights, x = directions(6), images(6)
     slope = Slope(weights=weights)
-    found = RGF(queries=MANY, sigma=sigma, chunk=3000).estimated(
-        slope, x, slope(x, KEYS).loss, KEYS
-    )
+    found = RGF(queries=MANY, sigma=sigma, chunk=3000).estimated(slope, x, slope(x, KEYS).loss, KEYS)
     off = scores(found, weights, torch.zeros(1))
     assert float(off.abs().max()) < 4.5
     assert float(off.square().mean()) == pytest.approx(1, abs=0.25)
@@ -40,11 +36,11 @@ def test_of_a_linear_function_the_estimate_is_unbiased_within_its_standard_error
 
 def test_of_a_quadratic_function_too_though_the_step_is_not_small() -> None:
     """Of -|x - c|² / 2 the rise has a term more, -sigma d / 2, which only adds to the variance."""
-    centre, x, sigma = images(6, seed=1), images(6), 8 / 255
-    bowl = Bowl(centre=centre)
+    center, x, sigma = images(6, seed=1), images(6), 8 / 255
+    bowl = Bowl(center=center)
     found = RGF(queries=MANY, sigma=sigma).estimated(bowl, x, bowl(x, KEYS).loss, KEYS)
     extra = torch.tensor((sigma * x[0].numel() / 2) ** 2)
-    off = scores(found, centre - x, extra)
+    off = scores(found, center - x, extra)
     assert float(off.abs().max()) < 4.5
     assert float(off.square().mean()) == pytest.approx(1, abs=0.25)
 
@@ -67,9 +63,7 @@ def test_queries_are_counted_by_the_victim() -> None:
         RGF(steps=3, queries=7)(Slope(weights=directions(6)), images(6), Threat(eps=0.1), KEYS)
     assert (ledger.forwards, ledger.backwards) == (6 * (3 * (7 + 1) + 1), 0)
     with counting() as ledger:
-        RGF(steps=3, queries=7, keep_best=False)(
-            Slope(weights=directions(6)), images(6), Threat(eps=0.1), KEYS
-        )
+        RGF(steps=3, queries=7, keep_best=False)(Slope(weights=directions(6)), images(6), Threat(eps=0.1), KEYS)
     assert ledger.forwards == 6 * 3 * 8
 
 
@@ -88,19 +82,13 @@ def test_draws_do_not_change_with_batch_chunk_or_order() -> None:
     before = global_generators()
     whole = attack(Slope(weights=weights), images(6), threat, KEYS).x
     order = torch.tensor([4, 0, 2])
-    some = replace(attack, chunk=0)(Slope(weights=weights[order]), images(6)[order], threat,
-                                    KEYS[order]).x  # fmt: skip
+    some = replace(attack, chunk=0)(Slope(weights=weights[order]), images(6)[order], threat, KEYS[order]).x
     assert torch.equal(whole[order], some)
     assert global_generators() == before
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"queries": 0}, "1 or more"),
-        ({"sigma": 8.0}, "pixel units"),
-        ({"step": 0.0}, "pixel units"),
-    ],
+    ("change", "said"), [({"queries": 0}, "1 or more"), ({"sigma": 8.0}, "pixel units"), ({"step": 0.0}, "pixel units")]
 )
 def test_a_number_out_of_range_is_named(change: dict[str, float], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):

@@ -5,16 +5,14 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secondlook.audit.columns import Rows
 
 NUMBERS = st.one_of(st.none(), st.integers(-(2**40), 2**40), st.floats(allow_nan=False))
 RECORDS = st.lists(
     st.fixed_dictionaries(
-        {"sample": st.sampled_from("abcde")},
-        optional={"x": NUMBERS, "y": NUMBERS, "words": st.lists(st.integers())},
+        {"sample": st.sampled_from("abcde")}, optional={"x": NUMBERS, "y": NUMBERS, "words": st.lists(st.integers())}
     ),
     max_size=9,
 )

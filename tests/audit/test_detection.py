@@ -10,12 +10,10 @@ import pytest
 
 from secondlook.audit.api import run_study
 from secondlook.audit.columns import Rows
-from secondlook.audit.detection import by_attribute, detected, histogram, measured
-from secondlook.audit.schema import Audit, Cell, Metric
-from secondlook.audit.schema_detection import Detection
-from secondlook.audit.scored import Scored, scored
+from secondlook.audit.detection import Scored, by_attribute, detected, histogram, measured, scored
 from secondlook.audit.store import Log
 from secondlook.metrics.detection import auroc_difference
+from secondlook.schema import Audit, Cell, Detection, Metric
 from tests import tiny
 from tests.audit.rows import cell
 
@@ -23,9 +21,7 @@ RNG = np.random.default_rng(0)
 LOW, HIGH = [i / 100 for i in range(40)], [1 + i / 100 for i in range(40)]
 
 
-def rows(
-    suspicions: Sequence[float | None], above: float = 0.5, samples: Sequence[str] = ()
-) -> Rows:
+def rows(suspicions: Sequence[float | None], above: float = 0.5, samples: Sequence[str] = ()) -> Rows:
     """Records of so many samples; those with more than ``above`` are rejected."""
     found = Rows()
     names = samples or [f"s{i:03d}" for i in range(len(suspicions))]
@@ -36,25 +32,27 @@ def rows(
 
 
 def pair(name: str = "d", knowledge: str = "oblivious", **attack: Any) -> tuple[Cell, Cell]:
-    """The clean row and an attacked one of a defence."""
-    defence = {"name": name}
-    made = cell("clean", id=f"clean {name}", defence=name, settings={"defence": defence})
+    """The clean row and an attacked one of a defense."""
+    defense = {"name": name}
+    made = cell("clean", id=f"clean {name}", defense=name, settings={"defense": defense})
     attacked = cell(
-        knowledge, id=f"{knowledge} {name} {attack}", defence=name,
-        settings={"defence": defence, "attack": {"name": "pgd", **attack}},
-    )  # fmt: skip
+        knowledge,
+        id=f"{knowledge} {name} {attack}",
+        defense=name,
+        settings={"defense": defense, "attack": {"name": "pgd", **attack}},
+    )
     return made, attacked
 
 
 def against(
-    clean: Sequence[float | None], attacked: Sequence[float | None],
-    thresholds: Mapping[str, float | None] | None = None, above: float = 0.5,
-) -> tuple[Detection | None, Detection | None]:  # fmt: skip
+    clean: Sequence[float | None],
+    attacked: Sequence[float | None],
+    thresholds: Mapping[str, float | None] | None = None,
+    above: float = 0.5,
+) -> tuple[Detection | None, Detection | None]:
     """The detection of a clean row and of an attacked one."""
     cells = pair()
-    given = dict(
-        zip((c.id for c in cells), (rows(clean, above), rows(attacked, above)), strict=True)
-    )
+    given = dict(zip((c.id for c in cells), (rows(clean, above), rows(attacked, above)), strict=True))
     ledger = [{"inspected": "clean d", "thresholds": thresholds}] if thresholds else []
     calm, found = detected(cells, given, ledger)
     return calm.detection, found.detection
@@ -135,9 +133,7 @@ def test_where_all_is_infinite_there_is_no_histogram_and_json_is_read_again() ->
 
 
 @pytest.mark.parametrize(("clean", "attacked"), [(LOW, HIGH), ([0.0] * 40, [0.0] * 40)])
-def test_who_rejects_nothing_or_tells_nothing_apart_is_no_detector(
-    clean: list[float], attacked: list[float]
-) -> None:
+def test_who_rejects_nothing_or_tells_nothing_apart_is_no_detector(clean: list[float], attacked: list[float]) -> None:
     """A vote that has a suspicion and accepts all the same; the bare model, which has none."""
     assert against(clean, attacked, above=99) == (None, None)
     assert (against(clean, attacked, {"0.05": 1}, above=99)[1] is None) == (clean == attacked)
@@ -146,7 +142,7 @@ def test_who_rejects_nothing_or_tells_nothing_apart_is_no_detector(
 def test_rooms_without_suspicions_are_left_alone() -> None:
     cells = pair()
     plain = Rows()
-    plain.add({"sample": "a", "reached": 1.0})
+    plain.add({"sample": "a", "success": 1.0})
     assert detected(cells, {each.id: plain for each in cells}) == list(cells)
     assert scored([]) is None
 
@@ -164,21 +160,19 @@ def test_the_bins_are_equal_and_hold_everybody() -> None:
     assert found.clean[-1] == found.attacked[0] == 0
 
 
-def compared(
-    first: Sequence[tuple[Cell, Rows]], other: Sequence[tuple[Cell, Rows]]
-) -> list[Metric | None]:
+def compared(first: Sequence[tuple[Cell, Rows]], other: Sequence[tuple[Cell, Rows]]) -> list[Metric | None]:
     cells = [each for each, _ in (*first, *other)]
     given = {each.id: found for each, found in (*first, *other)}
-    return [each.detection.ahead if each.detection else None for each in detected(cells, given)]
+    return [each.detection.auroc_difference if each.detection else None for each in detected(cells, given)]
 
 
-def test_the_lead_is_that_of_the_same_samples() -> None:
-    """Of one set of scores twice the paired lead is nothing, with no room for doubt."""
+def test_the_difference_is_that_of_the_same_samples() -> None:
+    """Of one set of scores twice the paired difference is zero, and as doubtful on either side."""
     clean, attacked = RNG.normal(size=50).tolist(), (RNG.normal(size=50) + 1).tolist()
     first = list(zip(pair("a"), (rows(clean), rows(attacked)), strict=True))
     same = list(zip(pair("b"), (rows(clean), rows(attacked)), strict=True))
-    (*_, lead) = compared(first, same)
-    assert lead is not None and (lead.value, lead.low, lead.high) == (0, 0, 0)
+    (*_, gap) = compared(first, same)
+    assert gap is not None and gap.value == 0 and -0.2 < gap.low == -gap.high < 0
     noisy = [x + e for x, e in zip(attacked, RNG.normal(size=50), strict=True)]
     worse = list(zip(pair("b"), (rows(clean), rows(noisy)), strict=True))
     found = compared(first, worse)
@@ -192,8 +186,8 @@ def test_samples_are_paired_by_name_and_not_by_when_they_were_written() -> None:
     names = [f"s{i:03d}" for i in range(30)]
     first = list(zip(pair("a"), (rows(clean), rows(attacked)), strict=True))
     turned = rows(attacked[::-1], samples=names[::-1])
-    (*_, lead) = compared(first, list(zip(pair("b"), (rows(clean), turned), strict=True)))
-    assert lead is not None and (lead.low, lead.high) == (0, 0)
+    (*_, gap) = compared(first, list(zip(pair("b"), (rows(clean), turned), strict=True)))
+    assert gap is not None and gap.value == 0 and -0.2 < gap.low == -gap.high < 0
     others = rows(attacked, samples=[f"t{name}" for name in names])
     (*_, none) = compared(first, list(zip(pair("b"), (rows(clean), others), strict=True)))
     assert none is None
@@ -201,9 +195,8 @@ def test_samples_are_paired_by_name_and_not_by_when_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     ("knowledge", "attack", "paired"),
-    [("oblivious", {}, True), ("transfer", {}, True), ("adaptive", {}, False),
-     ("oblivious", {"steps": 3}, False)],
-)  # fmt: skip
+    [("oblivious", {}, True), ("transfer", {}, True), ("adaptive", {}, False), ("oblivious", {"steps": 3}, False)],
+)
 def test_only_detectors_that_met_the_same_adversarials_are_compared(
     knowledge: str, attack: dict[str, Any], paired: bool
 ) -> None:
@@ -223,25 +216,34 @@ def test_kinds_of_which_there_are_few_are_left_out() -> None:
     assert by_attribute(row, {}) == []
 
 
-def test_a_run_has_the_rates_that_its_clean_images_suffice_for(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_a_run_has_the_rates_that_its_clean_images_suffice_for(pictures: Path, tmp_path: Path) -> None:
     """Thirty clean images are enough for 5 % and for 10 %, and not for 1 %."""
     apart = tiny.write_folder(tmp_path / "apart", 30)
     study = tiny.study(
-        pictures, knowledge=["clean", "oblivious"], surrogates=[],
+        pictures,
+        knowledge=["clean", "oblivious"],
+        surrogates=[],
         task={"data": f"folder:{pictures}", "samples": 0, "goal": "untargeted"},
-        attack={"name": "pgd", "steps": 4}, adaptive={},
-        defences=[
+        attack={"name": "pgd", "steps": 4},
+        adaptive={},
+        defenses=[
             {"name": "undefended"},
-            *({"name": "consistency", "views": f"bits:{bits}", "eyes": "python:tests.tiny:other",
-               "calibrate_on": f"folder:{apart}", "false_rejection": 0.1} for bits in (2, 3)),
+            *(
+                {
+                    "name": "consistency",
+                    "augmentations": f"bits:{bits}",
+                    "encoders": "python:tests.tiny:other",
+                    "calibrate_on": f"folder:{apart}",
+                    "false_rejection": 0.1,
+                }
+                for bits in (2, 3)
+            ),
         ],
-    )  # fmt: skip
+    )
     audit = run_study(study, tmp_path / "run")
     bare, first_one, second = (
-        [each for each in audit.cells if each.settings["defence"].get("views") == views]
-        for views in (None, "bits:2", "bits:3")
+        [each for each in audit.cells if each.settings["defense"].get("augmentations") == augmentations]
+        for augmentations in (None, "bits:2", "bits:3")
     )
     assert [each.detection for each in bare] == [None, None]
     lines = [line for line in Log(tmp_path / "run" / "ledger.jsonl") if "thresholds" in line]
@@ -251,15 +253,14 @@ def test_a_run_has_the_rates_that_its_clean_images_suffice_for(
         assert list(attacked.detection.calibrated) == ["0.05", "0.1"]
         at = calm.detection.calibrated["0.1"]
         assert at.threshold == line["thresholds"]["0.1"]
-        # The defence's own threshold is that of its false rejection.
+        # The defense's own threshold is that of its false rejection.
         assert at.fpr == calm.detection.rejected
         assert attacked.detection.calibrated["0.1"].tpr == attacked.detection.rejected
-    assert first_one[1].detection.ahead is None and second[1].detection.ahead is not None
+    assert first_one[1].detection.auroc_difference is None and second[1].detection.auroc_difference is not None
 
 
 def test_results_from_before_there_was_detection_are_read() -> None:
     plain = json.loads(cell().model_dump_json())
     del plain["detection"]
-    audit = {"schema": 1, "study": "s", "title": "", "provenance": {}, "cells": [plain],
-             "headline": []}  # fmt: skip
+    audit = {"schema": 1, "study": "s", "title": "", "provenance": {}, "cells": [plain], "headline": []}
     assert Audit.model_validate(audit).cells[0].detection is None

@@ -1,6 +1,7 @@
 """Which rows a study makes, what they share, and what each of their hashes depends on."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 
 from secondlook import data
-from secondlook.audit.plan import CellPlan, Plan, plan
-from secondlook.audit.rooms import room
+from secondlook.audit.plan import AttackSpec, Plan, Row, Shard, chunks, plan
 from secondlook.audit.study import read, shipped
 from secondlook.errors import InvalidInput, SecondlookError
 from secondlook.models import listed
+from secondlook.registry import describe
 from tests import tiny
+from tests.audit.conftest import DIALS, SHADES, Make
+from tests.audit.settings import ATTACKS, JPEG, MIRROR, SHIELD
 
 
 @pytest.fixture
@@ -21,67 +24,139 @@ def planned(pictures: Path) -> Callable[..., Plan]:
     return lambda **changes: plan(tiny.study(pictures, **changes))
 
 
-def row(made: Plan, defence: str, knowledge: str) -> CellPlan:
-    (found,) = [
-        c for c in made.cells if c.defence.registered_name == defence and c.knowledge == knowledge
-    ]
+def rows(made: Plan, defense: str, knowledge: str) -> list[Row]:
+    return [r for r in made.rows if r.label.startswith(defense) and r.knowledge == knowledge]
+
+
+def spec_of(made: Plan, defense: str, knowledge: str, objective: str = "") -> AttackSpec:
+    (found,) = (
+        row.spec for row in rows(made, defense, knowledge) if row.spec is not None and objective in ("", row.objective)
+    )
     return found
 
 
-def test_every_defence_has_every_row(planned: Callable[..., Plan]) -> None:
+def test_every_defense_has_every_row(planned: Callable[..., Plan]) -> None:
+    """Of a model that nothing defends nobody can know more than the model."""
     made = planned()
-    knowledge = ["clean", "oblivious", "transfer", "adaptive"]
-    assert [(c.label, c.knowledge) for c in made.cells] == [
-        (label, known)
-        for label in ("undefended", "consensus python:tests.tiny:shift") for known in knowledge
-    ]  # fmt: skip
-    assert len({c.id for c in made.cells}) == 8
+    assert [(row.label, row.knowledge) for row in made.rows] == [
+        *(("undefended", known) for known in ("clean", "adaptive", "transfer")),
+        *(("consensus python:tests.tiny:shift", known) for known in ("clean", "oblivious", "transfer", "adaptive")),
+    ]
+    assert len({row.id for row in made.rows}) == 7
+
+
+@pytest.mark.parametrize("name", ["undefended", "always-accept"])
+def test_whoever_has_a_bare_model_knows_all_of_it(any_study: Make, name: str) -> None:
+    known = ["clean", "oblivious", "adaptive"]
+    made = plan(any_study(knowledge=known, defenses=[{"name": name}, JPEG]))
+    bare, behind = ({r.knowledge for r in made.rows if r.label == d} for d in (name, "jpeg"))
+    assert (bare, behind) == ({"clean", "adaptive"}, set(known))
+    # An attack on the bare model serves every defense.
+    ids = [[r.spec.id for r in rows(made, *which) if r.spec] for which in ((name, "adaptive"), ("jpeg", "oblivious"))]
+    assert ids[0] == ids[1] != []
+    alone = plan(any_study(knowledge=["clean", "oblivious"]))
+    assert {row.knowledge for row in alone.rows} == {"clean", "oblivious"}
+
+
+def test_the_clean_row_is_always_there(any_study: Make) -> None:
+    made = plan(any_study(knowledge=["adaptive"], defenses=[{"name": "undefended"}, JPEG]))
+    for row in made.rows:
+        clean = made.clean(row)
+        assert clean.knowledge == "clean" and clean.guarded is row.guarded and clean.spec is None
+    assert len([row for row in made.rows if row.knowledge == "clean"]) == 2
 
 
 def test_who_is_attacked_follows_from_what_is_known(planned: Callable[..., Plan]) -> None:
     made = planned()
-    forge = {known: row(made, "consensus", known).forge for known in ("oblivious", "transfer")}
-    adaptive = row(made, "consensus", "adaptive")
-    assert row(made, "consensus", "clean").forge is None
-    assert adaptive.forge is not None and adaptive.forge.victims == (adaptive.defence,)
-    assert adaptive.forge.draws == 8 and adaptive.forge.attack.steps == 24
+    assert rows(made, "consensus", "clean")[0].spec is None
+    (row,) = rows(made, "consensus", "adaptive")
+    assert row.spec is not None and row.spec.victims == (row.guarded,)
+    assert row.spec.options.draws == 8 and describe(row.spec.attack)["steps"] == 24
     for known, name in (("oblivious", "tiny:eye"), ("transfer", "tiny:other")):
-        (victim,) = forge[known].victims
-        assert (victim.registered_name, victim.model.name) == ("undefended", name)
-        assert forge[known].attack.steps == 8 and forge[known].draws == 1
-        # Defences share what does not know them.
-        assert row(made, "undefended", known).forge.id == forge[known].id
-    # To know an undefended model is to know no more than the model.
-    assert row(made, "undefended", "adaptive").forge.id == forge["oblivious"].id
-    assert forge["transfer"].id != forge["oblivious"].id
+        spec = spec_of(made, "consensus", known)
+        (victim,) = spec.victims
+        assert victim.bare and victim.model.name == name
+        assert describe(spec.attack)["steps"] == 8 and spec.options.draws == 1
+        # Defenses share what does not know them.
+        alike = "adaptive" if known == "oblivious" else known
+        assert spec_of(made, "undefended", alike).id == spec.id
+    assert spec_of(made, "consensus", "transfer").id != spec_of(made, "consensus", "oblivious").id
 
 
-def test_each_adaptive_attack_is_probed_without_a_bound(planned: Callable[..., Plan]) -> None:
+def test_each_adaptive_attack_is_tried_without_a_bound(planned: Callable[..., Plan]) -> None:
     made = planned()
-    known = {c.forge.id for c in made.cells if c.knowledge == "adaptive" and c.forge}
-    assert set(made.probes) == known
-    for forge, probe in made.probes.items():
-        assert probe.threat.eps == 1 and probe.threat.norm == "linf"
-        assert probe.id != forge
+    known = {r.spec.id for r in made.rows if r.knowledge == "adaptive" and r.spec}
+    assert set(made.sanity) == known and len(known) == 2
+    for spec, twin in made.sanity.items():
+        assert twin.threat.eps == 1 and twin.threat.norm == "linf"
+        assert twin.id != spec
         # Its steps reach across the whole range.
-        assert probe.attack.steps * probe.attack.length(0, probe.threat) >= 1
+        attack: Any = twin.attack
+        assert attack.steps * attack.step_length(0, twin.threat) >= 1
 
 
 def test_sweeps_multiply(planned: Callable[..., Plan]) -> None:
     made = planned(
-        threat={"eps": ["4/255", "8/255"]}, attack={"name": "pgd", "steps": [1, 2, 3]},
-        adaptive={"gradient": ["full", "bpda"]}, knowledge=["oblivious", "adaptive"],
-        defences=[{"name": "noise", "sigma": [0.1, 0.2], "samples": [1, 3]}],
-    )  # fmt: skip
-    count = {known: sum(c.knowledge == known for c in made.cells) for known in
-             ("clean", "oblivious", "adaptive")}  # fmt: skip
+        threat={"eps": ["4/255", "8/255"]},
+        attack={"name": "pgd", "steps": [1, 2, 3]},
+        adaptive={"gradient": ["full", "bpda"]},
+        knowledge=["oblivious", "adaptive"],
+        defenses=[{"name": "noise", "sigma": [0.1, 0.2], "samples": [1, 3]}],
+    )
+    count = {known: len(rows(made, "noise", known)) for known in ("clean", "oblivious", "adaptive")}
     assert count == {"clean": 4, "oblivious": 4 * 3 * 2, "adaptive": 4 * 3 * 2 * 2}
-    assert len({c.id for c in made.cells}) == sum(count.values())
+    assert len({row.id for row in made.rows}) == sum(count.values())
+
+
+def test_each_objective_and_budget_is_a_row_of_its_own(captioning: Make) -> None:
+    made = plan(captioning(threat={"eps": ["4/255", "8/255"]}))
+    attacked = [row for row in made.rows if row.spec]
+    assert [(r.objective, round(r.threat.eps * 255)) for r in attacked if r.threat] == [
+        ("untargeted", 4),
+        ("untargeted", 8),
+        ("targeted", 4),
+        ("targeted", 8),
+    ]
+    assert len(made.sanity) == 4
+
+
+def test_three_sides_of_one_attack_are_made_once(retrieval: Make) -> None:
+    made = plan(retrieval(threat={"eps": ["8/255", "40/255"]}))
+    told = [(row.knowledge, row.variant) for row in made.rows]
+    assert told == [("clean", "")] + 2 * [("adaptive", side) for side in ("query", "gallery", "both")]
+    assert len({row.id for row in made.rows}) == 7 and len(made.specs) == 2
+
+
+@pytest.mark.parametrize(("task", "attack"), [("grounding", "recolor"), ("retrieval", "turn")])
+def test_texts_alone_are_the_same_at_every_budget(task: str, attack: str, request: pytest.FixtureRequest) -> None:
+    study = request.getfixturevalue(task)
+    made = plan(study(attack={}, attacks=[{"name": attack}], threat={"eps": ["4/255", "8/255"]}))
+    assert len(made.specs) == 1 and not made.sanity
+    assert len(made.rows) == 1 + 2 * len(made.task.variants)
+
+
+def test_an_attack_on_the_bare_model_is_made_once(captioning: Make) -> None:
+    """For all defenses; and one that is known is attacked anew, however many captions it takes."""
+    noise = [{"name": "noise", "label": f"noise {n}", "samples": n} for n in (1, 3)]
+    made = plan(
+        captioning(
+            defenses=[{"name": "undefended"}, {"name": "jpeg"}, *noise],
+            attack={"name": "mortal"},
+            knowledge=["clean", "oblivious", "adaptive"],
+        )
+    )
+    bare = spec_of(made, "undefended", "adaptive")
+    assert bare.victims[0].bare
+    for label in ("jpeg", "noise 1"):
+        assert spec_of(made, label, "oblivious").id == bare.id
+        assert spec_of(made, label, "adaptive").id != bare.id
+    one, three = (rows(made, f"noise {n}", "adaptive")[0] for n in (1, 3))
+    assert one.spec and three.spec and one.spec.id == three.spec.id and one.id != three.id
 
 
 def test_the_same_row_twice_is_one_row(planned: Callable[..., Plan]) -> None:
-    twice = planned(models=["python:tests.tiny:eye"] * 2, defences=[{"name": "undefended"}] * 2)
-    assert len(twice.cells) == 4
+    twice = planned(models=["python:tests.tiny:eye"] * 2, defenses=[{"name": "undefended"}] * 2)
+    assert len(twice.rows) == 3
 
 
 ID_CHANGES: dict[str, dict[str, Any]] = {
@@ -98,39 +173,187 @@ ID_CHANGES: dict[str, dict[str, Any]] = {
 def test_adversarials_are_not_taken_for_others(planned: Callable[..., Plan], what: str) -> None:
     known = ["oblivious", "transfer"]
     before, after = planned(knowledge=known), planned(knowledge=known, **ID_CHANGES[what])
-    assert not {c.id for c in before.cells if c.forge} & {c.id for c in after.cells if c.forge}
-    forges = [{c.forge.id for c in made.cells if c.forge} for made in (before, after)]
+    assert not {r.id for r in before.rows if r.spec} & {r.id for r in after.rows if r.spec}
+    specs = [{r.spec.id for r in made.rows if r.spec} for made in (before, after)]
     # An attack on a model is the same whether the model is then judged, or another one.
-    assert bool(forges[0] & forges[1]) == (what == "model")
+    assert bool(specs[0] & specs[1]) == (what == "model")
 
 
 @pytest.mark.parametrize("key", ["draws", "gradient", "objective", "steps"])
-def test_what_an_adaptive_attack_does_otherwise_is_part_of_its_row(
-    planned: Callable[..., Plan], key: str
-) -> None:
+def test_what_an_adaptive_attack_does_otherwise_is_part_of_its_row(planned: Callable[..., Plan], key: str) -> None:
     change = {"draws": 3, "gradient": "bpda", "objective": "votes", "steps": 25}
-    before = row(planned(), "consensus", "adaptive")
-    after = row(
-        planned(adaptive={"draws": 8, "steps": 24, key: change[key]}), "consensus", "adaptive"
-    )
-    assert before.id != after.id and before.forge and after.forge
-    assert after.forge.settings[key] == change[key] and before.forge.id != after.forge.id
+    (before,) = rows(planned(), "consensus", "adaptive")
+    adaptive = {"draws": 8, "steps": 24, key: change[key]}
+    (after,) = rows(planned(adaptive=adaptive), "consensus", "adaptive")
+    assert before.id != after.id and before.spec and after.spec
+    assert after.spec.settings[key] == change[key] and before.spec.id != after.spec.id
 
 
-def test_other_images_targets_or_prompts_are_other_rows(
-    planned: Callable[..., Plan], pictures: Path
-) -> None:
-    before = {c.id for c in planned().cells}
+def test_other_images_targets_or_prompts_are_other_rows(planned: Callable[..., Plan], pictures: Path) -> None:
+    before = {r.id for r in planned().rows}
     source = f"folder:{pictures}"
     for change in ({"samples": 20}, {"seed": 1}, {"target": "image"}, {"prompt": "some {}"}):
         task = {"data": source, "samples": 0, **change}
-        assert not before & {c.id for c in planned(task=task).cells}, change
+        assert not before & {r.id for r in planned(task=task).rows}, change
 
 
 def test_what_does_not_matter_changes_no_hash(planned: Callable[..., Plan]) -> None:
-    before = [c.id for c in planned().cells]
-    assert [c.id for c in planned(title="other", about="other", exhibits=0).cells] == before
-    assert {c.id for c in planned(knowledge=["oblivious"]).cells} < set(before)
+    before = [r.id for r in planned().rows]
+    assert [r.id for r in planned(title="other", about="other", examples=0).rows] == before
+    assert {r.id for r in planned(knowledge=["transfer"]).rows} < set(before)
+
+
+def test_the_seed_and_the_captions_tell_attacks_apart(retrieval: Make) -> None:
+    def spec(**changes: Any) -> str:
+        return plan(retrieval(**changes)).specs[0].id
+
+    task = {"name": "retrieval", "data": "dials:10", "samples": 0}
+    others = [{"seed": 1}, {"task": {**task, "captions": 1}}, {"models": [f"{DIALS}:tilted"]}]
+    assert len({spec(), *(spec(**change) for change in others)}) == 4
+    assert spec() == spec(task={**task, "attacked": ["query"]})
+
+
+@pytest.mark.parametrize("task", ["classification", "captioning"])
+def test_other_calibration_images_are_other_rows(task: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Under the same name: the threshold comes from the pictures, and not from their folder."""
+    folder = tmp_path / "held-out"
+    detector = {
+        "name": "consistency",
+        "encoders": f"{SHADES}:prism",
+        "augmentations": "jpeg:75",
+        "calibrate_on": f"folder:{folder}",
+        "calibrate_samples": 0,
+        "false_rejection": 0.2,
+    }
+    found = []
+    for count in (18, 12):
+        shutil.rmtree(folder, ignore_errors=True)
+        tiny.write_folder(folder, count)
+        study = request.getfixturevalue(task)(defenses=[detector])
+        found.append({row.id for row in plan(study).rows})
+    assert len(found[0]) == len(found[1]) and not found[0] & found[1]
+
+
+BELIEFS: dict[str, list[dict[str, Any]]] = {
+    "classification": [SHIELD, {"auxiliary": "python:tests.tiny:other"}],
+    "captioning": [JPEG, {"quality": 9}],
+    "grounding": [JPEG, {"quality": 9}],
+    "retrieval": [JPEG, {"quality": 9}],
+}
+
+
+@pytest.mark.parametrize("task", BELIEFS)
+def test_what_an_attacker_believes_is_what_is_attacked_and_the_row_says_it(
+    task: str, request: pytest.FixtureRequest
+) -> None:
+    defense, belief = BELIEFS[task]
+    ((key, believed),) = belief.items()
+    beliefs: list[dict[str, Any]] = [{}, {key: [believed]}]
+    made = plan(
+        request.getfixturevalue(task)(
+            attack={}, attacks=[{"name": ATTACKS[task], "instead": beliefs}], defenses=[defense]
+        )
+    )
+    attacked = [row for row in made.rows if row.spec]
+    assert len({row.spec.id for row in attacked if row.spec}) == 2
+    for row in attacked:
+        assert row.spec is not None
+        (victim,) = row.spec.victims
+        instead = row.spec.settings.get("instead", {})
+        assert instead in ({}, {key: believed})
+        assert (victim is row.guarded) == (not instead)
+        assert (getattr(victim.defense, key) == believed) == bool(instead)
+        assert getattr(row.guarded.defense, key) != believed
+        # What is scored is the defense as it is, whatever is believed.
+        assert row.settings == attacked[0].settings
+
+
+@pytest.mark.parametrize("task", BELIEFS)
+def test_an_attacker_cannot_believe_in_what_the_defense_does_not_have(
+    task: str, request: pytest.FixtureRequest
+) -> None:
+    study, (defense, belief) = request.getfixturevalue(task), BELIEFS[task]
+    (key,) = belief
+
+    def attacks(instead: Any) -> Any:
+        table = {"name": ATTACKS[task], "instead": instead}
+        return {"attack": {}, "attacks": [table], "defenses": [defense]}
+
+    with pytest.raises(SecondlookError, match=f"'{key[:-1]}'; did you mean {key}"):
+        plan(study(**attacks({key[:-1]: "x"})))
+    with pytest.raises(SecondlookError, match=r"instead = 'x' is no table"):
+        plan(study(**attacks("x")))
+
+
+def test_attacks_stand_side_by_side_each_with_rows_of_its_own(classification: Make) -> None:
+    made = plan(
+        classification(
+            attack={},
+            defenses=[{"name": "undefended"}, SHIELD],
+            attacks=[
+                {"name": "pgd", "steps": [2, 3], "knowledge": ["oblivious"]},
+                {"name": "apgd", "steps": 4},
+                {"name": "square", "queries": 10, "knowledge": ["adaptive"]},
+            ],
+        )
+    )
+    found = {
+        label: [
+            (row.knowledge, row.spec.settings["name"] if row.spec else "")
+            for row in made.rows
+            if row.label.startswith(label)
+        ]
+        for label in ("undefended", "multishield")
+    }
+    assert found["multishield"] == [
+        ("clean", ""),
+        ("oblivious", "pgd"),
+        ("oblivious", "pgd"),
+        ("adaptive", "apgd"),
+        ("adaptive", "square"),
+    ]
+    # What an attacker makes of a bare model is adaptive, and has its check, by any name.
+    assert {known for known, name in found["undefended"] if name} == {"adaptive"}
+    assert len([row for row in made.rows if row.spec and row.spec.id in made.sanity]) == 8
+
+
+def test_attacks_on_pairs_are_made_on_surrogates_that_embed(captioning: Make) -> None:
+    names = ["python:tests.tiny:eye", f"{SHADES}:teller"]
+    made = plan(
+        captioning(
+            surrogates=names,
+            attack={},
+            knowledge=["clean", "transfer"],
+            attacks=[{"name": "darken"}, {"name": "mortal"}],
+        )
+    )
+    specs = [row.spec for row in made.rows if row.spec]
+    assert [[victim.model.name for victim in spec.victims] for spec in specs] == [["tiny:eye"], ["tiny:teller"]]
+    assert [spec.options.objective for spec in specs] == ["", "untargeted"]
+
+
+def test_transfer_is_made_on_surrogates(retrieval: Make) -> None:
+    dial, tilted = (f"{DIALS}:{name}" for name in ("dial", "tilted"))
+    made = plan(retrieval(models=[dial, tilted], surrogates=[tilted], knowledge=["clean", "transfer"]))
+    assert len(made.specs) == 1
+    assert [victim.model.name for victim in made.specs[0].victims] == ["tiny:tilted"]
+
+
+def test_who_does_not_know_the_detector_attacks_the_bare_captioner(captioning: Make) -> None:
+    made = plan(captioning(defenses=[{"name": "undefended"}, MIRROR], knowledge=["clean", "oblivious", "adaptive"]))
+    for objective in ("untargeted", "targeted"):
+        bare = spec_of(made, "undefended", "adaptive", objective)
+        blind = spec_of(made, "mirrorcheck", "oblivious", objective)
+        aware = spec_of(made, "mirrorcheck", "adaptive", objective)
+        assert bare.id == blind.id != aware.id
+        assert "weight" not in bare.settings and aware.settings["weight"] == 3.0
+
+
+def test_weights_are_rows_of_their_own_and_only_where_something_rejects(captioning: Make) -> None:
+    attack = {"name": "mortal", "objective": "targeted", "weight": [1.0, 10.0]}
+    made = plan(captioning(attack=attack, defenses=[{"name": "undefended"}, MIRROR]))
+    weights = [row.spec.settings.get("weight") for row in made.rows if row.spec]
+    assert weights == [None, 1.0, 10.0]
 
 
 def test_models_that_share_a_name_are_not_taken_for_one(planned: Callable[..., Plan]) -> None:
@@ -160,14 +383,14 @@ def test_models_without_weights_are_told_apart(planned: Callable[..., Plan]) -> 
         ({"attack": {"name": "pgd", "steps": []}}, r"steps = \[\] sweeps over nothing"),
         ({"adaptive": {"draws": 0}}, r"draws = 0: .*greater than or equal to 1"),
         ({"adaptive": {"gradient": "bdpa"}}, r"gradient = 'bdpa': .*'full' or 'bpda'"),
-        ({"adaptive": {"objective": ["cosine", "vote"]}}, r"objective = 'vote': .*or 'votes'"),
+        ({"adaptive": {"objective": ["cosine", "vote"]}}, r"objective = 'vote' is none .*cosine, votes"),
         ({"adaptive": {"drawz": 2}}, r"'drawz'"),
-        ({"defences": [{"name": "concensus"}]}, r"unknown defence 'concensus'; did you mean cons"),
-        ({"defences": [{"name": "noise", "samples": 0}]}, r"samples=0 .*write 1 or more"),
-        ({"defences": [{"name": "noise", "sigma": 3}]}, r"sigma=3 is outside \(0, 1\]"),
-        ({"defences": [{"name": "noise", "samplez": 3}]}, r"'samplez'; did you mean samples"),
-        ({"defences": [{"purifier": "python:tests.tiny:eye"}]}, r"is no purifier"),
-        ({"defences": [{"purifier": "scenes:nothing"}]}, r"scenes:nothing"),
+        ({"defenses": [{"name": "concensus"}]}, r"unknown defense 'concensus'; did you mean cons"),
+        ({"defenses": [{"name": "noise", "samples": 0}]}, r"samples=0 .*write 1 or more"),
+        ({"defenses": [{"name": "noise", "sigma": 3}]}, r"sigma=3 is outside \(0, 1\]"),
+        ({"defenses": [{"name": "noise", "samplez": 3}]}, r"'samplez'; did you mean samples"),
+        ({"defenses": [{"purifier": "python:tests.tiny:eye"}]}, r"is no purifier"),
+        ({"defenses": [{"purifier": "scenes:nothing"}]}, r"scenes:nothing"),
         ({"plugins": ["no_such_plugin"]}, r"plugins: 'no_such_plugin': no module 'no_such_plug"),
     ],
 )
@@ -203,16 +426,127 @@ def test_a_task_that_does_not_fit_is_named(
         planned(task=given)
 
 
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        ("captioning", {"models": ["python:tests.tiny:eye"]}, "tests.tiny:eye writes no captions; try scenes:"),
+        ("captioning", {"attack": {"name": "recolor"}}, "recolor changes captions alone, and captioning"),
+        ("captioning", {"attack": {"name": "darken"}, "knowledge": ["clean", "transfer"]}, "'transfer' needs"),
+        (
+            "captioning",
+            {"attack": {"name": "darken"}, "knowledge": ["clean", "transfer"], "surrogates": [f"{SHADES}:teller"]},
+            "darken cannot be made on any of surrogates",
+        ),
+        ("captioning", {"attack": {"name": "mortal", "objective": "map"}}, "'map' is none of this task's; there"),
+        (
+            "captioning",
+            {"attack": {"name": "mortal", "objective": "mf-it"}},
+            r"'mf-it' is made on a surrogate .*\[\"transfer\"\]",
+        ),
+        (
+            "captioning",
+            {
+                "surrogates": [f"{SHADES}:prism"],
+                "attack": {},
+                "attacks": [{"name": "mortal", "objective": "mf-tt", "knowledge": ["transfer"]}],
+            },
+            "mortal queries nobody; take attackvlm, rgf or square",
+        ),
+        ("captioning", {"prompts": ["a {}"]}, "prompts are for names of classes"),
+        ("captioning", {"defenses": [SHIELD]}, "compares classes, and tiny:teller names none"),
+        ("captioning", {"defenses": [{**MIRROR, "calibrate_on": "shades:60"}]}, "also calibrated on, shade-0 is one"),
+        ("captioning", {"task": {"name": "captioning", "data": "scenes:test", "samples": -1}}, "samples=-1"),
+        ("captioning", {"attack": {"name": "mortal", "step_s": 3}}, "'step_s'; did you mean steps"),
+        (
+            "classification",
+            {"defenses": [{**SHIELD, "false_rejection": 0.1, "calibrate_on": "folder:{pictures}"}]},
+            "are also calibrated on",
+        ),
+        ("grounding", {"models": ["python:tests.tiny:eye"]}, "tiny:eye has no spatial features"),
+        ("grounding", {"models": [f"{SHADES}:teller"]}, "embeds no images and texts"),
+        ("grounding", {"attacks": [{"name": "recolor", "objective": "map"}]}, "says nothing to an attack on"),
+        ("grounding", {"task": {"name": "grounding", "data": "shades:9"}}, "knows no boxes"),
+        ("grounding", {"task": {"name": "grounding", "side": -1}}, "side=-1"),
+        (
+            "grounding",
+            {"adaptive": {"draws": 0}, "attack": {"name": "mortal"}, "defenses": [{"name": "noise"}]},
+            "draws = 0",
+        ),
+        ("grounding", {"defenses": [MIRROR]}, "mirrorcheck detects, and grounding"),
+        ("retrieval", {"models": ["scenes:classifier"]}, "scenes:classifier embeds no texts"),
+        ("retrieval", {"knowledge": ["transfer"]}, "'transfer' needs surrogates"),
+        (
+            "retrieval",
+            {"defenses": [{"name": "always-reject"}]},
+            "always-reject detects, and retrieval dials:10 has no answers to hold back",
+        ),
+        ("retrieval", {"task": {"name": "retrieval", "data": "dials:10", "rerank": 4}}, "matches no pairs"),
+        ("retrieval", {"task": {"name": "retrieval", "data": "dials:10", "attacked": ["all"]}}, "attacked"),
+        ("retrieval", {"prompts": ["a {}"]}, "prompts are for names of classes"),
+        ("retrieval", {"attack": {"name": "swap", "objective": "votes"}}, "says nothing to an attack on pairs"),
+        ("retrieval", {"attack": {"name": "pgd"}}, "pgd attacks images alone, and retrieval"),
+        ("retrieval", {"task": {"name": "retrieve"}}, "unknown task 'retrieve'; did you mean ret"),
+    ],
+)
+def test_what_does_not_fit_a_task_is_named(
+    task: str, changes: dict[str, Any], message: str, pictures: Path, request: pytest.FixtureRequest
+) -> None:
+    given = {**changes}
+    if "{pictures}" in str(given):
+        (defense,) = given["defenses"]
+        given["defenses"] = [{**defense, "calibrate_on": f"folder:{pictures}"}]
+    with pytest.raises(SecondlookError, match=message):
+        plan(request.getfixturevalue(task)(**given))
+
+
+def test_a_source_without_captions_is_named(captioning: Make, pictures: Path) -> None:
+    with pytest.raises(InvalidInput, match="caption"):
+        plan(captioning(task={"name": "captioning", "data": f"folder:{pictures}"}))
+
+
+def test_an_attack_on_pairs_cannot_be_made_on_a_captioner(captioning: Make) -> None:
+    (spec,) = plan(captioning(attack={"name": "darken"})).specs
+    with pytest.raises(InvalidInput, match=r"surrogates = \[\"scenes:clip\"\]"):
+        spec.victims[0].embedder()
+
+
+@pytest.mark.parametrize(
+    ("surrogates", "message"),
+    [
+        ([f"{SHADES}:prism", "python:tests.tiny:eye"], "starts from one surrogate"),
+        ([f"{SHADES}:teller"], "cannot be made on any of surrogates"),
+    ],
+)
+def test_queries_start_from_one_embedder(captioning: Make, surrogates: list[str], message: str) -> None:
+    table = {"name": "attackvlm", "objective": "mf-tt", "knowledge": ["transfer", "adaptive"]}
+    with pytest.raises(InvalidInput, match=message):
+        plan(captioning(surrogates=surrogates, attack={}, attacks=[table]))
+
+
 def test_the_seed_of_the_study_is_the_seed_of_its_task(planned: Callable[..., Plan]) -> None:
-    assert planned(seed=5).task.task.seed == 5
+    assert planned(seed=5).task.settings.seed == 5
 
 
 def test_each_prompt_is_a_model_of_its_own(planned: Callable[..., Plan]) -> None:
     made = planned(prompts=["{}", "some {}"], knowledge=["oblivious"])
     names = ["tiny:eye “{}”", "tiny:eye “some {}”"]
-    assert list(dict.fromkeys(c.defence.model.name for c in made.cells)) == names
-    assert len({c.id for c in made.cells}) == len(made.cells) == 8
+    assert list(dict.fromkeys(row.guarded.model.name for row in made.rows)) == names
+    assert len({row.id for row in made.rows}) == len(made.rows) == 8
     assert made.hashes[names[0]] == made.hashes[names[1]] == made.hashes["tiny:eye"]
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(InvalidInput, match="shard"):
+        Shard.parse(text)
+
+
+def test_every_chunk_is_in_one_shard() -> None:
+    assert Shard.parse("2/4") == Shard(2, 4)
+    every = chunks(38, 2, Shard())
+    assert [at for chunk in every for at in chunk.at] == list(range(38))
+    parts = [chunk for index in range(1, 5) for chunk in chunks(38, 2, Shard(index, 4))]
+    assert sorted(parts, key=lambda chunk: chunk.number) == every
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -221,8 +555,8 @@ def test_a_shipped_study_can_be_planned_where_the_weights_are(name: str) -> None
     there = {f"scenes:{each}" for each in (*listed("scenes"), *data.listed("scenes"))}
     if lost := sorted(_asked_for(study.model_dump()) - there):
         pytest.skip(f"the embedded world has no weights of {', '.join(lost)}")
-    made = room(study).plan(study, None)
-    assert len({c.id for c in made.cells}) == len(made.cells) > len(study.defences)
+    made = plan(study)
+    assert len({row.id for row in made.rows}) == len(made.rows) >= len(study.defenses)
 
 
 def _asked_for(value: Any) -> set[str]:

@@ -11,14 +11,7 @@ import pytest
 import torch
 
 from secondlook.audit import store
-from secondlook.audit.store import (
-    Log,
-    Run,
-    load_tensors,
-    read_json,
-    save_tensors,
-    write_atomic,
-)
+from secondlook.audit.store import Log, Run, load_tensors, read_json, save_tensors, write_atomic
 from secondlook.errors import BrokenRun
 
 IDENTITY = {"version": "1.0", "config_hash": "abc", "study": {}}
@@ -68,9 +61,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return leave
 
 
-def test_an_atomic_write_is_whole_or_was_never(
-    tmp_path: Path, full_disk: Callable[[int], None]
-) -> None:
+def test_an_atomic_write_is_whole_or_was_never(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
     path = tmp_path / "deep" / "audit.json"
     write_atomic(path, b"old")
     full_disk(2)
@@ -105,9 +96,7 @@ def test_a_log_of_nothing_but_a_torn_line_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1, 12, 25])
-def test_a_full_disk_loses_no_finished_record(
-    tmp_path: Path, full_disk: Callable[[int], None], room: int
-) -> None:
+def test_a_full_disk_loses_no_finished_record(tmp_path: Path, full_disk: Callable[[int], None], room: int) -> None:
     log = Log(tmp_path / "records.jsonl")
     log.append([{"name": "grün"}, {"name": "blå"}])
     before = log.path.read_bytes()
@@ -143,9 +132,7 @@ def test_a_run_is_continued_by_its_own_study_and_version_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("head", [None, b"", b'{"version": "1.', b"[]", b"null", b"\xff\xff"])
-def test_records_without_a_whole_run_json_are_kept_and_not_mixed(
-    tmp_path: Path, head: bytes | None
-) -> None:
+def test_records_without_a_whole_run_json_are_kept_and_not_mixed(tmp_path: Path, head: bytes | None) -> None:
     folder, fresh = tmp_path / "run", tmp_path / "fresh"
     Run.open(folder, IDENTITY).records.append([{"cell": "c", "sample": "s"}])
     (folder / "run.json").unlink()

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from secondlook.audit.study import Study, parse, read, shipped
-from secondlook.audit.tables import sweep
+from secondlook.audit.study import Study, believing_sweep, parse, read, shipped, sweep
 from secondlook.errors import InvalidInput, SecondlookError, UnknownName
 
 
@@ -40,7 +39,7 @@ def test_what_a_file_says_is_what_the_study_holds(tmp_path: Path) -> None:
         ("rescore = 0", r"rescore = 0: .*greater than or equal to 1"),
         ("seed = 'x'", r"seed = 'x': .*integer"),
         ("models = []", r"models = \[\]: .*at least 1 item"),
-        ("defences = []", r"defences = \[\]: .*at least 1 item"),
+        ("defenses = []", r"defenses = \[\]: .*at least 1 item"),
         ("models = 'scenes:clip'", r"models = 'scenes:clip': .*list"),
         ("knowledge = ['clear']", r"knowledge.0 = 'clear': .*'clean', 'oblivious', 'transfer'"),
         ("[threat]\nnorm = 'linfinity'", r"threat.norm = 'linfinity': .*'linf', 'l2'"),
@@ -63,23 +62,30 @@ def test_a_mistake_is_named_with_its_key_and_mend(tmp_path: Path, text: str, mes
 def test_attacks_stand_in_for_an_attack_that_is_not_given() -> None:
     several = {"name": "s", "attacks": [{"name": "pgd"}, {"name": "apgd"}]}
     study = parse(several, "here")
-    assert study.attack == {} and len(study.crafting("oblivious", bare=True)) == 2
+    assert study.attack == {} and len(study.attack_tables("oblivious", bare=True)) == 2
     # A study that is read again from its own run is the same.
     assert parse(study.model_dump(), "there") == study
     both = parse(several | {"attack": {"name": "illusion"}}, "here")
-    assert [t["name"] for t in both.crafting("adaptive", bare=False)] == ["illusion", "pgd", "apgd"]
-    assert parse({"name": "s"}, "here").crafting("oblivious", bare=True) == [{"name": "illusion"}]
+    assert [t["name"] for t in both.attack_tables("adaptive", bare=False)] == ["illusion", "pgd", "apgd"]
+    alone = parse({"name": "s"}, "here")
+    assert alone.attack_tables("oblivious", bare=True) == [{"name": "illusion"}]
 
 
 def test_an_attack_says_which_rows_it_makes() -> None:
-    study = parse({
-        "name": "s", "knowledge": ["clean", "oblivious"], "adaptive": {"draws": 3},
-        "attack": {"name": "pgd"}, "attacks": [{"name": "square", "knowledge": ["adaptive"]}],
-    }, "here")  # fmt: skip
+    study = parse(
+        {
+            "name": "s",
+            "knowledge": ["clean", "oblivious"],
+            "adaptive": {"draws": 3},
+            "attack": {"name": "pgd"},
+            "attacks": [{"name": "square", "knowledge": ["adaptive"]}],
+        },
+        "here",
+    )
     assert study.known == ["clean", "oblivious", "adaptive"]
-    assert study.crafting("oblivious", bare=False) == [{"name": "pgd"}]
-    assert study.crafting("adaptive", bare=False) == [{"name": "square"}]
-    assert study.crafting("transfer", bare=False) == []
+    assert study.attack_tables("oblivious", bare=False) == [{"name": "pgd"}]
+    assert study.attack_tables("adaptive", bare=False) == [{"name": "square"}]
+    assert study.attack_tables("transfer", bare=False) == []
 
 
 @pytest.mark.parametrize(
@@ -144,6 +150,19 @@ def test_lists_are_swept_in_all_combinations() -> None:
     assert list(sweep({})) == [{}]
     with pytest.raises(InvalidInput, match=r"steps = \[\] sweeps over nothing"):
         list(sweep({"name": "pgd", "steps": []}))
+
+
+def test_beliefs_are_swept_beside_the_settings_of_an_attack() -> None:
+    given = {"name": "pgd", "steps": [1, 2], "instead": [{}, {"quality": [5, 9]}]}
+    found = list(believing_sweep(given, believing=True))
+    assert [(each["steps"], each["instead"]) for each in found] == [
+        (steps, instead) for steps in (1, 2) for instead in ({}, {"quality": 5}, {"quality": 9})
+    ]
+    # Whoever does not know the defense, or is alone with the model, has nothing to believe.
+    known = list(believing_sweep({"name": "pgd", "instead": {"quality": 5}}, believing=False))
+    assert known == [{"name": "pgd", "instead": {}}]
+    with pytest.raises(InvalidInput, match=r"instead = 'x' is no table; write \{ samples = 3 \}"):
+        list(believing_sweep({"name": "pgd", "instead": "x"}, believing=True))
 
 
 def test_a_study_goes_through_json_unchanged() -> None:

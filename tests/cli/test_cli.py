@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from secondlook import cli
+from secondlook.audit.finish import read_audit
+from secondlook.audit.report import markdown
 from secondlook.audit.study import shipped
 from secondlook.cli.audit import _assign, assignment
 from secondlook.data import images
@@ -22,9 +24,20 @@ from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
-    "audit", "report", "merge", "attack", "purify", "doctor", "models", "attacks", "defenses",
-    "studies", "train", "harden", "rescore",
-)  # fmt: skip
+    "audit",
+    "report",
+    "merge",
+    "attack",
+    "purify",
+    "doctor",
+    "models",
+    "attacks",
+    "defenses",
+    "studies",
+    "train",
+    "harden",
+    "rescore",
+)
 
 
 class Ended(NamedTuple):
@@ -68,7 +81,7 @@ def study(tmp_path: Path, pictures: Path) -> Path:
         f"""
         title = "A tiny world"
         batch = 18
-        exhibits = 2
+        examples = 2
         models = ["python:tests.tiny:eye"]
         [task]
         data = "folder:{pictures}"
@@ -79,9 +92,9 @@ def study(tmp_path: Path, pictures: Path) -> Path:
         step = "3/255"
         [adaptive]
         draws = 2
-        [[defences]]
+        [[defenses]]
         name = "undefended"
-        [[defences]]
+        [[defenses]]
         label = "shifts [/red]"
         purifier = "python:tests.tiny:shift"
         samples = 3
@@ -90,20 +103,29 @@ def study(tmp_path: Path, pictures: Path) -> Path:
     return path
 
 
-def test_help_is_light_and_names_every_verb() -> None:
+@pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS)])
+def test_help_is_light(words: list[str]) -> None:
     code = (
-        "import sys; sys.argv = ['secondlook', '--help']\n"
+        f"import sys; sys.argv = ['secondlook', *{words}, '--help']\n"
         "from secondlook.cli import main\n"
         "try: main()\n"
         "finally: print(*sorted(m for m in sys.modules if m.partition('.')[0] in "
-        "('torch', 'pydantic', 'numpy', 'scipy', 'PIL', 'jinja2', 'safetensors')"
+        "('torch', 'numpy', 'scipy', 'PIL', 'jinja2', 'safetensors')"
         " or m.startswith(('rich.progress', 'rich.live'))), sep=',', file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr.strip() == ""
-    assert all(f" {verb} " in done.stdout for verb in VERBS)
+    assert "Usage" in done.stdout
+    assert words or all(f" {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_without_utf_8_shows_what_it_can(encoding: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "160"}
+    code = "import sys; sys.argv = ['secondlook', 'studies']; from secondlook.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"mirrorcheck" in done.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -117,7 +139,7 @@ def test_lists_of_what_there_is(secondlook: Callable[..., Ended]) -> None:
     assert all(each.status == 0 and not each.err for each in told.values())
     for family in ("scenes", "python", "file", "diffusers"):
         assert f"{family}:…" in told["models"].out
-    for text in ("illusion", "pgd", "steps=300", "early_exit=False"):
+    for text in ("illusion", "pgd", "steps=300", "step=1.37/255", "early_exit=False"):
         assert text in told["attacks"].out
     for text in ("undefended", "consensus", "jpeg", "noise", "rule=plurality", "quality=75"):
         assert text in told["defenses"].out
@@ -143,29 +165,54 @@ def test_an_audit_from_its_file_to_its_report_and_again(
     shown = secondlook("report", "runs/tiny")
     assert shown.status == 0 and shown.out == first.out
     assert (folder / "report.html").exists()
+    (folder / "report.html").unlink()
+    tables = secondlook("report", "runs/tiny", "--markdown")
+    assert tables.status == 0 and tables.out == markdown(read_audit(folder))
+    assert not (folder / "report.html").exists()
 
 
 def test_options_change_the_study_and_its_folder(
     secondlook: Callable[..., Ended], study: Path, tmp_path: Path, pictures: Path
 ) -> None:
     ended = secondlook(
-        "audit", study, "--samples", 18, "--eps", "4/255", "--eps", "16/255", "--steps", 3,
-        "--seed", 7, "--model", "python:tests.tiny:other", "--set", "adaptive.draws=1",
-        "--set", 'knowledge=["clean", "adaptive"]', "--set", "defences.1.samples=2",
-        "--set", "title=Mine", "--data", f"folder:{pictures}",
-    )  # fmt: skip
+        "audit",
+        study,
+        "--samples",
+        18,
+        "--eps",
+        "4/255",
+        "--eps",
+        "16/255",
+        "--steps",
+        3,
+        "--seed",
+        7,
+        "--model",
+        "python:tests.tiny:other",
+        "--set",
+        "adaptive.draws=1",
+        "--set",
+        'knowledge=["clean", "adaptive"]',
+        "--set",
+        "defenses.1.samples=2",
+        "--set",
+        "title=Mine",
+        "--data",
+        f"folder:{pictures}",
+    )
     assert ended.status == 0, ended.err
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("tiny-")
     content = json.loads((folder / "audit.json").read_text())
     assert content["title"] == "Mine" and content["provenance"]["seed"] == 7
     assert {(c["model"], c["n"], c["knowledge"]) for c in content["cells"]} == {
-        ("tiny:other", 18, "clean"), ("tiny:other", 18, "adaptive"),
-    }  # fmt: skip
+        ("tiny:other", 18, "clean"),
+        ("tiny:other", 18, "adaptive"),
+    }
     assert {c["threat"]["eps"] for c in content["cells"]} == {0, 4 / 255, 16 / 255}
     assert {c["settings"]["attack"].get("steps") for c in content["cells"]} == {None, 3}
     assert {c["settings"]["attack"].get("draws") for c in content["cells"]} == {None, 1}
-    assert {c["settings"]["defence"].get("samples") for c in content["cells"]} == {None, 2}
+    assert {c["settings"]["defense"].get("samples") for c in content["cells"]} == {None, 2}
 
 
 def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_path: Path) -> None:
@@ -197,41 +244,47 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
         (["audit", "{study}", "--samples", "-1"], "or 0 for all"),
         (["audit", "{study}", "--steps", "0"], "steps=0; write 1 or more"),
         (["audit", "{study}", "--set", "batch=0"], "batch = 0"),
-        (["audit", "{study}", "--set", "defences.1.samples=0"], "samples=0 leaves nobody to vote"),
+        (["audit", "{study}", "--set", "defenses.1.samples=0"], "samples=0 leaves nobody to vote"),
         (["audit", "{study}", "--set", "batch"], "write KEY=VALUE"),
         (["audit", "{study}", "--set", "bach=3"], "unknown key 'bach'; did you mean batch?"),
         (["audit", "{study}", "--set", "name.x=3"], "--set name.x: the study has no such place"),
-        (["audit", "{study}", "--set", "defences.9.samples=3"], "has no such place"),
-        (["audit", "{study}", "--set", "defences.x.samples=3"], "has no such place"),
+        (["audit", "{study}", "--set", "defenses.9.samples=3"], "has no such place"),
+        (["audit", "{study}", "--set", "defenses.x.samples=3"], "has no such place"),
         (["audit", "{study}", "--shard", "3/2"], "shard 3/2; write 1/4 to 4/4"),
         (["audit", "{study}", "--shard", "half"], "write i/n, as in 2/4"),
         (["audit", "{study}", "--out", "{study}"], "cannot write"),
         (["report", "nowhere"], "audit.json is missing; run `secondlook audit`"),
         (["report", "{study}"], "is missing"),
         (["merge", "nowhere", "--out", "there"], "run.json is missing"),
-        (["attack", "nowhere", "--target", "red", "--model", "python:tests.tiny:eye"],
-         "nowhere cannot be read as a folder"),
+        (
+            ["attack", "nowhere", "--target", "red", "--model", "python:tests.tiny:eye"],
+            "nowhere cannot be read as a folder",
+        ),
         (["attack", ".", "--target", "red", "--model", "python:tests.tiny:eye"], "no images in ."),
         (["attack", ".", "--target", "red", "--model", "scene:clip"], "did you mean scenes?"),
         (["attack", ".", "--target", "red", "--eps", "8"], "write 8/255"),
         (["attack", ".", "--target", "red", "--eps", "1"], "write 1/255"),
         (["attack", ".", "--target", "red", "--norm", "l3"], "'l2'"),
-        (["attack", ".", "--target", "red", "--model", "python:tests.tiny:eye", "--attack", "pdg"],
-         "unknown attack 'pdg'; did you mean pgd"),
-        (["attack", ".", "--target", "red", "--model", "python:tests.tiny:eye", "--set", "stps=3"],
-         "'stps'; did you mean steps"),
-        (["purify", "nowhere", "--purifier", "python:tests.tiny:shift"],
-         "nowhere cannot be read as a folder"),
-        (["purify", ".", "--purifier", "python:tests.tiny:shift", "--samples", "0"],
-         "samples=0 leaves nothing to write"),
+        (
+            ["attack", ".", "--target", "red", "--model", "python:tests.tiny:eye", "--attack", "pdg"],
+            "unknown attack 'pdg'; did you mean pgd",
+        ),
+        (
+            ["attack", ".", "--target", "red", "--model", "python:tests.tiny:eye", "--set", "stps=3"],
+            "'stps'; did you mean steps",
+        ),
+        (["purify", "nowhere", "--purifier", "python:tests.tiny:shift"], "nowhere cannot be read as a folder"),
+        (
+            ["purify", ".", "--purifier", "python:tests.tiny:shift", "--samples", "0"],
+            "samples=0 leaves nothing to write",
+        ),
         (["purify", ".", "--purifier", "python:tests.tiny:eye"], "is no purifier; try scenes:vae"),
-        (["purify", ".", "--purifier", "python:tests.tiny:blind", "--noise", "0.5"],
-         "has no noise to tune"),
+        (["purify", ".", "--purifier", "python:tests.tiny:blind", "--noise", "0.5"], "has no noise to tune"),
         (["doctor", "python:tests.tiny:eyes"], "did you mean eye"),
         (["doctor", "python:tests.tiny:eye", "--data", "folder:nowhere"], "nowhere cannot be read"),
         (["train", "scenes:clap", "--out", "w"], "scenes:clap"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_and_status_2(
     secondlook: Callable[..., Ended], study: Path, words: list[str], message: str
 ) -> None:
@@ -279,10 +332,13 @@ def test_ctrl_c_in_a_running_audit_keeps_what_is_done(study: Path, tmp_path: Pat
         "from secondlook.cli import main; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     records = out / "records.jsonl"
     deadline = time.monotonic() + 60
     while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
@@ -304,35 +360,43 @@ def test_attack_writes_pngs_and_says_what_they_reach(
     for name, path in (("a.png", "green/002.png"), ("[bold] b.png", "blue/000.png")):
         (source / name).write_bytes((pictures / path).read_bytes())
     ended = secondlook(
-        "attack", "mine", "--target", "red", "--model", "python:tests.tiny:eye", "--other", "green",
-        "--other", "blue", "--eps", "20/255", "--set", "steps=20", "--set", "step=2/255",
-    )  # fmt: skip
+        "attack",
+        "mine",
+        "--target",
+        "red",
+        "--model",
+        "python:tests.tiny:eye",
+        "--other",
+        "green",
+        "--other",
+        "blue",
+        "--eps",
+        "20/255",
+        "--set",
+        "steps=20",
+        "--set",
+        "step=2/255",
+    )
     assert ended.status == 0, ended.err
     lines = ended.out.strip().splitlines()
     assert [line.split("  ")[0] for line in lines[:2]] == ["[bold] b.png", "a.png"]
-    assert all(line.endswith("  reached") for line in lines[:2])
+    assert all(line.endswith("  success") for line in lines[:2])
     assert lines[2] == "2 images in adversarial, each within L∞ 20/255 of its source"
     for name in ("a.png", "[bold] b.png"):
-        moved = images.read(tmp_path / "adversarial" / name, None) - images.read(
-            source / name, None
-        )
+        moved = images.read(tmp_path / "adversarial" / name, None) - images.read(source / name, None)
         assert 0 < (moved * 255).round().abs().max() <= 20
     told = json.loads((tmp_path / "adversarial" / "provenance.json").read_text())
-    assert [each["reached"] for each in told["images"]] == [True, True]
+    assert [each["success"] for each in told["images"]] == [True, True]
 
 
-def test_purify_just_purifies(
-    secondlook: Callable[..., Ended], tmp_path: Path, pictures: Path
-) -> None:
+def test_purify_just_purifies(secondlook: Callable[..., Ended], tmp_path: Path, pictures: Path) -> None:
     words = ["purify", pictures / "red", "--purifier", "python:tests.tiny:shift", "--samples", 2]
     ended = secondlook(*words)
     assert ended.status == 0 and ended.out.strip() == "12 images in purified"
     secondlook(*words, "--noise", 0, "--out", "still")
     for path in sorted((pictures / "red").iterdir()):
         clean = images.read(path, None)
-        first, second = (
-            images.read(tmp_path / "purified" / f"{path.stem}-{n}.png", None) for n in (1, 2)
-        )
+        first, second = (images.read(tmp_path / "purified" / f"{path.stem}-{n}.png", None) for n in (1, 2))
         assert first.shape == clean.shape and not torch.equal(first, second)
         assert torch.equal(images.read(tmp_path / "still" / f"{path.stem}-1.png", None), clean)
 
@@ -350,9 +414,7 @@ def test_values_on_the_command_line_are_read_as_toml_has_them() -> None:
 
 
 def test_a_value_is_put_where_its_key_says() -> None:
-    table: dict[str, object] = {"defences": [{"name": "a"}, {"name": "b"}]}
-    _assign(table, "defences.1.samples", 3)
+    table: dict[str, object] = {"defenses": [{"name": "a"}, {"name": "b"}]}
+    _assign(table, "defenses.1.samples", 3)
     _assign(table, "task.data", "x")
-    assert table == {
-        "defences": [{"name": "a"}, {"name": "b", "samples": 3}], "task": {"data": "x"},
-    }  # fmt: skip
+    assert table == {"defenses": [{"name": "a"}, {"name": "b", "samples": 3}], "task": {"data": "x"}}

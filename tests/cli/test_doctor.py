@@ -11,8 +11,8 @@ from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_folder(tmp_path_factory.mktemp("cli") / "pictures", 36)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_folder(tmp_path_factory.mktemp("cli") / "images", 36)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -26,16 +26,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 
 def test_in_good_health_it_ends_with_0_and_writes_what_it_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
-    pictures: Path,
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, images: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("python:tests.tiny:eye", "--data", f"folder:{pictures}", "--size", 8)
+    words = ("python:tests.tiny:eye", "--data", f"folder:{images}", "--size", 8)
     assert run(monkeypatch, *words, "--samples", 18, "--json", "found.json") == 0
     out = capsys.readouterr().out
     assert out.startswith("tiny:eye, embedder, at 8x8\nPASS  accepts [0, 1]")
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["data"] == f"folder:{pictures}" and found["resolution"] == [8, 8]
+    assert found["data"] == f"folder:{images}" and found["resolution"] == [8, 8]
     statuses = [finding["status"] for finding in found["findings"]]
     assert out.splitlines()[-1].startswith(f"{statuses.count('pass')} pass")
     accuracy = next(f for f in found["findings"] if f["check"] == "clean accuracy")
@@ -43,9 +42,9 @@ def test_in_good_health_it_ends_with_0_and_writes_what_it_found(
 
 
 def test_a_failed_check_shows_its_mend_and_ends_with_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pictures: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], images: Path
 ) -> None:
-    words = ("python:tests.tiny:contrary", "--data", f"folder:{pictures}", "--size", 8)
+    words = ("python:tests.tiny:contrary", "--data", f"folder:{images}", "--size", 8)
     assert run(monkeypatch, *words) == 1
     lines = capsys.readouterr().out.splitlines()
     (row,) = (i for i, line in enumerate(lines) if line.startswith("FAIL"))

@@ -18,14 +18,12 @@ from secondlook.models import load
 from tests.tiny import write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = "python:tests.hardening.colours:factory"
+MODEL = "python:tests.hardening.colors:factory"
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def harden(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
+def harden(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Hardens in a folder of the test's own, which has a folder ``images`` to learn from."""
     write_folder(tmp_path / "images", 24)
     monkeypatch.chdir(tmp_path)
@@ -48,15 +46,24 @@ SMALL = ("--model", MODEL, "--data", "folder:images", "--steps", 4, "--batch", 6
 
 def test_it_writes_a_model_that_loads_and_says_where(harden: Run, tmp_path: Path) -> None:
     status, out, err = harden(
-        "--method", "fare", *SMALL, "--eps", "4/255", "--test", "folder:images", "--out", "mine",
-        "--set", "attack_steps=3",
-    )  # fmt: skip
+        "--method",
+        "fare",
+        *SMALL,
+        "--eps",
+        "4/255",
+        "--test",
+        "folder:images",
+        "--out",
+        "mine",
+        "--set",
+        "attack_steps=3",
+    )
     assert (status, err.strip()) == (0, "")
     assert "local:mine/factory-fare" in out and "pgd20_top1_4_255" in out
     card = json.loads((tmp_path / "mine" / "factory-fare.json").read_text())
     assert card["recipe"]["method"]["attack_steps"] == 3
     assert card["recipe"]["method"]["eps"] == pytest.approx(4 / 255)
-    assert card["recipe"]["course"]["rate"] == 0.01
+    assert card["recipe"]["training"]["rate"] == 0.01
     assert card["command"].startswith("secondlook harden --method fare --model python:")
     assert load("local:mine/factory-fare").name == "local:mine/factory-fare"
 
@@ -80,9 +87,7 @@ def test_the_help_names_every_method(harden: Run) -> None:
         (("--steps", "0"), "steps=0"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_status_2(
-    words: tuple[str, ...], told: str, harden: Run
-) -> None:
+def test_what_cannot_be_is_one_line_and_status_2(words: tuple[str, ...], told: str, harden: Run) -> None:
     status, out, err = harden(*SMALL, *words)
     assert status == 2 and out == ""
     assert told in err and "Traceback" not in err
@@ -91,8 +96,23 @@ def test_what_cannot_be_is_one_line_and_status_2(
 @pytest.mark.slow
 def test_a_killed_command_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     write_folder(tmp_path / "images", 24)
-    words = ["harden", "--method", "fare", "--model", MODEL, "--data", "folder:images",
-             "--steps", "160", "--batch", "6", "--lr", "0.01", "--average", "0.9"]  # fmt: skip
+    words = [
+        "harden",
+        "--method",
+        "fare",
+        "--model",
+        MODEL,
+        "--data",
+        "folder:images",
+        "--steps",
+        "160",
+        "--batch",
+        "6",
+        "--lr",
+        "0.01",
+        "--average",
+        "0.9",
+    ]
     python = [sys.executable, "-c", "from secondlook.cli import main; main()"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 
@@ -109,7 +129,6 @@ def test_a_killed_command_ends_where_an_uninterrupted_one_does(tmp_path: Path) -
     assert not (tmp_path / "killed" / "factory-fare.json").exists()
     for out in ("killed", "whole"):
         assert start(out).wait() == 0
-    weights = [(tmp_path / out / "factory-fare.safetensors").read_bytes()
-               for out in ("killed", "whole")]  # fmt: skip
+    weights = [(tmp_path / out / "factory-fare.safetensors").read_bytes() for out in ("killed", "whole")]
     assert weights[0] == weights[1]
     assert not (tmp_path / "killed" / "factory-fare.checkpoint").exists()

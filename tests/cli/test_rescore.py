@@ -9,7 +9,7 @@ import pytest
 from secondlook import cli
 from secondlook.data import load
 from secondlook.data.images import write_png
-from tests.audit.test_replay import Save, bundle
+from tests.audit.test_rescore import Save, bundle
 
 __all__ = ["bundle"]
 
@@ -57,6 +57,6 @@ def test_a_list_is_scored_and_measured(
 def test_a_bundle_is_scored_and_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundle: Save
 ) -> None:
-    assert run(monkeypatch, bundle(), "--model", "python:tests.audit.test_replay:eye") == 0
+    assert run(monkeypatch, bundle(), "--model", "python:tests.audit.test_rescore:eye") == 0
     out = capsys.readouterr().out
     assert "measured linf eps = 30.00/255" in out and "target top-1" in out and "unchecked" in out

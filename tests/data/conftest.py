@@ -1,16 +1,16 @@
-"""What the tests of data have in common: an image of one grey level, written where they say."""
+"""What the tests of data have in common: an image of one gray level, written where they say."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.data.pixels import Grey
+from tests.data.pixels import Gray
 
 
 @pytest.fixture
-def grey(tmp_path: Path) -> Grey:
-    """Writes a small image of one grey level under a path of the test's folder."""
+def gray(tmp_path: Path) -> Gray:
+    """Writes a small image of one gray level under a path of the test's folder."""
 
     def write(name: str, level: int) -> None:
         path = tmp_path / name

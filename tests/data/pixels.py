@@ -1,10 +1,10 @@
-"""Small grey images of known levels, to see which file was read."""
+"""Small gray images of known levels, to see which file was read."""
 
 from collections.abc import Callable
 
 import torch
 
-Grey = Callable[[str, int], None]
+Gray = Callable[[str, int], None]
 
 
 def levels(images: torch.Tensor) -> list[int]:

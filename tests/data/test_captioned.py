@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from secondlook import data
-from secondlook.data.captioned import Captioned, CaptionedFiles
+from secondlook.data.base import Captioned
+from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.captions import groups
 from secondlook.errors import InvalidInput
-from secondlook.tasks.zeroshot import ZeroShotTask
-from tests.data.pixels import Grey, levels
+from secondlook.tasks.classification import ZeroShotTask
+from tests.data.pixels import Gray, levels
 
 
 def load(name: str, **settings: Any) -> CaptionedFiles:
@@ -33,9 +34,9 @@ KARPATHY = [
 
 
 @pytest.fixture
-def four(tmp_path: Path, grey: Grey) -> Path:
+def four(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate("abcd"):
-        grey(f"images/{name}.jpg", 10 * level)
+        gray(f"images/{name}.jpg", 10 * level)
     return tmp_path
 
 
@@ -55,17 +56,17 @@ def test_karpathy_by_split(four: Path) -> None:
     assert source.texts == ("A cat .", "One cat .", "a cat")
     assert source.owner == (0, 0, 1)
     assert source.captions(0) == ("A cat .", "One cat .")
-    assert source.bearers == ((0, 1), (0,), (0, 1))
+    assert source.positives == ((0, 1), (0,), (0, 1))
     samples = source.read([1, 0], (4, 4))
     assert levels(samples.images) == [30, 10]
     assert samples.truth.tolist() == [1, 0]
-    assert source.labelled() is source
+    assert source.labeled() is source
     assert load(f"karpathy:{path}#train+restval").ids == ("a.jpg", "c.jpg")
     assert len(load(f"karpathy:{path}")) == 4
 
 
-def test_karpathy_with_folders_as_in_coco(tmp_path: Path, grey: Grey) -> None:
-    grey("coco/val2014/a.jpg", 70)
+def test_karpathy_with_folders_as_in_coco(tmp_path: Path, gray: Gray) -> None:
+    gray("coco/val2014/a.jpg", 70)
     content = {"images": [image("a.jpg", "test", "A dog .", filepath="val2014")]}
     path = written(tmp_path, content)
     source = load(f"karpathy:{path}@{tmp_path}/coco#test")
@@ -74,8 +75,8 @@ def test_karpathy_with_folders_as_in_coco(tmp_path: Path, grey: Grey) -> None:
     assert source.read([-1], None).truth.tolist() == [0]
 
 
-def test_an_at_sign_in_a_path_that_exists(tmp_path: Path, grey: Grey) -> None:
-    grey("x@y/a.jpg", 70)
+def test_an_at_sign_in_a_path_that_exists(tmp_path: Path, gray: Gray) -> None:
+    gray("x@y/a.jpg", 70)
     path = written(tmp_path / "x@y", {"images": [image("a.jpg", "test", "A dog .")]})
     assert levels(load(f"karpathy:{path}#test").read([0], (4, 4)).images) == [70]
 
@@ -136,9 +137,7 @@ def test_karpathy_broken(four: Path, content: Any, said: str) -> None:
     ],
 )
 @pytest.mark.parametrize("family", ["karpathy", "sga", "refcoco"])
-def test_files_that_are_no_json(
-    tmp_path: Path, family: str, content: bytes | None, said: str
-) -> None:
+def test_files_that_are_no_json(tmp_path: Path, family: str, content: bytes | None, said: str) -> None:
     if content is not None:
         (tmp_path / "set.json").write_bytes(content)
     with pytest.raises(InvalidInput, match=said):
@@ -178,10 +177,7 @@ def test_sga_for_training_has_an_entry_a_caption(four: Path) -> None:
         ([{"image": "a.jpg", "caption": []}], "'caption' must be a list"),
         ([{"image": "a.jpg", "caption": ["x", 3]}], "'caption' is 3; write the text"),
         ([{"image": "a.jpg", "caption": ["x"]}] * 2, r"\[1\] names a\.jpg again"),
-        (
-            [{"image": "a.jpg", "caption": "x"}, {"image": "a.jpg", "caption": ["x"]}],
-            r"names a\.jpg again",
-        ),
+        ([{"image": "a.jpg", "caption": "x"}, {"image": "a.jpg", "caption": ["x"]}], r"names a\.jpg again"),
     ],
 )
 def test_sga_broken(four: Path, content: Any, said: str) -> None:
@@ -199,9 +195,9 @@ RSICD = [
 
 
 @pytest.fixture(params=["json", "jsonl"])
-def rsicd(request: pytest.FixtureRequest, tmp_path: Path, grey: Grey) -> str:
+def rsicd(request: pytest.FixtureRequest, tmp_path: Path, gray: Gray) -> str:
     for level, (name, _) in enumerate(RSICD):
-        grey(f"rsicd_images/{name}", 10 * level)
+        gray(f"rsicd_images/{name}", 10 * level)
     if request.param == "json":
         content = {"images": [image(name, "test", *texts) for name, texts in RSICD]}
         return f"rsicd:{written(tmp_path, content)}#test"
@@ -214,8 +210,8 @@ def test_rsicd_serves_retrieval_and_classification(rsicd: str) -> None:
     source = load(rsicd)
     assert source.ids == ("port_2.jpg", "00623.jpg", "bareland_1.jpg")
     assert source.captions(2) == ("Sand .", "ships")
-    assert source.bearers[0] == (0, 2)
-    named = source.labelled()
+    assert source.positives[0] == (0, 2)
+    named = source.labeled()
     assert named.ids == ("port_2.jpg", "bareland_1.jpg")
     assert named.classes == ("bare land", "port")
     assert named.prompt.format(named.classes[0]) == "Aerial photograph of bare land"
@@ -231,8 +227,8 @@ def test_classification_reads_the_images_with_a_class(rsicd: str) -> None:
 
 
 def test_rsicd_classes_as_published(rsicd: str) -> None:
-    assert load(rsicd, spelling="published").labelled().classes == ("bareland", "port")
-    assert load(rsicd, prompt="a {}").labelled().prompt == "a {}"
+    assert load(rsicd, spelling="published").labeled().classes == ("bareland", "port")
+    assert load(rsicd, prompt="a {}").labeled().prompt == "a {}"
 
 
 @pytest.mark.parametrize(
@@ -261,9 +257,7 @@ def test_rsicd_lines_are_one_split(tmp_path: Path) -> None:
 
 
 def test_csv(four: Path) -> None:
-    (four / "set.csv").write_text(
-        'image,caption,by\nb.jpg,"A cat, black",me\na.jpg,A dog,\nb.jpg,Cat,\n'
-    )
+    (four / "set.csv").write_text('image,caption,by\nb.jpg,"A cat, black",me\na.jpg,A dog,\nb.jpg,Cat,\n')
     source = load(f"csv:{four}/set.csv")
     assert source.ids == ("b.jpg", "a.jpg")
     assert source.captions(0) == ("A cat, black", "Cat")
@@ -301,10 +295,7 @@ def test_lines_and_images_of_another_number(four: Path) -> None:
 # --- real annotations --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "images", "texts"),
-    [("flickr30k_test", 1000, 5000), ("coco_test", 5000, 25_010)],
-)
+@pytest.mark.parametrize(("name", "images", "texts"), [("flickr30k_test", 1000, 5000), ("coco_test", 5000, 25_010)])
 def test_lists_of_sga(shared: Path, name: str, images: int, texts: int) -> None:
     source = load(f"sga:{shared}/data/retrieval-annotations/{name}.json")
     assert (len(source), len(source.texts)) == (images, texts)
@@ -332,11 +323,11 @@ def test_captions_of_rsicd_that_several_images_share(shared: Path) -> None:
     assert len(distinct) == 4635
     assert sum(count > 1 for count in bearers) == 195
     assert max(bearers) == 17
-    assert max(len(rows) for rows in source.bearers) == 17
+    assert max(len(rows) for rows in source.positives) == 17
 
 
 def test_flickr8k_as_captioned(shared: Path) -> None:
     source = data.load(f"flickr8k:{shared}/data/flickr8k")
     assert isinstance(source, Captioned)
     assert (len(source), len(source.texts)) == (950, 4750)
-    assert all(row in rows for row, rows in zip(source.owner, source.bearers, strict=True))
+    assert all(row in rows for row, rows in zip(source.owner, source.positives, strict=True))

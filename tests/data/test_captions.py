@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from secondlook.data.captions import groups, normalised, own, same
+from secondlook.data.captions import groups, normalized, own, same
 from secondlook.errors import InvalidInput
 
 
@@ -23,20 +22,20 @@ from secondlook.errors import InvalidInput
         (" . ", ""),
     ],
 )
-def test_normalised_like_the_references(caption: str, expected: str) -> None:
-    assert normalised(caption) == expected
+def test_normalized_like_the_references(caption: str, expected: str) -> None:
+    assert normalized(caption) == expected
 
 
-def test_normalised_keeps_thirty_words() -> None:
-    assert normalised("word " * 40).split() == ["word"] * 30
-    assert normalised("one two three", words=2) == "one two"
+def test_normalized_keeps_thirty_words() -> None:
+    assert normalized("word " * 40).split() == ["word"] * 30
+    assert normalized("one two three", words=2) == "one two"
     with pytest.raises(InvalidInput, match="words=0; keep one"):
-        normalised("a", words=0)
+        normalized("a", words=0)
 
 
 @given(st.text().map(lambda text: text.replace("<", "")))
-def test_normalising_twice_changes_nothing(text: str) -> None:
-    assert normalised(normalised(text)) == normalised(text)
+def test_normalizing_twice_changes_nothing(text: str) -> None:
+    assert normalized(normalized(text)) == normalized(text)
 
 
 def test_groups_of_texts_that_say_the_same() -> None:
@@ -52,9 +51,9 @@ def test_each_image_has_a_text_of_its_own() -> None:
         own({"a": ["A dog."], "b": ["a dog", "..."]})
 
 
-def test_normalised_on_the_lists_of_the_references(shared: Path) -> None:
+def test_normalized_on_the_lists_of_the_references(shared: Path) -> None:
     path = shared / "data/retrieval-annotations/flickr30k_test.json"
     captions = [text for image in json.loads(path.read_text()) for text in image["caption"]]
-    found = [normalised(text) for text in captions]
+    found = [normalized(text) for text in captions]
     assert all(text and len(text.split(" ")) <= 30 for text in found)
     assert not set(",.'!?\"()*#:;~-/") & set("".join(found))

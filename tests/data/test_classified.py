@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from secondlook import data
-from secondlook.data.pickles import unpickled
+from secondlook.data.batches import unpickled
 from secondlook.errors import InvalidInput, UnknownName
-from tests.data.pixels import Grey, levels
+from tests.data.pixels import Gray, levels
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
@@ -237,9 +237,9 @@ def test_stl10_without_files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def food(tmp_path: Path, grey: Grey) -> Path:
+def food(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate(("apple_pie/1", "apple_pie/2", "waffles/1")):
-        grey(f"images/{name}.jpg", 10 * level)
+        gray(f"images/{name}.jpg", 10 * level)
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/test.txt").write_text("waffles/1\napple_pie/2\n")
     return tmp_path
@@ -279,9 +279,9 @@ PETS = "#Image CLASS-ID SPECIES BREED ID\nMaine_Coon_3 2 1 2\npug_1 26 2 17\nMai
 
 
 @pytest.fixture
-def pets(tmp_path: Path, grey: Grey) -> Path:
+def pets(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate(("Maine_Coon_1", "Maine_Coon_3", "pug_1")):
-        grey(f"images/{name}.jpg", 10 * level)
+        gray(f"images/{name}.jpg", 10 * level)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations/test.txt").write_text(PETS)
     return tmp_path
@@ -315,10 +315,10 @@ def test_pets_broken(pets: Path, listed: str, said: str) -> None:
 # --- Caltech-101 -------------------------------------------------------------------------------
 
 
-def test_caltech101_leaves_the_background_out(tmp_path: Path, grey: Grey) -> None:
+def test_caltech101_leaves_the_background_out(tmp_path: Path, gray: Gray) -> None:
     folders = ("BACKGROUND_Google", "Faces_easy", "grand_piano", "yin_yang")
     for level, name in enumerate(folders):
-        grey(f"101_ObjectCategories/{name}/image_0001.jpg", 10 * level)
+        gray(f"101_ObjectCategories/{name}/image_0001.jpg", 10 * level)
     source = data.load(f"caltech101:{tmp_path}")
     assert source.classes == ("centered face", "grand piano", "yin and yang symbol")
     assert source.ids[1] == "grand_piano/image_0001.jpg"
@@ -328,9 +328,9 @@ def test_caltech101_leaves_the_background_out(tmp_path: Path, grey: Grey) -> Non
     assert data.load(f"caltech101:{tmp_path}/101_ObjectCategories").hash == source.hash
 
 
-def test_caltech101_without_classes(tmp_path: Path, grey: Grey) -> None:
-    grey("BACKGROUND_Google/1.jpg", 1)
-    grey("ant/1.jpg", 1)
+def test_caltech101_without_classes(tmp_path: Path, gray: Gray) -> None:
+    gray("BACKGROUND_Google/1.jpg", 1)
+    gray("ant/1.jpg", 1)
     with pytest.raises(InvalidInput, match="has 1 folders of classes"):
         data.load(f"caltech101:{tmp_path}")
     (tmp_path / "barrel").mkdir()

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from secondlook import data
-from secondlook.data.bundle import Bundle
+from secondlook.data.base import Source
+from secondlook.data.illusions import Bundle
 from secondlook.errors import InvalidInput
-from secondlook.models.photographs import DEVIATION, MEAN
+from secondlook.models.io.preprocessing import DEVIATION, MEAN
 
 RNG = np.random.default_rng(0)
 CLEAN = RNG.integers(20, 236, (3, 3, 8, 8)) / 255
@@ -20,7 +21,7 @@ CHANGED = CLEAN + EPS[:, None, None, None] * RNG.choice([-1, 1], CLEAN.shape)
 Save = Callable[..., str]
 
 
-def normalised(pixels: np.ndarray) -> np.ndarray:
+def normalized(pixels: np.ndarray) -> np.ndarray:
     mean, deviation = (np.array(v)[:, None, None] for v in (MEAN, DEVIATION))
     return ((pixels - mean) / deviation).astype(np.float32)
 
@@ -31,8 +32,8 @@ def bundle(tmp_path: Path) -> Save:
 
     def save(**changes: np.ndarray | None) -> str:
         arrays = {
-            "x_advs_300": normalised(CHANGED),
-            "x_inits": normalised(CLEAN),
+            "x_advs_300": normalized(CHANGED),
+            "x_inits": normalized(CLEAN),
             "y_ids": np.array([2, 0, 1]),
             "y_origs": np.array([0, 1, 1]),
             **changes,
@@ -40,9 +41,7 @@ def bundle(tmp_path: Path) -> Save:
         for name, array in arrays.items():
             if array is not None:
                 np.save(tmp_path / f"{name}.npy", array)
-        (tmp_path / "labels.txt").write_text(
-            "tench, Tinca tinca\ngoldfish\nwhite shark, man-eater\n"
-        )
+        (tmp_path / "labels.txt").write_text("tench, Tinca tinca\ngoldfish\nwhite shark, man-eater\n")
         return f"illusions:{tmp_path}#300"
 
     return save
@@ -59,23 +58,19 @@ def test_a_bundle_is_read_back_to_pixels(bundle: Save) -> None:
     assert samples.truth.tolist() == [1, 0]
     expected = torch.from_numpy(CHANGED[[2, 0]]).float()
     assert torch.allclose(samples.images, expected, atol=1e-6)
-    assert torch.allclose(
-        source.originals([1], (8, 8)), torch.from_numpy(CLEAN[[1]]).float(), atol=1e-6
-    )
+    assert torch.allclose(source.originals([1], (8, 8)), torch.from_numpy(CLEAN[[1]]).float(), atol=1e-6)
 
 
 def test_what_is_not_known_is_said_and_the_eps_measured(bundle: Save) -> None:
     source = data.load(bundle())
     assert isinstance(source, Bundle)
-    assert source.provenance == (
-        "imported adversarial images: their attack is unknown, their threat unchecked"
-    )
-    assert data.load("scenes:test").provenance == ""
+    assert source.provenance == ("imported adversarial images: their attack is unknown, their threat unchecked")
+    assert Source.provenance == ""
     assert (source.distance([0, 1, 2]) * 255).tolist() == pytest.approx([4, 8, 16], abs=1e-3)
 
 
 def test_a_bundle_of_a_query_attack_has_no_number(bundle: Save) -> None:
-    name = bundle(x_advs=normalised(CLEAN), x_advs_300=None).removesuffix("#300")
+    name = bundle(x_advs=normalized(CLEAN), x_advs_300=None).removesuffix("#300")
     assert data.load(name).ids[0] == "x_advs-0"
 
 
@@ -93,7 +88,7 @@ def test_pixels_that_are_pixels_already(bundle: Save) -> None:
     source = data.load(name, pixels="unit")
     assert torch.equal(source.read([0], None).images[0], torch.from_numpy(unit["x_advs_300"][0]))
     wrong = data.load(bundle(), pixels="unit")
-    with pytest.raises(InvalidInput, match=r"must lie in \[0, 1\]; is pixels='normalised' meant"):
+    with pytest.raises(InvalidInput, match=r"must lie in \[0, 1\]; is pixels='normalized' meant"):
         wrong.read([0], None)
 
 
@@ -113,7 +108,7 @@ def test_names_as_published(bundle: Save, tmp_path: Path) -> None:
     [
         ({"y_ids": None}, r"y_ids\.npy cannot be opened \(No such file"),
         ({"x_advs_300": None}, r"x_advs_300\.npy cannot be opened"),
-        ({"x_inits": normalised(CLEAN)[:2]}, r"adversarial images are \[3, 3, 8, 8\], x_inits \[2"),
+        ({"x_inits": normalized(CLEAN)[:2]}, r"adversarial images are \[3, 3, 8, 8\], x_inits \[2"),
         ({"y_ids": np.array([0, 1])}, "3 images, 2 y_ids and 3 y_origs; take the files of one run"),
         ({"y_ids": np.array([0, 1, 3])}, r"y_ids\.npy holds 3, and 3 classes have names"),
         ({"y_origs": np.array([-1, 0, 1])}, r"y_origs\.npy holds -1, and 3"),

@@ -41,17 +41,17 @@ def test_rgb_is_read_pixel_by_pixel(tmp_path: Path) -> None:
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
-    grey = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
-    x = images.read(save(tmp_path / "a.png", Image.fromarray(grey)), None)
-    expected = (grey / 257).round().astype(np.uint8)
+    gray = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
+    x = images.read(save(tmp_path / "a.png", Image.fromarray(gray)), None)
+    expected = (gray / 257).round().astype(np.uint8)
     assert (as_bytes(x) == expected[..., None]).all()
 
 
 @pytest.mark.parametrize("order", ["<u2", ">u2"])
 def test_16_bit_tiff_of_either_byte_order(tmp_path: Path, order: str) -> None:
-    grey = np.array([[0, 257], [25700, 65535]], dtype=order)
+    gray = np.array([[0, 257], [25700, 65535]], dtype=order)
     mode = "I;16" if order == "<u2" else "I;16B"
-    path = save(tmp_path / "a.tif", Image.frombytes(mode, (2, 2), grey.tobytes()))
+    path = save(tmp_path / "a.tif", Image.frombytes(mode, (2, 2), gray.tobytes()))
     assert (as_bytes(images.read(path, None))[..., 0] == [[0, 1], [100, 255]]).all()
 
 
@@ -107,7 +107,7 @@ def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     assert as_bytes(images.read(path, None))[0, 0].tolist() == [255, 0, 0]
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from secondlook import data
-from secondlook.data.captioned import Captioned
+from secondlook.data.base import Captioned
 from secondlook.errors import InvalidInput, UnknownName
-from tests.data.pixels import Grey, levels
+from tests.data.pixels import Gray, levels
 
 # --- names -------------------------------------------------------------------------------------
 
@@ -32,11 +32,11 @@ def test_every_family_loads_by_name(tmp_path: Path) -> None:
 # --- folder ------------------------------------------------------------------------------------
 
 
-def test_folder_by_class(tmp_path: Path, grey: Grey) -> None:
-    grey("parking_lot/2.png", 20)
-    grey("parking_lot/1.png", 10)
-    grey("beach/1.jpg", 30)
-    grey("ignored.png", 40)
+def test_folder_by_class(tmp_path: Path, gray: Gray) -> None:
+    gray("parking_lot/2.png", 20)
+    gray("parking_lot/1.png", 10)
+    gray("beach/1.jpg", 30)
+    gray("ignored.png", 40)
     source = data.load(f"folder:{tmp_path}")
     assert source.ids == ("beach/1.jpg", "parking_lot/1.png", "parking_lot/2.png")
     assert source.classes == ("beach", "parking lot")
@@ -48,9 +48,9 @@ def test_folder_by_class(tmp_path: Path, grey: Grey) -> None:
     assert samples.truth.dtype == torch.int64
 
 
-def test_folder_settings_are_part_of_its_hash(tmp_path: Path, grey: Grey) -> None:
-    grey("a/1.png", 1)
-    grey("b/1.png", 2)
+def test_folder_settings_are_part_of_its_hash(tmp_path: Path, gray: Gray) -> None:
+    gray("a/1.png", 1)
+    gray("b/1.png", 2)
     plain = data.load(f"folder:{tmp_path}")
     cropped = data.load(f"folder:{tmp_path}", keep=0.5, prompt="an {}")
     assert cropped.prompt == "an {}"
@@ -58,9 +58,9 @@ def test_folder_settings_are_part_of_its_hash(tmp_path: Path, grey: Grey) -> Non
     assert plain.hash != cropped.hash != data.load(f"folder:{tmp_path}", prompt="an {}").hash
 
 
-def test_images_of_several_sizes_need_a_size(tmp_path: Path, grey: Grey) -> None:
-    grey("a/1.png", 1)
-    grey("b/1.png", 2)
+def test_images_of_several_sizes_need_a_size(tmp_path: Path, gray: Gray) -> None:
+    gray("a/1.png", 1)
+    gray("b/1.png", 2)
     Image.new("L", (9, 4)).save(tmp_path / "b" / "2.png")
     source = data.load(f"folder:{tmp_path}")
     assert source.read([0, 1], None).images.shape == (2, 3, 4, 6)
@@ -70,8 +70,8 @@ def test_images_of_several_sizes_need_a_size(tmp_path: Path, grey: Grey) -> None
         source.read([], None)
 
 
-def test_folder_without_classes(tmp_path: Path, grey: Grey) -> None:
-    grey("a/1.png", 1)
+def test_folder_without_classes(tmp_path: Path, gray: Gray) -> None:
+    gray("a/1.png", 1)
     with pytest.raises(InvalidInput, match=r"1 sub-folders.*two or more.*cat/1\.png"):
         data.load(f"folder:{tmp_path}")
     (tmp_path / "b").mkdir()
@@ -81,16 +81,16 @@ def test_folder_without_classes(tmp_path: Path, grey: Grey) -> None:
         data.load(f"folder:{tmp_path}/nowhere")
 
 
-def test_folder_with_two_classes_of_one_name(tmp_path: Path, grey: Grey) -> None:
-    grey("big dog/1.png", 1)
-    grey("big_dog/1.png", 1)
+def test_folder_with_two_classes_of_one_name(tmp_path: Path, gray: Gray) -> None:
+    gray("big dog/1.png", 1)
+    gray("big_dog/1.png", 1)
     with pytest.raises(InvalidInput, match="2 sub-folders with 1 names"):
         data.load(f"folder:{tmp_path}")
 
 
-def test_a_bad_file_is_found_when_its_row_is_read(tmp_path: Path, grey: Grey) -> None:
-    grey("a/1.png", 1)
-    grey("b/1.png", 1)
+def test_a_bad_file_is_found_when_its_row_is_read(tmp_path: Path, gray: Gray) -> None:
+    gray("a/1.png", 1)
+    gray("b/1.png", 1)
     (tmp_path / "b" / "2.png").write_text("not a picture")
     source = data.load(f"folder:{tmp_path}")
     source.read([0, 1], (4, 4))
@@ -111,9 +111,9 @@ c.jpg,A cat .
 
 
 @pytest.fixture
-def flickr(tmp_path: Path, grey: Grey) -> Path:
+def flickr(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate(("a", "b", "c")):
-        grey(f"Images/{name}.jpg", 10 * level)
+        gray(f"Images/{name}.jpg", 10 * level)
     (tmp_path / "captions.txt").write_text(CAPTIONS)
     return tmp_path
 
@@ -135,7 +135,7 @@ def test_flickr8k_subset(flickr: Path) -> None:
     assert source.classes == ("Grass", "a dog runs")
 
 
-def test_flickr8k_images_beside_the_captions(flickr: Path, grey: Grey) -> None:
+def test_flickr8k_images_beside_the_captions(flickr: Path, gray: Gray) -> None:
     for path in (flickr / "Images").iterdir():
         path.rename(flickr / path.name)
     (flickr / "Images").rmdir()
@@ -192,7 +192,7 @@ def test_flickr8k_has_all_captions(flickr: Path) -> None:
     assert isinstance(source, Captioned)
     assert source.captions(1) == ("a dog runs", "Grass .")
     assert source.owner == (0, 0, 1, 1, 2, 2)
-    assert source.bearers == ((0, 1), (0,), (0, 1), (1, 2), (1, 2), (2,))
+    assert source.positives == ((0, 1), (0,), (0, 1), (1, 2), (1, 2), (2,))
 
 
 def test_an_image_without_a_caption_of_its_own_can_be_searched_but_not_named(flickr: Path) -> None:
@@ -215,9 +215,9 @@ d.jpg,134,n02012849,crane
 
 
 @pytest.fixture
-def imagenet(tmp_path: Path, grey: Grey) -> Path:
+def imagenet(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate("abcd"):
-        grey(f"images/{name}.jpg", 10 * level)
+        gray(f"images/{name}.jpg", 10 * level)
     (tmp_path / "labels.csv").write_text(LABELS)
     return tmp_path
 
@@ -314,9 +314,7 @@ def test_cifar_with_a_broken_image(archive: Callable[..., str]) -> None:
         ({"blob": np.zeros(9, np.uint8), "offset": np.array([0, 9])}, "offset must be 4"),
     ],
 )
-def test_cifar_broken(
-    archive: Callable[..., str], changes: dict[str, np.ndarray], said: str
-) -> None:
+def test_cifar_broken(archive: Callable[..., str], changes: dict[str, np.ndarray], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         data.load(archive(**changes))
 

@@ -7,15 +7,15 @@ import pytest
 from secondlook import data
 from secondlook.data.pairs import PairedFiles
 from secondlook.errors import InvalidInput
-from tests.data.pixels import Grey, levels
+from tests.data.pixels import Gray, levels
 
 TABLE = "input,generated,label\nin/b.png,out/1.png,clean\nin/a.png,out/2.png,adversarial\n"
 
 
 @pytest.fixture
-def four(tmp_path: Path, grey: Grey) -> Path:
+def four(tmp_path: Path, gray: Gray) -> Path:
     for level, name in enumerate(("in/a", "in/b", "out/1", "out/2")):
-        grey(f"{name}.png", 10 * level)
+        gray(f"{name}.png", 10 * level)
     (tmp_path / "pairs.csv").write_text(TABLE)
     return tmp_path
 
@@ -54,23 +54,23 @@ def test_broken_tables(four: Path, table: str, said: str) -> None:
         data.load(f"pairs:{four}/pairs.csv")
 
 
-def test_folders_pair_by_name(tmp_path: Path, grey: Grey) -> None:
+def test_folders_pair_by_name(tmp_path: Path, gray: Gray) -> None:
     for level, name in enumerate(("in/a.png", "in/b.jpg", "out/a.jpg", "out/b.png")):
-        grey(name, 10 * level)
+        gray(name, 10 * level)
     source = load(f"pairs:{tmp_path}/in@{tmp_path}/out")
     assert source.ids == ("a", "b")
     assert levels(source.read([1, 0], (4, 4)).images) == [10, 0]
     assert levels(source.generated([1, 0], (4, 4))) == [30, 20]
 
 
-def test_folders_of_another_number_are_never_cut_short(tmp_path: Path, grey: Grey) -> None:
+def test_folders_of_another_number_are_never_cut_short(tmp_path: Path, gray: Gray) -> None:
     for name in ("in/a.png", "in/b.png", "out/a.png"):
-        grey(name, 1)
+        gray(name, 1)
     with pytest.raises(InvalidInput, match=r"out has no image 'b' \(2 inputs, 1 generated\)"):
         data.load(f"pairs:{tmp_path}/in@{tmp_path}/out")
     with pytest.raises(InvalidInput, match=r"out has no image 'b'"):
         data.load(f"pairs:{tmp_path}/out@{tmp_path}/in")
-    grey("in/a.jpg", 1)
+    gray("in/a.jpg", 1)
     with pytest.raises(InvalidInput, match=r"a\.png and a\.jpg have one name"):
         data.load(f"pairs:{tmp_path}/in@{tmp_path}/out")
     with pytest.raises(InvalidInput, match="has no partner; write pairs:INPUTS@GENERATED"):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from secondlook import data
-from secondlook.data.captioned import Captioned
+from secondlook.data.base import Captioned
 from secondlook.errors import InvalidInput, UnknownName
 from tests.data.pixels import levels
 
@@ -81,9 +81,9 @@ def test_captions_and_some_labels(tmp_path: Path) -> None:
     assert isinstance(source, Captioned)
     assert source.texts == ("A dog .", "Dog", "A cat .", "a dog")
     assert source.owner == (0, 0, 1, 2)
-    assert source.bearers[0] == (0, 2)
+    assert source.positives[0] == (0, 2)
     assert source.read([2], None).truth.tolist() == [2]
-    named = source.labelled()
+    named = source.labeled()
     assert named.classes == ("cat", "dog")
     assert levels(named.read([0, 1], (4, 4)).images) == [0, 20]
     assert named.read([0, 1], None).truth.tolist() == [1, 0]
@@ -94,7 +94,7 @@ def test_one_caption_each_and_columns_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", columns)
     source = data.load(f"hf:{path}", image="a", caption="b")
     assert isinstance(source, Captioned)
-    assert source.labelled() is source
+    assert source.labeled() is source
     assert source.texts == ("A dog",)
     assert levels(source.read([0], None).images) == [7]
     with pytest.raises(UnknownName, match="column of captions 'c'"):

@@ -43,9 +43,7 @@ def test_sentences_of_an_image_are_put_together(two: Path) -> None:
     assert source.ids == ("wide.png", "tall.png")
     assert source.texts == ("the bright part", "the dark part", "shade", "all of it")
     assert source.owner == (0, 0, 0, 1)
-    assert source.boxes([3, 2, 0]).tolist() == [
-        [0, 0, 1, 1], [0.25, 0, 0.75, 1], [0, 0, 0.25, 1],
-    ]  # fmt: skip
+    assert source.boxes([3, 2, 0]).tolist() == [[0, 0, 1, 1], [0.25, 0, 0.75, 1], [0, 0, 0.25, 1]]
     assert source.boxes([]).shape == (0, 4)
 
 
@@ -66,9 +64,7 @@ def test_hash_goes_by_the_boxes(two: Path) -> None:
     assert load(two, REFS).hash != load(two, moved).hash
 
 
-@pytest.mark.parametrize(
-    "bbox", [None, [], [0, 0, 1], [0, 0, 0, 5], [-1, 0, 3, 3], ["0", 0, 1, 1], [0, 0, 1, True]]
-)
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 1], [0, 0, 0, 5], [-1, 0, 3, 3], ["0", 0, 1, 1], [0, 0, 1, True]])
 def test_boxes_that_are_none(two: Path, bbox: Any) -> None:
     with pytest.raises(InvalidInput, match=r"refs\.json\[1\]: bbox is .*write \[left, top, width"):
         load(two, [REFS[0], {**REFS[1], "bbox": bbox}])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from secondlook import data
-from secondlook.data.waves import hear
+from secondlook.data.sounds import read_wave
 from secondlook.errors import InvalidInput, UnknownName
 
 
@@ -46,10 +46,8 @@ def level(wave: object) -> int:
         (b"\x00\x00\x00\x80" + b"\x00\x00\x00\x00" + b"\x00\x00\x00\x40", 4),
     ],
 )
-def test_whole_numbers_of_any_width_are_shares_of_full_scale(
-    tmp_path: Path, content: bytes, width: int
-) -> None:
-    sound = hear(pcm(tmp_path / "a.wav", content, width, rate=44_100))
+def test_whole_numbers_of_any_width_are_shares_of_full_scale(tmp_path: Path, content: bytes, width: int) -> None:
+    sound = read_wave(pcm(tmp_path / "a.wav", content, width, rate=44_100))
     assert sound.samples.tolist() == [-1.0, 0.0, 0.5]
     assert sound.samples.dtype == torch.float32
     assert sound.rate == 44_100
@@ -57,13 +55,13 @@ def test_whole_numbers_of_any_width_are_shares_of_full_scale(
 
 def test_the_last_bit_is_kept(tmp_path: Path) -> None:
     content = np.array([1, -1, 32767], "<i2").tobytes()
-    sound = hear(pcm(tmp_path / "a.WAV", content, 2))
+    sound = read_wave(pcm(tmp_path / "a.WAV", content, 2))
     assert (sound.samples * 2**15).tolist() == [1, -1, 32767]
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     content = np.array([100, 300, -50, 50], "<i2").tobytes()
-    sound = hear(pcm(tmp_path / "a.wav", content, 2, channels=2))
+    sound = read_wave(pcm(tmp_path / "a.wav", content, 2, channels=2))
     assert (sound.samples * 2**15).tolist() == [200, 0]
 
 
@@ -72,26 +70,24 @@ def test_broken_sounds(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
     with pytest.raises(InvalidInput, match=r"a\.wav is truncated: 990 of 1000 bytes"):
-        hear(path)
+        read_wave(path)
     for content in (b"", b"text" * 20, whole[:30], whole.replace(b"\x01\x00\x01", b"\x03\x00\x01")):
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=r"a\.wav cannot be read as a sound .*replace"):
-            hear(path)
+            read_wave(path)
     with pytest.raises(InvalidInput, match=r"a\.wav holds no sample"):
-        hear(pcm(path, b"", 2))
+        read_wave(pcm(path, b"", 2))
     with pytest.raises(InvalidInput, match=r"b\.wav cannot be opened \(No such file"):
-        hear(tmp_path / "b.wav")
+        read_wave(tmp_path / "b.wav")
     with pytest.raises(InvalidInput, match=r"a\.txt is no sound; it must end in"):
-        hear(tmp_path / "a.txt")
+        read_wave(tmp_path / "a.txt")
 
 
 def test_other_formats_need_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
     (tmp_path / "a.ogg").touch()
-    with pytest.raises(
-        InvalidInput, match=r'a\.ogg.* needs soundfile; run: .*secondlook\[audio\]"'
-    ):
-        hear(tmp_path / "a.ogg")
+    with pytest.raises(InvalidInput, match=r'a\.ogg.* needs soundfile; run: .*secondlook\[audio\]"'):
+        read_wave(tmp_path / "a.ogg")
 
 
 def test_other_formats_with_the_extra(tmp_path: Path) -> None:
@@ -100,12 +96,12 @@ def test_other_formats_with_the_extra(tmp_path: Path) -> None:
     held = io.BytesIO()
     soundfile.write(held, samples, 22_050, format="FLAC", subtype="PCM_16")
     (tmp_path / "a.flac").write_bytes(held.getvalue())
-    sound = hear(tmp_path / "a.flac")
+    sound = read_wave(tmp_path / "a.flac")
     assert sound.samples.tolist() == [0.375, -0.5]
     assert sound.rate == 22_050
     (tmp_path / "a.flac").write_bytes(held.getvalue()[:20])
     with pytest.raises(InvalidInput, match=r"a\.flac cannot be read as a sound"):
-        hear(tmp_path / "a.flac")
+        read_wave(tmp_path / "a.flac")
 
 
 # --- AudioCaps ---------------------------------------------------------------------------------
@@ -132,7 +128,7 @@ def test_audiocaps(caps: Path) -> None:
     assert sounds.classes == ("A man speaks, then laughs", "Rain falls .")
     assert sounds.texts[:2] == ("A man speaks, then laughs", "Someone talks")
     assert sounds.owner == (0, 0, 1, 2)
-    heard = sounds.listen([2, 0, 1])
+    heard = sounds.read([2, 0, 1])
     assert [level(sound) for sound in heard.waves] == [2, 0, 1]
     assert heard.truth.tolist() == [1, 0, 1]
 
@@ -142,7 +138,7 @@ def test_audiocaps_of_the_illusions_has_two_columns(tmp_path: Path) -> None:
     for name in "ab":
         tone(tmp_path / f"raw/{name}.wav", ord(name))
     sounds = data.load_sounds(f"audiocaps:{tmp_path}/test.csv")
-    assert [level(sound) for sound in sounds.listen([0, 1]).waves] == [97, 98]
+    assert [level(sound) for sound in sounds.read([0, 1]).waves] == [97, 98]
     assert data.load_sounds(f"audiocaps:{tmp_path}/test.csv@{tmp_path}/raw").hash == sounds.hash
 
 
@@ -195,7 +191,7 @@ def esc50(tmp_path: Path) -> Path:
 def test_esc50(esc50: Path) -> None:
     sounds = data.load_sounds(f"esc50:{esc50}")
     assert sounds.classes == ("dog", "crying baby")
-    heard = sounds.listen([0, 1, 2])
+    heard = sounds.read([0, 1, 2])
     assert [level(sound) for sound in heard.waves] == [1, 0, 2]
     assert heard.truth.tolist() == [1, 0, 0]
     assert data.load_sounds(f"esc50:{esc50}#2").ids == ("2-b-A-9.wav", "2-c-A-0.wav")
@@ -219,11 +215,7 @@ def test_esc50_broken(esc50: Path, table: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ("002 - Rain/1-1-A.wav", "001 - Dog bark/1-2-A.wav"),
-        ("002_Rain__1-1-A.wav", "001_Dog-bark__1-2-A.wav"),
-    ],
+    "names", [("002 - Rain/1-1-A.wav", "001 - Dog bark/1-2-A.wav"), ("002_Rain__1-1-A.wav", "001_Dog-bark__1-2-A.wav")]
 )
 def test_esc10_in_folders_and_flat(tmp_path: Path, names: tuple[str, str]) -> None:
     for number, name in enumerate(names):
@@ -231,7 +223,7 @@ def test_esc10_in_folders_and_flat(tmp_path: Path, names: tuple[str, str]) -> No
     sounds = data.load_sounds(f"esc10:{tmp_path}")
     assert sounds.ids == names[::-1]
     assert sounds.classes == ("dog bark", "rain")
-    heard = sounds.listen([0, 1])
+    heard = sounds.read([0, 1])
     assert [level(sound) for sound in heard.waves] == [1, 0]
     assert heard.truth.tolist() == [0, 1]
 
@@ -260,7 +252,7 @@ def test_esc10_as_shared(shared: Path) -> None:
     assert (len(sounds), len(sounds.classes)) == (80, 10)
     assert sounds.classes[0] == "dog bark"
     pytest.importorskip("soundfile")
-    heard = sounds.listen([0, 79])
+    heard = sounds.read([0, 79])
     assert heard.truth.tolist() == [0, 9]
     for sound in heard.waves:
         assert sound.rate == 44_100

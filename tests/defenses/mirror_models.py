@@ -1,21 +1,26 @@
-"""A painter of the colour it is told, and embedders of colours with parameters to shake."""
+"""A painter of the color it is told, and embedders of colors with parameters to put noise on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.mirrorcheck import MirrorCheck
 from secondlook.ledger import tally
 from secondlook.models.base import Embedder
+from secondlook.models.captioner import Captioner
 from secondlook.models.painter import Painter
 from secondlook.randomness import Keys
-from tests.tiny import AXES, COLOURS, GREY, SIDE
+from tests.models.test_captioner import Colors
+from tests.tiny import AXES, COLORS, GREY, SIDE
 
 
 def painted(names: Sequence[str], depth: float = 0.3) -> Tensor:
-    """Plain images of colours."""
+    """Plain images of colors."""
     axes = torch.tensor([AXES[name] for name in names], dtype=torch.float32)
     return (GREY + depth * axes)[:, :, None, None].expand(-1, 3, SIDE, SIDE)
 
@@ -40,12 +45,19 @@ class Brush(Painter):
             made = made.masked_fill(spoilt[:, None, None, None], float("nan"))
         return made[: len(texts) - (self.spoilt == "short")]
 
-    def unread(self, text: str) -> bool:
+    def truncates(self, text: str) -> bool:
         return len(text.split()) > 5
 
 
+class FirstWord(Brush):
+    """Paints the first word."""
+
+    def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
+        return super().draw([text.split()[0] for text in texts], keys, steps, guidance)
+
+
 class Prism(Embedder):
-    """The mean colour through a matrix: one that is the unit matrix until it is shaken."""
+    """The mean color through a matrix: one that is the unit matrix until it is shaken."""
 
     prompt = "a {}"
 
@@ -58,7 +70,7 @@ class Prism(Embedder):
         self.modules = (self.layer,)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        # Row by row and never through a matrix product: a sample is not felt by its neighbours.
+        # Row by row and never through a matrix product: a sample is not felt by its neighbors.
         away = x.flatten(2).mean(2) - GREY
         return (away[:, None, :] * self.layer.weight).sum(2)
 
@@ -71,4 +83,10 @@ def prisms(count: int = 3) -> tuple[Prism, ...]:
 
 
 def captions(count: int) -> list[str]:
-    return [f"a plain {COLOURS[row % len(COLOURS)]}" for row in range(count)]
+    return [f"a plain {COLORS[row % len(COLORS)]}" for row in range(count)]
+
+
+def colors_behind(captioner: Captioner | None = None, **settings: Any) -> Guarded:
+    """A captioner of colors, whose captions are painted and compared; nothing is calibrated."""
+    given = {"encoders": prisms(), "painters": FirstWord(), "false_rejection": 0, **settings}
+    return Guarded(captioner or Colors(), MirrorCheck(**given))

@@ -5,20 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from secondlook.data import load
 from secondlook.data.base import Samples, Source
 from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.files import Files
-from secondlook.defenses.calibration import (
-    clean_scores,
-    conformal_threshold,
-    refuse_evaluated,
-    samples_needed,
-)
+from secondlook.defenses.calibration import clean_scores, conformal_threshold, refuse_evaluated, samples_needed
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 
@@ -26,8 +20,7 @@ CALIBRATIONS = 2000
 
 
 @pytest.mark.parametrize(
-    ("n", "alpha", "rank"),
-    [(19, 0.05, 19), (99, 0.05, 95), (100, 0.05, 96), (9, 0.1, 9), (10, 0.3, 8), (99, 0.01, 99)],
+    ("n", "alpha", "rank"), [(19, 0.05, 19), (99, 0.05, 95), (100, 0.05, 96), (9, 0.1, 9), (10, 0.3, 8), (99, 0.01, 99)]
 )
 def test_the_threshold_is_the_score_of_that_rank(n: int, alpha: float, rank: int) -> None:
     shuffled = torch.arange(1.0, n + 1)[torch.arange(n) * 7 % n if n % 7 else torch.arange(n)]
@@ -53,12 +46,8 @@ def test_nan_is_no_score() -> None:
         conformal_threshold(torch.tensor([0.0, float("nan"), 1.0]), 0.5)
 
 
-@given(
-    st.lists(st.integers(0, 5), min_size=20, max_size=60), st.sampled_from([0.05, 0.1, 0.25, 0.5])
-)
-def test_of_the_held_out_and_one_more_at_most_alpha_are_above(
-    scores: list[int], alpha: float
-) -> None:
+@given(st.lists(st.integers(0, 5), min_size=20, max_size=60), st.sampled_from([0.05, 0.1, 0.25, 0.5]))
+def test_of_the_held_out_and_one_more_at_most_alpha_are_above(scores: list[int], alpha: float) -> None:
     """The whole argument: any of n + 1 exchangeable scores is the new one, ties included."""
     values = torch.tensor(scores, dtype=torch.float32)
     above = 0
@@ -122,10 +111,7 @@ def test_some_of_a_sorted_source_are_chosen_from_all_of_it() -> None:
 
 
 def files(folder: Path, *names: str) -> Files:
-    return Files(
-        ids=names, classes=("a", "b"), paths=tuple(folder / name for name in names),
-        truth=(0,) * len(names),
-    )  # fmt: skip
+    return Files(ids=names, classes=("a", "b"), paths=tuple(folder / name for name in names), truth=(0,) * len(names))
 
 
 def test_data_that_is_evaluated_is_no_data_to_calibrate_on(tmp_path: Path) -> None:
@@ -144,8 +130,6 @@ def test_captions_do_not_make_other_images_of_the_same(tmp_path: Path) -> None:
         refuse_evaluated(scenes, scenes.captioned())
     refuse_evaluated(load("scenes:calibration", n=3), scenes.captioned())
     own = files(tmp_path / "val", "1.png", "2.png")
-    told = CaptionedFiles(
-        ids=("a",), texts=("a dog",), owner=(0,), paths=(own.paths[1],), place="here"
-    )
+    told = CaptionedFiles(ids=("a",), texts=("a dog",), owner=(0,), paths=(own.paths[1],), place="here")
     with pytest.raises(InvalidInput, match=r"1 images .*2\.png is one"):
         refuse_evaluated(own, told)

@@ -5,29 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from secondlook import registry
 from secondlook.decision import Decision
 from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.voting import RULES, Rule
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.ledger import counting
 from secondlook.models.base import Purifier
-from secondlook.models.jpeg import JpegPurifier
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.purifiers.filters import JpegPurifier, NoisePurifier
 from secondlook.randomness import Keys
-from tests.analytic import (
-    Coin,
-    Dimmer,
-    LinearClassifier,
-    ReadOut,
-    Scripted,
-    directions,
-    images,
-)
+from tests.analytic import Coin, Dimmer, LinearClassifier, ReadOut, Scripted, directions, images
 
 Votes = Sequence[int]
 A, B, C = 0, 1, 2
@@ -41,11 +32,11 @@ def script(votes: Sequence[Votes], sure: float = 1.0) -> Tensor:
 def decide(scores: Tensor, rule: Rule = "plurality", early_stop: bool = True) -> Decision:
     """The decision on a batch whose draws score as scripted."""
     keys = Keys.of(0, range(len(scores)))
-    defence = Consensus(
-        model=ReadOut(scores.shape[2]), purifier=Scripted(keys, scores), samples=scores.shape[1],
-        rule=rule, early_stop=early_stop,
-    )  # fmt: skip
-    return defence.decide(torch.zeros(len(scores), 3, 4, 4), keys)
+    defense = Guarded(
+        ReadOut(scores.shape[2]),
+        Consensus(purifier=Scripted(keys, scores), samples=scores.shape[1], rule=rule, early_stop=early_stop),
+    )
+    return defense.decide(torch.zeros(len(scores), 3, 4, 4), keys)
 
 
 # --- the rules ---------------------------------------------------------------------------------
@@ -67,9 +58,7 @@ def decide(scores: Tensor, rule: Rule = "plurality", early_stop: bool = True) ->
     ],
 )
 @pytest.mark.parametrize("early_stop", [True, False])
-def test_votes_decide(
-    votes: Votes, rule: Rule, answer: int | None, accepted: bool, early_stop: bool
-) -> None:
+def test_votes_decide(votes: Votes, rule: Rule, answer: int | None, accepted: bool, early_stop: bool) -> None:
     seen = decide(script([votes, votes]), rule, early_stop)
     assert seen.accepted.tolist() == [accepted] * 2
     if answer is not None:
@@ -116,11 +105,7 @@ def test_the_runners_up_are_ranked_by_votes_then_by_score() -> None:
 def scripts(draw: st.DrawFn) -> Tensor:
     """Scores in eighths, which sum exactly in any order; ties of all kinds are common."""
     samples, voters, classes = (draw(st.integers(1, n)) for n in (3, 9, 3))
-    eighths = st.lists(
-        st.integers(0, 8),
-        min_size=(count := samples * voters * (classes + 1)),
-        max_size=count,
-    )
+    eighths = st.lists(st.integers(0, 8), min_size=(count := samples * voters * (classes + 1)), max_size=count)
     return torch.tensor(draw(eighths)).view(samples, voters, classes + 1) / 8
 
 
@@ -191,23 +176,22 @@ def test_a_sure_sample_does_not_wait_for_an_unsure_one() -> None:
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_draws_do_not_depend_on_the_batch(early_stop: bool) -> None:
     keys, x = Keys.of(0, range(9)), images(9)
-    defence = Consensus(
-        model=LinearClassifier(directions(3)), purifier=NoisePurifier(0.3), samples=7,
-        early_stop=early_stop,
-    )  # fmt: skip
-    whole = defence.decide(x, keys)
+    defense = Guarded(
+        LinearClassifier(directions(3)), Consensus(purifier=NoisePurifier(0.3), samples=7, early_stop=early_stop)
+    )
+    whole = defense.decide(x, keys)
     assert len(set(whole.draws.tolist())) > 1 or not early_stop
     for rows in ([0, 1, 2, 3], [8, 3, 5], [7], list(reversed(range(9)))):
-        part = defence.decide(x[rows], keys[torch.tensor(rows)])
+        part = defense.decide(x[rows], keys[torch.tensor(rows)])
         for name in ("votes", "draws", "scores", "features", "accepted"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[rows]), name
-    assert not torch.equal(defence.decide(x, keys.fold("again")).features, whole.features)
+    assert not torch.equal(defense.decide(x, keys.fold("again")).features, whole.features)
 
 
 def test_votes_of_a_coin_are_binomial() -> None:
     keys = Keys.of(0, range(400))
-    defence = Consensus(model=ReadOut(2), purifier=Coin(0.3), samples=10, early_stop=False)
-    heads = defence.decide(torch.zeros(400, 3, 4, 4), keys).votes[:, 1].double()
+    defense = Guarded(ReadOut(2), Consensus(purifier=Coin(0.3), samples=10, early_stop=False))
+    heads = defense.decide(torch.zeros(400, 3, 4, 4), keys).votes[:, 1].double()
     assert float(heads.mean()) == pytest.approx(3, abs=5 * (2.1 / 400) ** 0.5)
     assert float(heads.var()) == pytest.approx(2.1, abs=0.75)
 
@@ -215,14 +199,14 @@ def test_votes_of_a_coin_are_binomial() -> None:
 def test_a_deterministic_purifier_is_asked_once() -> None:
     keys, x = Keys.of(0, range(4)), images(4)
     model = LinearClassifier(directions(3))
-    defence = Consensus(model=model, purifier=JpegPurifier(50), samples=10, rule="majority")
+    defense = Guarded(model, Consensus(purifier=JpegPurifier(50), samples=10, rule="majority"))
     with counting() as ledger:
-        seen = defence.decide(x, keys)
+        seen = defense.decide(x, keys)
     assert seen.draws.tolist() == [1] * 4
     assert bool(seen.accepted.all())
     assert ledger.by_model == {"jpeg:50": [4, 0], "linear": [8, 0]}
-    assert not defence.stochastic
-    assert defence.glimpse(x, keys, draws=10).features.shape[1] == 1
+    assert not defense.stochastic
+    assert defense.surrogate(x, keys, draws=10).features.shape[1] == 1
 
 
 def test_suspicion_is_the_turn_away_from_the_first_look() -> None:
@@ -230,8 +214,8 @@ def test_suspicion_is_the_turn_away_from_the_first_look() -> None:
     keys, x = Keys.of(0, range(2)), torch.zeros(2, 3, 4, 4)
     x[:, 0, 0, 0] = 1
     purifier = Scripted(keys, script([[A, A, A], [B, B, B]], sure=0.5))
-    defence = Consensus(model=ReadOut(3), purifier=purifier, samples=3)
-    assert defence.decide(x, keys).suspicion.tolist() == pytest.approx([0, 1], abs=1e-6)
+    defense = Guarded(ReadOut(3), Consensus(purifier=purifier, samples=3))
+    assert defense.decide(x, keys).suspicion.tolist() == pytest.approx([0, 1], abs=1e-6)
 
 
 # --- the adaptive side -------------------------------------------------------------------------
@@ -240,10 +224,10 @@ def test_suspicion_is_the_turn_away_from_the_first_look() -> None:
 @pytest.mark.parametrize("gradient", ["full", "bpda"])
 def test_the_gradient_goes_through_the_purifier_or_past_it(gradient: Any) -> None:
     keys, model, purifier = Keys.of(0, range(4)), LinearClassifier(directions(3)), Dimmer()
-    defence = Consensus(model=model, purifier=purifier)
+    defense = Guarded(model, Consensus(purifier=purifier))
     x = images(4).requires_grad_()
     with counting() as ledger:
-        seen = defence.glimpse(x, keys, draws=5, gradient=gradient)
+        seen = defense.surrogate(x, keys, draws=5, gradient=gradient)
         (found,) = torch.autograd.grad(seen.scores[..., 1].mean(1).sum(), x)
     factors = purifier.factors(keys.repeat(5)).view(4, 5)
     through = factors.mean(1) if gradient == "full" else torch.ones(4)
@@ -258,35 +242,34 @@ def test_the_gradient_goes_through_the_purifier_or_past_it(gradient: Any) -> Non
 def test_what_has_no_useful_gradient_is_passed_straight_on() -> None:
     keys, model = Keys.of(0, range(4)), LinearClassifier(directions(3))
     x = images(4).requires_grad_()
-    seen = Consensus(model=model, purifier=JpegPurifier(20)).glimpse(x, keys, gradient="full")
+    seen = Guarded(model, Consensus(purifier=JpegPurifier(20))).surrogate(x, keys, gradient="full")
     (found,) = torch.autograd.grad(seen.scores[..., 1].sum(), x)
     assert torch.allclose(found, model.weights[1].expand(4, -1, -1, -1))
     assert not torch.allclose(seen.features[:, 0], x.flatten(1), atol=1e-2)
 
 
-def test_a_glimpse_is_what_the_vote_would_see() -> None:
-    """With the same keys; that a verdict has fresh ones is the audit's business."""
+def test_a_surrogate_is_what_the_vote_would_see() -> None:
+    """With the same keys; that a decision has fresh ones is the audit's business."""
     keys, x = Keys.of(0, range(4)), images(4)
     model = LinearClassifier(directions(3))
-    defence = Consensus(model=model, purifier=Dimmer(), samples=6, early_stop=False)
-    glimpsed = defence.glimpse(x, keys, draws=6)
-    decided = defence.decide(x, keys)
-    assert torch.allclose(glimpsed.features.mean(1), decided.features, atol=1e-6)
-    assert torch.allclose(glimpsed.share * 6, decided.votes.float())
+    defense = Guarded(model, Consensus(purifier=Dimmer(), samples=6, early_stop=False))
+    seen = defense.surrogate(x, keys, draws=6)
+    decided = defense.decide(x, keys)
+    assert torch.allclose(seen.features.mean(1), decided.features, atol=1e-6)
+    assert torch.allclose(seen.share * 6, decided.votes.float())
 
 
 # --- settings ----------------------------------------------------------------------------------
 
 
 class Tunable(NoisePurifier):
-    def tuned(self, noise: float) -> Purifier:
+    def with_noise(self, noise: float) -> Purifier:
         return Tunable(noise)
 
 
 def test_the_noise_of_the_purifier_can_be_set() -> None:
-    model = LinearClassifier(directions(3))
-    assert Consensus(model=model, purifier=Tunable(0.1), noise=0.7).eye.name == "noise:0.7"
-    assert Consensus(model=model, purifier=Tunable(0.1)).eye.name == "noise:0.1"
+    assert Consensus(purifier=Tunable(0.1), noise=0.7).reconstructor.name == "noise:0.7"
+    assert Consensus(purifier=Tunable(0.1)).reconstructor.name == "noise:0.1"
 
 
 @pytest.mark.parametrize(
@@ -303,12 +286,12 @@ def test_the_noise_of_the_purifier_can_be_set() -> None:
 )
 def test_bad_settings(settings: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        Consensus(**{"model": ReadOut(2), "purifier": Coin(0.5), **settings})
+        Consensus(**{"purifier": Coin(0.5), **settings})
 
 
 def test_what_a_user_may_set() -> None:
     config = {"samples": "4", "rule": "mean", "early_stop": "false", "purifier": Coin(0.5)}
-    built = registry.build("defence", "consensus", config, model=ReadOut(2))
+    built = registry.build("defense", "consensus", config)
     assert (built.samples, built.rule, built.early_stop) == (4, "mean", False)
     with pytest.raises(UnknownName, match="did you mean samples"):
-        registry.build("defence", "consensus", {"sample": 4}, model=ReadOut(2))
+        registry.build("defense", "consensus", {"sample": 4})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secondlook.models.base import Classifier, Embedder, Purifier, check_pixels
-from secondlook.models.jpeg import compress, straight_through
+from secondlook.models.purifiers.filters import compress, straight_through
 from secondlook.randomness import Keys
 
 SIDE = 8
@@ -20,20 +20,18 @@ CLASSES = ("a", "b", "c", "d", "e")
 
 def net(*layers: nn.Module) -> nn.Module:
     """A small smooth network with fixed weights, frozen and in eval mode."""
-    network = nn.Sequential(
-        nn.Flatten(), nn.Linear(PIXELS, 16), nn.Tanh(), *layers, nn.Linear(16, 5)
-    )
+    network = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 16), nn.Tanh(), *layers, nn.Linear(16, 5))
     for row, parameter in enumerate(network.parameters()):
         parameter.data = Keys.of(0, [row]).normal(parameter.shape)[0] / 8
     return network.eval().requires_grad_(False)
 
 
-class Judge(Classifier):
+class ToyClassifier(Classifier):
     """A classifier in good health; ``inner`` is what a broken one does otherwise."""
 
     name, classes, size = "judge", CLASSES, (SIDE, SIDE)
 
-    def __init__(self, inner: Callable[[Judge, Tensor], Tensor] | None = None, **own: Any) -> None:
+    def __init__(self, inner: Callable[[ToyClassifier, Tensor], Tensor] | None = None, **own: Any) -> None:
         self.network = net()
         self.modules = (self.network,)
         self.inner = inner
@@ -45,21 +43,21 @@ class Judge(Classifier):
         return out
 
     def features(self, x: Tensor) -> Tensor:
-        x = self.see(x)
+        x = self.checked_input(x)
         return self.inner(self, x) if self.inner else self.plain(x)
 
     def scores(self, features: Tensor) -> Tensor:
         return features
 
 
-class Unseeing(Judge):
+class Unseeing(ToyClassifier):
     """Takes any pixels and counts nothing."""
 
     def features(self, x: Tensor) -> Tensor:
         return self.plain(x)
 
 
-class Uncounting(Judge):
+class Uncounting(ToyClassifier):
     """Refuses what is wrong, but counts nothing."""
 
     def features(self, x: Tensor) -> Tensor:
@@ -67,14 +65,14 @@ class Uncounting(Judge):
         return self.plain(x)
 
 
-class Eyes(Embedder):
+class ToyEmbedder(Embedder):
     """An embedder in good health: any text has a vector of its own."""
 
     name, size = "eyes", (SIDE, SIDE)
 
     def __init__(
         self,
-        image: Callable[[Eyes, Tensor], Tensor] | None = None,
+        image: Callable[[ToyEmbedder, Tensor], Tensor] | None = None,
         text: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
         self.network = net()
@@ -93,14 +91,14 @@ class Eyes(Embedder):
         return self.text(texts) if self.text else Keys.of(0, texts).normal((5,))
 
 
-class Unscaled(Eyes):
+class Unscaled(ToyEmbedder):
     """Forgets that vectors have length one."""
 
     def embed(self, x: Tensor) -> Tensor:
         return 3 * super().embed(x)
 
 
-class Hidden(Judge):
+class Hidden(ToyClassifier):
     """A network that nobody knows of, with dropout that nobody ends."""
 
     def __init__(self, training: bool) -> None:
@@ -109,7 +107,7 @@ class Hidden(Judge):
         self.modules = ()
 
 
-class Pane(Purifier):
+class ToyPurifier(Purifier):
     """A purifier in good health, with a little noise."""
 
     name = "pane"
@@ -128,7 +126,7 @@ class Pane(Purifier):
         return 0.1 + 0.8 * x + 0.02 * keys.uniform(x.shape[1:], like=x)
 
 
-class Cropper(Pane):
+class Cropper(ToyPurifier):
     """Leaves the size that it was handed."""
 
     def purify(self, x: Tensor, keys: Keys) -> Tensor:
@@ -136,11 +134,11 @@ class Cropper(Pane):
 
 
 def still(x: Tensor, keys: Keys) -> Tensor:
-    """The picture, a little paler."""
+    """The image, a little paler."""
     return 0.1 + 0.8 * x
 
 
-def backward_inside(judge: Judge, x: Tensor) -> Tensor:
+def backward_inside(judge: ToyClassifier, x: Tensor) -> Tensor:
     """Takes its own gradient the wrong way, into the parameters."""
     with torch.enable_grad():
         for parameter in judge.network.parameters():

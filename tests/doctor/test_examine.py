@@ -6,21 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from secondlook.doctor import timing
-from secondlook.doctor.examine import CHECKS, examine
-from secondlook.doctor.patient import admit
-from secondlook.doctor.schema import Examination
+from secondlook.doctor import cost
+from secondlook.doctor.examine import CHECKS, Examination, examine
+from secondlook.doctor.model import prepare
 from secondlook.models import load
 from tests.analytic import global_generators
 from tests.doctor import models as m
-from tests.doctor.models import Judge, Pane
+from tests.doctor.models import ToyClassifier, ToyPurifier
 
 
 def test_all_that_fits_is_asked_in_order() -> None:
     told: list[tuple[int, int, str]] = []
-    found = examine(
-        admit(Pane(), side=m.SIDE), lambda done, of, what: told.append((done, of, what))
-    )
+    found = examine(prepare(ToyPurifier(), side=m.SIDE), lambda done, of, what: told.append((done, of, what)))
     wanted = [check.name for check in CHECKS if "purifier" in check.kinds]
     assert [finding.check for finding in found.findings] == wanted
     assert [what for _, _, what in told] == [*wanted, "done"]
@@ -29,38 +26,38 @@ def test_all_that_fits_is_asked_in_order() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    judge = Judge()
+    judge = ToyClassifier()
     judge.network.train()
     before, weights = global_generators(), judge.hash
-    examine(admit(judge))
+    examine(prepare(judge))
     assert judge.network.training and judge.hash == weights and "see" not in vars(judge)
     assert global_generators() == before
 
 
 def test_without_an_answer_nothing_else_is_asked() -> None:
-    def broken(judge: Judge, x: Tensor) -> Tensor:
+    def broken(judge: ToyClassifier, x: Tensor) -> Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    first, *rest = examine(admit(Judge(broken))).findings
+    first, *rest = examine(prepare(ToyClassifier(broken))).findings
     assert first.status == "fail" and "RuntimeError: mat1 and mat2" in first.measured
     assert {finding.status for finding in rest} == {"skip"}
     assert all("without 'accepts [0, 1]'" in finding.measured for finding in rest)
 
 
 def test_what_one_check_meets_ends_no_other() -> None:
-    def single(judge: Judge, x: Tensor) -> Tensor:
+    def single(judge: ToyClassifier, x: Tensor) -> Tensor:
         if len(x) == 1:
             raise ValueError
         return judge.plain(x)
 
-    found = examine(admit(Judge(single)))
-    assert found.of("alone as in a batch").status == "fail"
-    assert "ValueError: no message" in found.of("alone as in a batch").measured
+    found = examine(prepare(ToyClassifier(single)))
+    assert found.of("batch independence").status == "fail"
+    assert "ValueError: no message" in found.of("batch independence").measured
     assert found.of("gradient is the derivative").status == "pass"
 
 
 def test_the_result_is_typed_and_survives_json() -> None:
-    found = examine(admit(Judge(lambda judge, x: judge.plain(x) / 0)))
+    found = examine(prepare(ToyClassifier(lambda judge, x: judge.plain(x) / 0)))
     text = found.model_dump_json(by_alias=True)
     assert Examination.model_validate_json(text) == found
     plain = json.loads(text)
@@ -70,7 +67,7 @@ def test_the_result_is_typed_and_survives_json() -> None:
 
 @pytest.mark.parametrize("name", ["scenes:classifier", "scenes:ae"])
 def test_shipped_models_are_in_good_health(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "BATCHES", (1,))
-    found = examine(admit(load(name), samples=16))
+    monkeypatch.setattr(cost, "BATCHES", (1,))
+    found = examine(prepare(load(name), samples=16))
     assert not found.failed, [each for each in found.findings if each.status == "fail"]
-    assert {each.check for each in found.findings if each.status == "warn"} <= {"the default audit"}
+    assert {each.check for each in found.findings if each.status == "warn"} <= {"default audit"}

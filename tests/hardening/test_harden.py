@@ -12,17 +12,15 @@ import torch
 
 from secondlook import registry
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.hardening import plan as planning
-from secondlook.hardening import trainer
-from secondlook.hardening.course import Course
-from secondlook.hardening.harden import harden
-from secondlook.hardening.plan import Hardening
-from secondlook.hardening.shelf import place
+from secondlook.hardening import harden as module, trainer
+from secondlook.hardening.harden import HardeningConfig, harden
+from secondlook.hardening.output import output_paths
+from secondlook.hardening.trainer import TrainingConfig
 from secondlook.models import load
 from secondlook.models.base import Embedder
 from tests.tiny import write_folder
 
-COURSE = Course(steps=3, batch=6, rate=1e-3)
+COURSE = TrainingConfig(steps=3, batch=6, rate=1e-3)
 Run = Callable[..., dict[str, Any]]
 
 
@@ -33,15 +31,15 @@ def silent(done: int, of: int, what: str) -> None:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Hardens for three steps on a handful of scenes."""
-    monkeypatch.setattr(planning, "LEARNT", 24)
-    monkeypatch.setattr(planning, "PROBED", 8)
-    monkeypatch.setattr(planning, "MEASURED", 10)
+    monkeypatch.setattr(module, "TRAIN_SCENES", 24)
+    monkeypatch.setattr(module, "VALIDATION_SCENES", 8)
+    monkeypatch.setattr(module, "TEST_SCENES", 10)
 
     def call(method: str = "tecoa", model: str = "scenes:clip", **changes: Any) -> dict[str, Any]:
         made = registry.build("method", method, changes.pop("settings", {}))
         out = changes.pop("out", tmp_path)
-        given = {"course": COURSE, "command": "secondlook harden", **changes}
-        return harden(Hardening(model=model, method=made, **given), out, silent)
+        given = {"training": COURSE, "command": "secondlook harden", **changes}
+        return harden(HardeningConfig(model=model, method=made, **given), out, silent)
 
     return call
 
@@ -54,9 +52,7 @@ def embed(model: Embedder) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_what_was_hardened_is_read_again_as_it_was_measured(run: Run, tmp_path: Path) -> None:
     card = run("tecoa", settings={"eps": 8 / 255})
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "clip-tecoa.json", "clip-tecoa.safetensors",
-    ]  # fmt: skip
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["clip-tecoa.json", "clip-tecoa.safetensors"]
     hardened, base = load(f"local:{tmp_path / 'clip-tecoa'}"), load("scenes:clip")
     (image, text), (old_image, old_text) = embed(hardened), embed(base)
     assert not torch.allclose(image, old_image, atol=1e-3)
@@ -65,10 +61,13 @@ def test_what_was_hardened_is_read_again_as_it_was_measured(run: Run, tmp_path: 
     assert hardened.hash != base.hash
     assert not any(p.requires_grad for p in hardened.network.parameters())
     assert set(card["measured"]) == {
-        "zero_shot_top1", "pgd20_top1_8_255", "transfer_top1_8_255", "image_to_text_r1",
+        "zero_shot_top1",
+        "pgd20_top1_8_255",
+        "transfer_top1_8_255",
+        "image_to_text_r1",
         "text_to_image_r1",
-    }  # fmt: skip
-    assert card["base"] == {"name": "scenes:clip", "hash": base.hash}
+    }
+    assert card["base"] == {"name": "scenes:clip", "hash": base.weights_hash}
     assert card == json.loads((tmp_path / "clip-tecoa.json").read_text())
 
 
@@ -92,28 +91,24 @@ def test_a_hardened_model_can_be_hardened_again(run: Run, tmp_path: Path) -> Non
 def test_a_model_of_ones_own_on_images_of_ones_own(run: Run, tmp_path: Path) -> None:
     """Nothing of the embedded world is in it; without --test nothing is measured."""
     data = f"folder:{write_folder(tmp_path / 'images', 12)}"
-    model = "python:tests.hardening.colours:factory"
+    model = "python:tests.hardening.colors:factory"
     card = run("tecoa", model=model, data=data)
     assert card["measured"] == {} and "no --test" in card["measured_on"]
-    assert card["licence"] == "that of the base"
-    path = tmp_path / "colours-factory-tecoa"
+    assert card["license"] == "that of the base"
+    path = tmp_path / "colors-factory-tecoa"
     assert (tmp_path / f"{card['name']}.json").exists(), path
     card = run("fare", model=model, data=data, test=data)
-    assert set(card["measured"]) == {
-        "zero_shot_top1", "pgd20_top1_2_255", "transfer_top1_2_255",
-    }  # fmt: skip
+    assert set(card["measured"]) == {"zero_shot_top1", "pgd20_top1_2_255", "transfer_top1_2_255"}
     hardened = load(f"local:{tmp_path / card['name']}")
     assert hardened.embed(torch.full((1, 3, 8, 8), 0.6)).shape == (1, 3)
 
 
-def test_a_finished_one_is_not_begun_again(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_one_is_not_begun_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = run()
     monkeypatch.setattr(trainer.Training, "run", None)
     assert run() == card
-    with pytest.raises(InvalidInput, match=r"course.seed=0, not 1.*another --out"):
-        run(course=Course(steps=3, batch=6, rate=1e-3, seed=1))
+    with pytest.raises(InvalidInput, match=r"training.seed=0, not 1.*another --out"):
+        run(training=TrainingConfig(steps=3, batch=6, rate=1e-3, seed=1))
 
 
 def test_another_models_files_are_not_written_over(run: Run, tmp_path: Path) -> None:
@@ -123,9 +118,7 @@ def test_another_models_files_are_not_written_over(run: Run, tmp_path: Path) -> 
         run()
 
 
-def test_a_checkpoint_of_another_model_is_refused(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_model_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(self: trainer.Training, *rest: Any) -> None:
         self._save()
         raise KeyboardInterrupt
@@ -147,7 +140,7 @@ def test_what_has_no_texts_is_refused(run: Run) -> None:
 
 def test_a_set_smaller_than_a_batch_is_refused(run: Run) -> None:
     with pytest.raises(InvalidInput, match="24 samples do not fill a batch of 25"):
-        run(course=Course(steps=3, batch=25))
+        run(training=TrainingConfig(steps=3, batch=25))
 
 
 def test_a_base_with_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
@@ -177,4 +170,4 @@ def test_damaged_weights_are_refused(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_files_are_called_after_model_and_method(model: str, name: str, tmp_path: Path) -> None:
-    assert place(tmp_path, model, registry.build("method", "tecoa", {})).name == name
+    assert output_paths(tmp_path, model, registry.build("method", "tecoa", {})).name == name

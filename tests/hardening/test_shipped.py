@@ -9,15 +9,18 @@ import pytest
 import torch
 
 from secondlook.data import load as load_data
-from secondlook.hardening.measure import attacked
+from secondlook.hardening.evaluation import attacked
 from secondlook.models import load
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
 SHELF = files("secondlook.scenes").joinpath("weights")
-CARDS = {file.name[:-5]: json.loads(file.read_text(encoding="utf-8"))
-         for file in SHELF.iterdir() if file.name.endswith(".json")}  # fmt: skip
+CARDS = {
+    file.name[:-5]: json.loads(file.read_text(encoding="utf-8"))
+    for file in SHELF.iterdir()
+    if file.name.endswith(".json")
+}
 HARDENED = sorted(name for name, card in CARDS.items() if "base" in card)
 
 
@@ -25,11 +28,11 @@ HARDENED = sorted(name for name, card in CARDS.items() if "base" in card)
 def test_it_is_its_base_with_other_weights(name: str) -> None:
     card = CARDS[name]
     model, base = load(f"scenes:{name}"), load(card["base"]["name"])
-    assert model.name == f"scenes:{name}" and base.hash == card["base"]["hash"]
+    assert model.name == f"scenes:{name}" and base.weights_hash == card["base"]["hash"]
     assert sum(p.numel() for p in model.network.parameters()) == card["parameters"]
     assert model.hash != base.hash
     if card["learned"] < card["parameters"]:
-        texts = ["a picture of a red circle", "a blue star on a grey background"]
+        texts = ["a picture of a red circle", "a blue star on a gray background"]
         assert torch.equal(model.embed_text(texts), base.embed_text(texts))
     stored = len(SHELF.joinpath(f"{name}.safetensors").read_bytes())
     assert stored < 2 * card["learned"] * 1.1 + 20_000
@@ -41,8 +44,7 @@ def test_the_second_opinion_is_right_on_what_fools_the_first() -> None:
     source = load_data("scenes:test")
     x, truth = source.read(range(48), (64, 64))
     first, second = (
-        ZeroShot(load(name), source.classes, source.prompt)
-        for name in ("scenes:clip", "scenes:clip-tecoa")
+        ZeroShot(load(name), source.classes, source.prompt) for name in ("scenes:clip", "scenes:clip-tecoa")
     )
     made = attacked(first, x, truth, Threat(eps=8 / 255), Keys.of(0, source.ids[:48]))
     with torch.no_grad():

@@ -35,8 +35,8 @@ def test_a_short_caption_is_punished_by_the_nearest_reference_s_length() -> None
 
 
 def test_it_is_of_the_set_and_no_mean_over_captions() -> None:
-    said, meant = ["a b", "x y z w u v"], [["a b"], ["x q q q q q"]]
-    assert bleu(said, meant, 1) == pytest.approx(3 / 8)
+    candidate, reference = ["a b", "x y z w u v"], [["a b"], ["x q q q q q"]]
+    assert bleu(candidate, reference, 1) == pytest.approx(3 / 8)
 
 
 def test_without_a_common_run_it_is_zero() -> None:

@@ -37,13 +37,13 @@ def test_a_perfect_area_has_an_interval_that_is_no_point() -> None:
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     """Normal scores a shift apart have the area Phi(shift / sqrt 2)."""
-    shift, runs = 2.0, 400
+    shift, ngrams = 2.0, 400
     truth = stats.norm.cdf(shift / np.sqrt(2))
     held = 0
-    for _ in range(runs):
+    for _ in range(ngrams):
         found = auroc(RNG.normal(size=60), RNG.normal(size=40) + shift)
         held += found.low <= truth <= found.high
-    assert held / runs > 0.92
+    assert held / ngrams > 0.92
 
 
 def test_precision_is_a_step_function_of_recall() -> None:
@@ -77,7 +77,7 @@ def test_a_difference_is_paired() -> None:
     better = auroc_difference((clean, clean + 0.2), (attacked, attacked))
     assert better.low > 0
     same = auroc_difference((clean, clean), (attacked, attacked))
-    assert same == (0, 0, 0)
+    assert same.value == 0 and -0.03 < same.low < 0 < same.high < 0.03
     with pytest.raises(InvalidInput, match="pair them"):
         auroc_difference((clean, clean[1:]), (attacked, attacked))
 
@@ -105,13 +105,10 @@ def test_in_sample_thresholds_are_what_they_say_and_are_optimistic() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clean", "attacked", "said"),
-    [([], [1.0], "both are needed"), ([0.0], [float("nan")], "NaN")],
+    ("clean", "attacked", "candidate"), [([], [1.0], "both are needed"), ([0.0], [float("nan")], "NaN")]
 )
-def test_nothing_and_nan_are_no_suspicions(
-    clean: list[float], attacked: list[float], said: str
-) -> None:
-    with pytest.raises(InvalidInput, match=said):
+def test_nothing_and_nan_are_no_suspicions(clean: list[float], attacked: list[float], candidate: str) -> None:
+    with pytest.raises(InvalidInput, match=candidate):
         auroc(clean, attacked)
 
 
@@ -134,3 +131,11 @@ def test_the_curve_has_the_area_and_its_thinned_form_lies_on_it() -> None:
     assert len(few) <= 64 and few[:2].tolist() == fpr[:2].tolist() and few[-1] == 1
     whole = dict(zip(fpr.tolist(), tpr.tolist(), strict=True))
     assert heights.tolist() == [whole[rate] for rate in few.tolist()]
+
+
+def test_perfect_separation_of_a_few_is_no_certainty() -> None:
+    clean, attacked = [0.0, 0.1, 0.2], [0.7, 0.8, 0.9]
+    found = average_precision(clean, attacked)
+    assert found.value == found.high == 1.0 and found.low < 0.6
+    apart = auroc_difference((clean, clean), (attacked, attacked))
+    assert apart.low < 0 == apart.value < apart.high

@@ -10,22 +10,28 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 # The letters are for SigLIP 2, whose tokenizer knows of no word that it cannot put together.
-WORDS: Final = (
-    "a", "photo", "of", "the", "red", "blue", "cat", "dog", "and", "two", "small", "b", "r",
-)  # fmt: skip
-VOCABULARY: Final = {
-    word: number for number, word in enumerate(("<s>", "<pad>", "</s>", "<unk>", *WORDS))
-}
+WORDS: Final = ("a", "photo", "of", "the", "red", "blue", "cat", "dog", "and", "two", "small", "b", "r")
+VOCABULARY: Final = {word: number for number, word in enumerate(("<s>", "<pad>", "</s>", "<unk>", *WORDS))}
 
 VISION: Final = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "image_size": 32, "patch_size": 8,
-}  # fmt: skip
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
 TEXT: Final = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "vocab_size": len(VOCABULARY), "max_position_embeddings": 24, "bos_token_id": 0,
-    "pad_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": len(VOCABULARY),
+    "max_position_embeddings": 24,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
 ROUND: Final = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 SQUARE: Final = {"size": {"height": 32, "width": 32}}
 
@@ -36,13 +42,10 @@ def tokenizer(**settings: Any) -> Any:
 
     words = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
+    words.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        unk_token="<unk>", **settings,
-    )  # fmt: skip
+        tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", **settings
+    )
 
 
 def _clip() -> Any:
@@ -70,14 +73,19 @@ def _align() -> Any:
     from transformers import AlignConfig, AlignModel
 
     vision = {
-        "image_size": 32, "width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 12,
-        "kernel_sizes": [3, 3], "in_channels": [16, 8], "out_channels": [8, 12],
-        "depthwise_padding": [], "strides": [1, 2], "num_block_repeats": [1, 1],
+        "image_size": 32,
+        "width_coefficient": 0.1,
+        "depth_coefficient": 0.1,
+        "hidden_dim": 12,
+        "kernel_sizes": [3, 3],
+        "in_channels": [16, 8],
+        "out_channels": [8, 12],
+        "depthwise_padding": [],
+        "strides": [1, 2],
+        "num_block_repeats": [1, 1],
         "expand_ratios": [1, 2],
-    }  # fmt: skip
-    config = AlignConfig(
-        text_config={**TEXT, "max_position_embeddings": 64}, vision_config=vision, projection_dim=8
-    )
+    }
+    config = AlignConfig(text_config={**TEXT, "max_position_embeddings": 64}, vision_config=vision, projection_dim=8)
     return AlignModel(config)
 
 
@@ -87,8 +95,9 @@ def _blip() -> Any:
     config = BlipConfig(
         text_config={**TEXT, "encoder_hidden_size": 16},
         # Its own default is 1e-10, and such a network sees nothing.
-        vision_config={**VISION, "initializer_range": 0.02}, image_text_hidden_size=12,
-    )  # fmt: skip
+        vision_config={**VISION, "initializer_range": 0.02},
+        image_text_hidden_size=12,
+    )
     return BlipForImageTextRetrieval(config)
 
 
@@ -111,17 +120,31 @@ def _clap() -> Any:
     from transformers import ClapConfig, ClapModel
 
     audio = {
-        "spec_size": 64, "num_mel_bins": 16, "patch_size": 4, "patch_stride": [4, 4],
-        "window_size": 4, "hidden_size": 16, "patch_embeds_hidden_size": 8, "depths": [1, 1],
-        "num_attention_heads": [2, 2], "num_classes": 4, "enable_fusion": True,
-    }  # fmt: skip
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "window_size": 4,
+        "hidden_size": 16,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "num_classes": 4,
+        "enable_fusion": True,
+    }
     return ClapModel(ClapConfig(text_config=TEXT, audio_config=audio, projection_dim=12))
 
 
 NETWORKS: Final[Mapping[str, Callable[[], Any]]] = {
-    "clip": _clip, "siglip": _siglip, "siglip2": _siglip2, "align": _align, "blip": _blip,
-    "altclip": _altclip, "chinese_clip": _chinese_clip, "clap": _clap,
-}  # fmt: skip
+    "clip": _clip,
+    "siglip": _siglip,
+    "siglip2": _siglip2,
+    "align": _align,
+    "blip": _blip,
+    "altclip": _altclip,
+    "chinese_clip": _chinese_clip,
+    "clap": _clap,
+}
 
 
 def processor(kind: str) -> Any:
@@ -130,9 +153,8 @@ def processor(kind: str) -> Any:
 
     if kind == "clap":
         return t.ClapFeatureExtractor(
-            feature_size=16, sampling_rate=4000, fft_window_size=64, hop_length=32, max_length_s=1,
-            frequency_max=2000,
-        )  # fmt: skip
+            feature_size=16, sampling_rate=4000, fft_window_size=64, hop_length=32, max_length_s=1, frequency_max=2000
+        )
     makers: dict[str, Callable[[], Any]] = {
         "clip": lambda: t.CLIPImageProcessor(**ROUND),
         "altclip": lambda: t.CLIPImageProcessor(**ROUND),
@@ -142,11 +164,16 @@ def processor(kind: str) -> Any:
         "siglip2": lambda: t.Siglip2ImageProcessor(patch_size=8, max_num_patches=16),
         # As ALIGN has it: larger than the crop, to [-1, 1] by a factor and an offset alone.
         "align": lambda: t.EfficientNetImageProcessor(
-            size={"height": 38, "width": 38}, crop_size={"height": 32, "width": 32},
-            do_center_crop=True, rescale_factor=1 / 127.5, rescale_offset=True,
-            do_normalize=False, include_top=False, resample=2,
+            size={"height": 38, "width": 38},
+            crop_size={"height": 32, "width": 32},
+            do_center_crop=True,
+            rescale_factor=1 / 127.5,
+            rescale_offset=True,
+            do_normalize=False,
+            include_top=False,
+            resample=2,
         ),
-    }  # fmt: skip
+    }
     return makers[kind]()
 
 

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models.base import Embedder, check_pixels, evaluating, resized
-from secondlook.models.noise import NoisePurifier
+from secondlook.models.purifiers.filters import NoisePurifier
 from secondlook.randomness import Keys
 
 AXES = {"red": (2.0, 0.0, 0.0), "green": (0.0, 3.0, 0.0), "yellow": (1.0, 1.0, 0.0)}
 
 
-class MeanColour(Embedder):
-    """The mean colour of an image, in one space with three words for colours."""
+class MeanColor(Embedder):
+    """The mean color of an image, in one space with three words for colors."""
 
-    name = "mean colour"
+    name = "mean color"
 
     def encode_image(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3))
@@ -27,7 +27,7 @@ class MeanColour(Embedder):
         return torch.tensor([AXES[text.split()[-1]] for text in texts])
 
 
-def one_colour(*rgb: float) -> Tensor:
+def one_color(*rgb: float) -> Tensor:
     return torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 4, 4)
 
 
@@ -49,33 +49,52 @@ def test_what_is_no_pixel_is_refused_with_a_mend(x: Tensor, said: str) -> None:
         check_pixels(x, "the model")
 
 
-@pytest.mark.parametrize(
-    "x", [torch.rand(2, 3, 4, 5), torch.ones(1, 3, 1, 1), torch.rand(0, 3, 4, 4)]
-)
+@pytest.mark.parametrize("x", [torch.rand(2, 3, 4, 5), torch.ones(1, 3, 1, 1), torch.rand(0, 3, 4, 4)])
 def test_pixels_pass(x: Tensor) -> None:
     check_pixels(x, "the model")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_pass_where_any_number_will_do(channels: int) -> None:
+    check_pixels(torch.rand(2, channels, 4, 5), "the model", channels=None)
+    with pytest.raises(InvalidInput, match=r"\[B, 3, H, W\]"):
+        check_pixels(torch.rand(2, channels, 4, 5), "the model")
+
+
+def test_a_model_may_work_in_place_on_what_it_is_handed() -> None:
+    class InPlace(MeanColor):
+        def encode_image(self, x: Tensor) -> Tensor:
+            return super().encode_image(x.mul_(0.5))
+
+    x = torch.rand(2, 3, 4, 4, requires_grad=True)
+    before = x.detach().clone()
+    assert torch.allclose(InPlace().embed(x), MeanColor().embed(x))
+    torch.autograd.grad(InPlace().embed(x).sum(), x)
+    with torch.no_grad(), counting():
+        InPlace().embed(x)
+    assert torch.equal(x, before)
 
 
 def test_one_nan_among_many_pixels_is_found() -> None:
     x = torch.rand(2, 3, 8, 8)
     x[1, 2, 7, 7] = float("nan")
     with pytest.raises(InvalidInput, match="NaN"):
-        MeanColour().embed(x)
+        MeanColor().embed(x)
 
 
 @pytest.mark.parametrize("texts", [[], ["red", "  "]])
 def test_texts_without_words_are_refused(texts: list[str]) -> None:
     with pytest.raises(InvalidInput, match="none of them empty"):
-        MeanColour().embed_text(texts)
+        MeanColor().embed_text(texts)
 
 
 def test_texts_are_embedded_alike_in_any_batch() -> None:
     texts = ["red", "green", "yellow", "green", "red"]
-    assert torch.equal(MeanColour().embed_text(texts, batch=2), MeanColour().embed_text(texts))
+    assert torch.equal(MeanColor().embed_text(texts, batch=2), MeanColor().embed_text(texts))
 
 
 def test_passes_are_counted_per_sample_where_they_happen() -> None:
-    model, x = MeanColour(), torch.rand(5, 3, 4, 4, requires_grad=True)
+    model, x = MeanColor(), torch.rand(5, 3, 4, 4, requires_grad=True)
     with counting() as outer:
         model.embed(x[:2].detach())
         with counting() as inner:
@@ -86,15 +105,15 @@ def test_passes_are_counted_per_sample_where_they_happen() -> None:
                 model.embed(x)
     assert (inner.forwards, inner.backwards) == (10, 5)
     assert (outer.forwards, outer.backwards) == (12, 5)
-    assert outer.by_model == {"mean colour": [12, 5]}
+    assert outer.by_model == {"mean color": [12, 5]}
 
 
 def test_a_purified_look_counts_both_models_forwards_and_backwards() -> None:
     x, keys = torch.rand(3, 3, 4, 4, requires_grad=True), Keys.of(0, range(3))
-    purifier, model = NoisePurifier(0.1), MeanColour()
+    purifier, model = NoisePurifier(0.1), MeanColor()
     with counting() as ledger:
         torch.autograd.grad(model.embed(purifier.purify(x, keys)).sum(), x)
-    assert ledger.by_model == {"noise:0.1": [3, 3], "mean colour": [3, 3]}
+    assert ledger.by_model == {"noise:0.1": [3, 3], "mean color": [3, 3]}
 
 
 def mixed_modes() -> nn.Sequential:
@@ -116,7 +135,7 @@ def test_every_part_has_its_own_mode_back_even_after_an_error() -> None:
 
 
 def test_the_hash_knows_one_changed_weight() -> None:
-    model, network = MeanColour(), nn.Linear(3, 2)
+    model, network = MeanColor(), nn.Linear(3, 2)
     model.modules = (network,)
     before = model.hash
     assert model.hash == before
@@ -128,5 +147,5 @@ def test_the_hash_knows_one_changed_weight() -> None:
 def test_resizing_leaves_a_fitting_size_alone_and_means_equal_areas() -> None:
     x = torch.rand(2, 3, 8, 8)
     assert resized(x, 8, 8) is x
-    flat = resized(one_colour(0.2, 0.5, 0.7), 9, 3)
+    flat = resized(one_color(0.2, 0.5, 0.7), 9, 3)
     assert torch.allclose(flat, flat[..., :1, :1].expand_as(flat), atol=1e-6)

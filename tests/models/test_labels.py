@@ -3,8 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.labels import places, plain, renamed
@@ -44,8 +43,7 @@ def test_captions_that_are_the_same_on_both_sides_need_no_names_of_their_own() -
     [
         (
             ("tabby cat", "wolf", "tench"),
-            "1 class.* without a partner in the other: 'Dog'; 1 of the other without one here: "
-            "'wolf'; write labels",
+            "1 class.* without a partner in the other: 'Dog'; 1 of the other without one here: 'wolf'; write labels",
         ),
         (("tabby cat", "dog"), "without a partner in the other: 'tench, Tinca tinca'; 0 of"),
         (("tabby cat", "dog", "tench", "extra"), "0 class.*: none; 1 of .* 'extra'"),

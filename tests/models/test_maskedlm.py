@@ -19,9 +19,12 @@ MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECES = (*MARKS, "a", "small", "cat", "dog", "play", "##ing", "##ed", "on", "grass", ",", ".")
 TEXT = "a small cat playing, on grass"
 SIZES = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
     "max_position_embeddings": 24,
-}  # fmt: skip
+}
 
 
 def bert(folder: Path) -> Any:
@@ -35,9 +38,8 @@ def bert(folder: Path) -> Any:
 def distilbert(folder: Path) -> Any:
     bert(folder)
     config = transformers.DistilBertConfig(
-        vocab_size=len(PIECES), dim=16, n_layers=2, n_heads=2, hidden_dim=32,
-        max_position_embeddings=24,
-    )  # fmt: skip
+        vocab_size=len(PIECES), dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=24
+    )
     return transformers.DistilBertForMaskedLM(config)
 
 
@@ -53,9 +55,7 @@ def roberta(folder: Path) -> Any:
     merges = [tuple(line.split()) for line in rules[1].read_text().splitlines()[1:]]
     words = transformers.RobertaTokenizerFast(vocab=vocabulary, merges=merges)
     words.save_pretrained(folder)
-    config = transformers.RobertaConfig(
-        vocab_size=len(words), pad_token_id=1, bos_token_id=0, eos_token_id=2, **SIZES
-    )
+    config = transformers.RobertaConfig(vocab_size=len(words), pad_token_id=1, bos_token_id=0, eos_token_id=2, **SIZES)
     return transformers.RobertaForMaskedLM(config)
 
 
@@ -99,10 +99,10 @@ def test_words_lead_to_their_pieces_and_back(models: Mapping[str, Any], kind: st
     assert pieces.words[1] == ("a", "small", "cat", "playing,", "on", "grass")
     for row, (words, spans) in enumerate(zip(pieces.words, pieces.spans, strict=True)):
         for word, (start, end) in zip(words, spans, strict=True):
-            spelled = model.spell(pieces.ids[row, start:end].tolist())
+            spelled = model.detokenize(pieces.ids[row, start:end].tolist())
             assert spelled.replace(" ", "") == word
         covered = {place for start, end in spans for place in range(start, end)}
-        marks = {p for p, i in enumerate(pieces.ids[row].tolist()) if i in model.special}
+        marks = {p for p, i in enumerate(pieces.ids[row].tolist()) if i in model.special_ids}
         assert covered.isdisjoint(marks)
         assert covered | marks == set(range(pieces.ids.shape[1]))
 
@@ -117,29 +117,27 @@ def test_a_gap_is_filled_where_it_is(models: Mapping[str, Any]) -> None:
     model = models["bert"]
     pieces = model.tokenize(["a small cat"])
     hidden = pieces.ids.clone()
-    hidden[0, pieces.spans[0][2].start] = model.gap
-    assert model.special == {PIECES.index(mark) for mark in MARKS}
+    hidden[0, pieces.spans[0][2].start] = model.mask_id
+    assert model.special_ids == {PIECES.index(mark) for mark in MARKS}
     other = pieces.ids.clone()
     other[0, 3] = PIECES.index("dog")
     blind, seen = model.logits(hidden), model.logits(pieces.ids)
-    other[0, 3] = model.gap
+    other[0, 3] = model.mask_id
     assert torch.equal(blind, model.logits(other))
     assert not torch.allclose(blind[0, 3], seen[0, 3])
 
 
 def test_whole_words_are_told_from_pieces(models: Mapping[str, Any]) -> None:
-    whole = {PIECES[i] for i in models["bert"].whole.nonzero()[:, 0].tolist()}
+    whole = {PIECES[i] for i in models["bert"].word_starts.nonzero()[:, 0].tolist()}
     assert whole == {p for p in PIECES if not p.startswith(("[", "##"))}
     roberta = models["roberta"]
-    tokens = roberta.tokenizer.convert_ids_to_tokens(roberta.whole.nonzero()[:, 0].tolist())
+    tokens = roberta.tokenizer.convert_ids_to_tokens(roberta.word_starts.nonzero()[:, 0].tolist())
     assert tokens
     assert all(token.startswith("\u0120") for token in tokens)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_beyond_the_last_position_have_no_pieces(
-    models: Mapping[str, Any], kind: str
-) -> None:
+def test_words_beyond_the_last_position_have_no_pieces(models: Mapping[str, Any], kind: str) -> None:
     pieces = models[kind].tokenize([" ".join(["cat"] * 40)])
     room = 22 if kind == "roberta" else 24
     assert pieces.ids.shape == (1, room)

@@ -24,45 +24,58 @@ TEXTS = ["a red cat", "two blue dog", "a small photo"]
 
 
 def _clip() -> Any:
-    return transformers.CLIPTextConfig(
-        **{**hub_models.TEXT, "max_position_embeddings": 16, "projection_dim": 16}
-    )
+    return transformers.CLIPTextConfig(**{**hub_models.TEXT, "max_position_embeddings": 16, "projection_dim": 16})
 
 
 def _parts(**unet: Any) -> dict[str, Any]:
     blocks = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1}
     return {
         "vae": diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4, **blocks,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            **blocks,
         ),
         "unet": diffusers.UNet2DConditionModel(
-            sample_size=8, in_channels=4, out_channels=4, attention_head_dim=4,
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            attention_head_dim=4,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=16,
-            **blocks, **unet,
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=16,
+            **blocks,
+            **unet,
         ),
         "tokenizer": hub_models.tokenizer(model_max_length=16),
-    }  # fmt: skip
+    }
 
 
 def _sd(scheduler: Any) -> Any:
     return diffusers.StableDiffusionPipeline(
-        **_parts(), text_encoder=transformers.CLIPTextModel(_clip()), scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        **_parts(),
+        text_encoder=transformers.CLIPTextModel(_clip()),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def _xl() -> Any:
     parts = _parts(
-        addition_embed_type="text_time", addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=16 + 6 * 4, transformer_layers_per_block=1,
-    )  # fmt: skip
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=16 + 6 * 4,
+        transformer_layers_per_block=1,
+    )
     return diffusers.StableDiffusionXLPipeline(
-        **parts, tokenizer_2=parts["tokenizer"], text_encoder=None,
+        **parts,
+        tokenizer_2=parts["tokenizer"],
+        text_encoder=None,
         text_encoder_2=transformers.CLIPTextModelWithProjection(_clip()),
         scheduler=diffusers.EulerDiscreteScheduler(),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pipeline.save_pretrained(folder / "sd")
         ancestral = diffusers.EulerAncestralDiscreteScheduler(steps_offset=1)
         parts = {**pipeline.components, "scheduler": ancestral}
-        diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(
-            folder / "ancestral"
-        )
+        diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder / "ancestral")
         _xl().save_pretrained(folder / "xl")
     return folder
 
@@ -122,9 +133,8 @@ def test_pictures_are_the_pipelines_own(made: Path) -> None:
     latents = keys(3).fold("latents").normal((4, 8, 8))
     for guidance in (1.0, 7.5):
         expected = pipeline(
-            TEXTS, num_inference_steps=4, guidance_scale=guidance, latents=latents,
-            output_type="pt",
-        ).images  # fmt: skip
+            TEXTS, num_inference_steps=4, guidance_scale=guidance, latents=latents, output_type="pt"
+        ).images
         with counting() as ledger:
             found = model.paint(TEXTS, keys(3), steps=4, guidance=guidance)
         assert torch.allclose(found, expected, atol=1e-5)
@@ -166,21 +176,16 @@ def test_draws_belong_to_the_key(made: Path) -> None:
 
 
 def test_both_predictions_are_the_librarys_own(made: Path, tmp_path: Path) -> None:
-    z, t = (
-        torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)),
-        torch.tensor([90, 90]),
-    )
+    z, t = (torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)), torch.tensor([90, 90]))
     for kind in ("epsilon", "v_prediction"):
         folder = shutil.copytree(made / "sd", tmp_path / kind)
         diffusers.PNDMScheduler(
             skip_prk_steps=True, steps_offset=1, prediction_type=kind, beta_schedule="scaled_linear"
         ).save_pretrained(folder / "scheduler")
         model = sdedit(folder)
-        scheduler = diffusers.DDIMScheduler(
-            prediction_type=kind, beta_schedule="scaled_linear", clip_sample=False
-        )
+        scheduler = diffusers.DDIMScheduler(prediction_type=kind, beta_schedule="scaled_linear", clip_sample=False)
         scheduler.set_timesteps(10)
-        told = model.told.expand(2, -1, -1)
+        told = model.empty_prompt.expand(2, -1, -1)
         with torch.no_grad():
             answer = model.unet(z, t, encoder_hidden_states=told).sample
             expected = scheduler.step(answer, 90, z).pred_original_sample
@@ -190,10 +195,10 @@ def test_both_predictions_are_the_librarys_own(made: Path, tmp_path: Path) -> No
 def test_hardly_any_noise_is_a_way_through_the_autoencoder(made: Path) -> None:
     x = picture(2, 3, 16, 16)
     with torch.no_grad():
-        model = sdedit(made / "sd").tuned(0.0005)
-        plain = load(f"diffusers:{made / 'sd'}").tuned(0.0).purify(x, keys(2))
+        model = sdedit(made / "sd").with_noise(0.0005)
+        plain = load(f"diffusers:{made / 'sd'}").with_noise(0.0).purify(x, keys(2))
         near = float((model.purify(x, keys(2)) - plain).abs().mean())
-        far = float((model.tuned(0.9).purify(x, keys(2)) - plain).abs().mean())
+        far = float((model.with_noise(0.9).purify(x, keys(2)) - plain).abs().mean())
     assert near < far / 3
 
 
@@ -223,11 +228,14 @@ def test_what_cannot_be_used_is_told(made: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "how", "said"),
     [
-        ("a cat", {}, "a list of texts"), ([], {}, "a list of texts"), (["a", " "], {}, "none of"),
-        (["a"], {}, "need as many keys, not 2"), (["a", "b"], {"steps": 0}, "steps=0 must be 1"),
+        ("a cat", {}, "a list of texts"),
+        ([], {}, "a list of texts"),
+        (["a", " "], {}, "none of"),
+        (["a"], {}, "need as many keys, not 2"),
+        (["a", "b"], {"steps": 0}, "steps=0 must be 1"),
         (["a", "b"], {"guidance": -1.0}, "guidance=-1 0 or more"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_painted_is_told(made: Path, texts: Any, how: Any, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         painter(made / "sd").paint(texts, keys(2), **how)

@@ -3,7 +3,7 @@
 import torch
 
 from secondlook import data
-from secondlook.data.captioned import Captioned
+from secondlook.data.base import Captioned
 from secondlook.scenes.captions import captions
 from secondlook.scenes.sampling import sample
 
@@ -12,7 +12,7 @@ def test_the_same_scenes_with_five_captions_each() -> None:
     named = data.load("scenes:test", n=12)
     source = named.captioned()
     assert isinstance(source, Captioned)
-    assert source.ids == named.ids and source.labelled() is named
+    assert source.ids == named.ids and source.labeled() is named
     assert source.captioned() is source
     assert source.captions(7) == captions(sample(0, "test", 7))
     assert source.texts == tuple(text for row in range(12) for text in source.captions(row))

@@ -12,22 +12,16 @@ from secondlook.scenes.captions import (
     SYNONYMS,
     captions,
     class_names,
-    titles,
+    short_caption,
     vocabulary,
 )
 from secondlook.scenes.sampling import sample
 from secondlook.scenes.shapes import SHAPES
-from secondlook.scenes.world import COLOURS, GROUNDS, Scene, Thing
+from secondlook.scenes.world import COLORS, GROUNDS, Scene, SceneObject
 
 GOLDEN = (
-    (
-        "a huge stripy pink plus on the right side with a small blue cross above it, on a "
-        "checkered charcoal backdrop"
-    ),
-    (
-        "a chequered charcoal ground with a striped pink plus on the right and a blue plus in "
-        "the upper middle"
-    ),
+    ("a huge stripy pink plus on the right side with a small blue cross above it, on a checkered charcoal backdrop"),
+    ("a chequered charcoal ground with a striped pink plus on the right and a blue plus in the upper middle"),
     (
         "there is a large pink cross under a small blue plus; it is striped and on the right "
         "side, on a checkered charcoal ground"
@@ -36,26 +30,23 @@ GOLDEN = (
         "a picture of a big pink cross on the right and a blue cross in the upper middle, "
         "before a chequered charcoal backdrop"
     ),
-    (
-        "pink cross, big, stripy, on the right side; tiny blue plus at the top; chequered "
-        "charcoal ground"
-    ),
+    ("pink cross, big, stripy, on the right side; tiny blue plus at the top; chequered charcoal ground"),
 )
-COLOUR_WORDS = "|".join(COLOURS)
+COLOR_WORDS = "|".join(COLORS)
 NAMES = {word: name for name in SHAPES for word in SYNONYMS[name]}
 SHAPE_WORDS = "|".join(NAMES)
-THING = rf"(?:[a-z]+ )*?({COLOUR_WORDS}) ({SHAPE_WORDS})"
+THING = rf"(?:[a-z]+ )*?({COLOR_WORDS}) ({SHAPE_WORDS})"
 RELATIONS = {phrase: name for name, phrases in RELATION_PHRASES.items() for phrase in phrases}
 RELATION_WORDS = "|".join(sorted(RELATIONS, key=len, reverse=True))
 PLACES = "|".join(phrase for phrases in PLACE_PHRASES.values() for phrase in phrases)
 SIZE, TEXTURE, SHAPE = r"(?P<size>\w+)", r"(?P<texture>\w+)", rf"(?P<shape>{SHAPE_WORDS})"
-PLACE, COLOUR = rf"(?P<place>{PLACES})[ ,;]", f"(?:{COLOUR_WORDS})"
+PLACE, COLOR = rf"(?P<place>{PLACES})[ ,;]", f"(?:{COLOR_WORDS})"
 MAIN = (
-    rf"^a {SIZE} {TEXTURE} {COLOUR} {SHAPE} {PLACE}",
-    rf"^a \w+ \w+ \w+ with a {TEXTURE} {COLOUR} {SHAPE} {PLACE}",
-    rf"^there is a {SIZE} {COLOUR} {SHAPE} .*; it is {TEXTURE} and {PLACE}",
-    rf"^a picture of a {SIZE} {COLOUR} {SHAPE} {PLACE}",
-    rf"^{COLOUR} {SHAPE}, {SIZE}, {TEXTURE}, {PLACE}",
+    rf"^a {SIZE} {TEXTURE} {COLOR} {SHAPE} {PLACE}",
+    rf"^a \w+ \w+ \w+ with a {TEXTURE} {COLOR} {SHAPE} {PLACE}",
+    rf"^there is a {SIZE} {COLOR} {SHAPE} .*; it is {TEXTURE} and {PLACE}",
+    rf"^a picture of a {SIZE} {COLOR} {SHAPE} {PLACE}",
+    rf"^{COLOR} {SHAPE}, {SIZE}, {TEXTURE}, {PLACE}",
 )
 
 
@@ -79,13 +70,11 @@ def test_five_different_wordings(scenes: list[Scene]) -> None:
 
 def test_every_caption_names_every_thing_and_no_other(scenes: list[Scene]) -> None:
     for scene in scenes:
-        shown = {(thing.colour, thing.shape) for thing in scene.things}
+        shown = {(obj.color, obj.shape) for obj in scene.objects}
         for text in captions(scene):
-            told = re.findall(rf"({COLOUR_WORDS}) ({SHAPE_WORDS})\b", text)
-            assert {(colour, NAMES[shape]) for colour, shape in told} == shown
-            assert (
-                len(told) == len(re.findall(rf"\b(?:{COLOUR_WORDS})\b", text)) == len(scene.things)
-            )
+            told = re.findall(rf"({COLOR_WORDS}) ({SHAPE_WORDS})\b", text)
+            assert {(color, NAMES[shape]) for color, shape in told} == shown
+            assert len(told) == len(re.findall(rf"\b(?:{COLOR_WORDS})\b", text)) == len(scene.objects)
 
 
 def test_every_caption_tells_the_background(scenes: list[Scene]) -> None:
@@ -96,14 +85,12 @@ def test_every_caption_tells_the_background(scenes: list[Scene]) -> None:
             told = re.findall(rf"(\w+) ({'|'.join(GROUNDS)}) (?:{nouns})\b", text)
             assert len(told) == 1
             assert told[0][0] in patterns
-            assert told[0][1] == scene.background.colour
+            assert told[0][1] == scene.background.color
 
 
 def test_what_is_told_of_the_main_thing_is_true(scenes: list[Scene]) -> None:
     for scene in scenes:
-        told = [
-            re.search(pattern, text) for pattern, text in zip(MAIN, captions(scene), strict=True)
-        ]
+        told = [re.search(pattern, text) for pattern, text in zip(MAIN, captions(scene), strict=True)]
         for match in told:
             assert match is not None
             for attribute, wording in match.groupdict().items():
@@ -113,7 +100,7 @@ def test_what_is_told_of_the_main_thing_is_true(scenes: list[Scene]) -> None:
 
 def test_sizes_and_textures_told_are_shown(scenes: list[Scene]) -> None:
     for scene in scenes:
-        sizes = {word for thing in scene.things for word in SYNONYMS[thing.size]}
+        sizes = {word for obj in scene.objects for word in SYNONYMS[obj.size]}
         absent = {w for name in ("small", "medium", "large") for w in SYNONYMS[name]} - sizes
         assert not any(absent & set(re.findall(r"\w+", text)) for text in captions(scene))
 
@@ -121,15 +108,13 @@ def test_sizes_and_textures_told_are_shown(scenes: list[Scene]) -> None:
 def test_relations_are_true_of_the_positions(scenes: list[Scene]) -> None:
     for scene in scenes:
         first, _, third, *_ = captions(scene)
-        seen_from_main = re.findall(
-            rf"({COLOUR_WORDS}) ({SHAPE_WORDS}) ({RELATION_WORDS}) it", first
-        )
+        seen_from_main = re.findall(rf"({COLOR_WORDS}) ({SHAPE_WORDS}) ({RELATION_WORDS}) it", first)
         seen_from_other = re.findall(rf"({RELATION_WORDS}) a {THING}", third)
         assert len(seen_from_main) == len(seen_from_other) == len(scene.others)
-        for colour, _, phrase in seen_from_main:
-            assert _holds(RELATIONS[phrase], _named(scene, colour), scene.main)
-        for phrase, colour, _ in seen_from_other:
-            assert _holds(RELATIONS[phrase], scene.main, _named(scene, colour))
+        for color, _, phrase in seen_from_main:
+            assert _holds(RELATIONS[phrase], _named(scene, color), scene.main)
+        for phrase, color, _ in seen_from_other:
+            assert _holds(RELATIONS[phrase], scene.main, _named(scene, color))
 
 
 def test_places_of_the_others_are_true(scenes: list[Scene]) -> None:
@@ -137,7 +122,7 @@ def test_places_of_the_others_are_true(scenes: list[Scene]) -> None:
         _, second, _, fourth, fifth = captions(scene)
         for text in (second, fourth, fifth):
             for other in scene.others:
-                tail = re.split(rf"{other.colour} (?:{SHAPE_WORDS}) ", text)[1]
+                tail = re.split(rf"{other.color} (?:{SHAPE_WORDS}) ", text)[1]
                 assert tail.startswith(PLACE_PHRASES[other.place])
 
 
@@ -171,11 +156,11 @@ def test_class_names_are_in_label_order(scenes: list[Scene]) -> None:
     names = class_names()
     assert len(set(names)) == 64
     for scene in scenes:
-        assert titles(scene) == f"a {names[scene.label]}"
+        assert short_caption(scene) == f"a {names[scene.label]}"
 
 
 def test_articles_are_right() -> None:
-    followers = [*COLOURS, *GROUNDS, *(word for words in SYNONYMS.values() for word in words)]
+    followers = [*COLORS, *GROUNDS, *(word for words in SYNONYMS.values() for word in words)]
     starts = {word for word in followers if word[0] in "aeiou"} - {"olive"}
     assert not starts
 
@@ -185,14 +170,14 @@ def _meaning(text: str) -> str:
     return " ".join(meant.get(word, word) for word in text.split())
 
 
-def _named(scene: Scene, colour: str) -> Thing:
-    return next(thing for thing in scene.things if thing.colour == colour)
+def _named(scene: Scene, color: str) -> SceneObject:
+    return next(obj for obj in scene.objects if obj.color == color)
 
 
-def _holds(relation: str, thing: Thing, anchor: Thing) -> bool:
+def _holds(relation: str, obj: SceneObject, anchor: SceneObject) -> bool:
     return {
-        "left of": thing.cx < anchor.cx,
-        "right of": thing.cx > anchor.cx,
-        "above": thing.cy < anchor.cy,
-        "below": thing.cy > anchor.cy,
+        "left of": obj.cx < anchor.cx,
+        "right of": obj.cx > anchor.cx,
+        "above": obj.cy < anchor.cy,
+        "below": obj.cy > anchor.cy,
     }[relation]

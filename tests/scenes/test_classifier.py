@@ -14,8 +14,8 @@ from secondlook.models import load
 from secondlook.models.base import Classifier
 from secondlook.randomness import Keys
 from secondlook.scenes.captions import class_names
-from secondlook.scenes.dataset import batch
-from secondlook.scenes.training.adversarial import Surprise
+from secondlook.scenes.source import render_batch
+from secondlook.scenes.training.losses import CrossEntropy
 from secondlook.threat import Threat
 
 NAMES = ("scenes:classifier", "scenes:classifier-at")
@@ -24,7 +24,7 @@ EPS = 8 / 255
 
 @pytest.fixture(scope="module")
 def scenes() -> tuple[Tensor, Tensor]:
-    found = batch(0, "test", range(200))
+    found = render_batch(0, "test", range(200))
     return torch.from_numpy(found.images).permute(0, 3, 1, 2) / 255, torch.from_numpy(found.labels)
 
 
@@ -40,22 +40,18 @@ def card(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "floor"), [(NAMES[0], 0.95), (NAMES[1], 0.6)])
-def test_it_names_the_main_thing_as_its_card_says(
-    name: str, floor: float, scenes: tuple[Tensor, Tensor]
-) -> None:
+def test_it_names_the_main_thing_as_its_card_says(name: str, floor: float, scenes: tuple[Tensor, Tensor]) -> None:
     share = float(right(load(name), *scenes).float().mean())
     assert share >= floor
     assert abs(share - card(name)["measured"]["top1"]) < 0.1
 
 
-def test_adversarial_training_withstands_what_standard_training_does_not(
-    scenes: tuple[Tensor, Tensor],
-) -> None:
+def test_adversarial_training_withstands_what_standard_training_does_not(scenes: tuple[Tensor, Tensor]) -> None:
     x, truth = (each[:64] for each in scenes)
     left = []
     for name in NAMES:
         model = load(name)
-        objective = Surprise(network=model.network, truth=truth)
+        objective = CrossEntropy(network=model.network, truth=truth)
         found = PGD(steps=10)(objective, x, Threat(eps=EPS), Keys.of(0, range(64)))
         left.append(float(right(model, found.x, truth).float().mean()))
     standard, hardened = left

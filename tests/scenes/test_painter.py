@@ -11,15 +11,14 @@ from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models import load
 from secondlook.randomness import Keys
-from secondlook.scenes.dataset import batch
-from secondlook.scenes.networks.clip import TOWERS, ClipNetwork
-from secondlook.scenes.networks.painter import LATENT, PainterNetwork
-from secondlook.scenes.painter import ScenePainter
+from secondlook.scenes.models.clip import TOWERS, ClipNetwork
+from secondlook.scenes.models.painter import LATENT, PainterNetwork, ScenePainter
+from secondlook.scenes.source import render_batch
 from secondlook.scenes.tokenizer import PAD, Tokenizer
-from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.dataset import SceneSet
 from secondlook.scenes.training.loop import Recipe, Training
-from secondlook.scenes.training.painting import painting
-from secondlook.scenes.training.recipes import class_prompts
+from secondlook.scenes.training.painter import painting_loss
+from secondlook.scenes.training.train import class_prompts
 from tests.analytic import global_generators
 
 TEXTS = ["a red circle", "a large blue star on the left by itself", "ring"]
@@ -40,15 +39,13 @@ def painter() -> ScenePainter:
 class Straight(PainterNetwork):
     """Flows from where it is to a picture that the number of words decides, and counts."""
 
-    def forward(
-        self, latent: Tensor, t: Tensor, words: Tensor, mask: Tensor, style: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, latent: Tensor, t: Tensor, words: Tensor, mask: Tensor, style: Tensor | None = None) -> Tensor:
         wanted = mask.sum(1).view(-1, 1, 1, 1) / 10
         return (latent - wanted) / t.view(-1, 1, 1, 1)
 
 
 class First(torch.nn.Module):
-    """The first three channels of a latent for its colours."""
+    """The first three channels of a latent for its colors."""
 
     def forward(self, latent: Tensor) -> Tensor:
         return latent[:, :3]
@@ -97,7 +94,7 @@ def test_a_style_is_a_part_of_the_draw_and_leaves_the_other_weights_alone() -> N
     kept = plain.state_dict()
     assert all(torch.equal(styled.state_dict()[name], value) for name, value in kept.items())
     ids = torch.from_numpy(Tokenizer().encode(TEXTS[:1]))
-    given = (KEYS[:1].normal(LATENT), torch.tensor([0.5]), styled.read(ids), ids != PAD)
+    given = (KEYS[:1].normal(LATENT), torch.tensor([0.5]), styled.encode_text(ids), ids != PAD)
     with torch.no_grad():
         assert torch.equal(plain(*given), styled(*given))
         one, other = (styled(*given, torch.full((1, 5), level)) for level in (0.2, 0.7))
@@ -163,8 +160,7 @@ def test_soft_passes_are_counted_both_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "how", "told"),
-    [(2, {}, "3 key"), (3, {"steps": 0}, "steps=0"), (3, {"guidance": -1.0}, "guidance=-1")],
+    ("rows", "how", "told"), [(2, {}, "3 key"), (3, {"steps": 0}, "steps=0"), (3, {"guidance": -1.0}, "guidance=-1")]
 )
 def test_soft_words_that_do_not_fit_are_told(rows: int, how: dict[str, float], told: str) -> None:
     words, mask = said(TEXTS)
@@ -177,19 +173,19 @@ def test_padding_is_not_read() -> None:
     short = ids[:, : int((ids != PAD).sum())]
     latent, t = KEYS[:1].normal(LATENT), torch.tensor([0.5])
     with torch.no_grad():
-        seen = [net(latent, t, net.read(each), each != PAD) for each in (ids, short)]
+        seen = [net(latent, t, net.encode_text(each), each != PAD) for each in (ids, short)]
     assert torch.allclose(*seen, atol=1e-5)
 
 
 def test_what_is_too_long_is_told() -> None:
-    assert not painter().unread(" ".join(["red"] * 46))
-    assert painter().unread(" ".join(["red"] * 47))
+    assert not painter().truncates(" ".join(["red"] * 46))
+    assert painter().truncates(" ".join(["red"] * 47))
     with pytest.raises(InvalidInput, match="none of them empty"):
         painter().paint(["red", ""], KEYS[:2])
 
 
 def scenes(n: int = 12) -> SceneSet:
-    found = batch(1, "train", range(n))
+    found = render_batch(1, "train", range(n))
     texts = [text for five in found.captions for text in five]
     return SceneSet(
         pixels=torch.from_numpy(found.images).permute(0, 3, 1, 2).contiguous(),
@@ -200,7 +196,7 @@ def scenes(n: int = 12) -> SceneSet:
 
 def test_its_training_gives_it_the_decoder_and_lowers_the_loss(tmp_path: Path) -> None:
     net, data = network(width=32), scenes()
-    loss = painting(net, data, class_prompts(), "cpu")
+    loss = painting_loss(net, data, class_prompts(), "cpu")
     vae = load("scenes:vae").network
     x = data.images(torch.arange(4))
     with torch.no_grad():

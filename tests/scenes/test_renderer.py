@@ -4,15 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.scenes.dataset import batch
 from secondlook.scenes.renderer import HAZE, HAZE_TONE, coverage, render
 from secondlook.scenes.sampling import SHARES, SPLITS, Split, plan_of, sample, share_of
 from secondlook.scenes.shapes import SHAPES, outline, signed_distance
-from secondlook.scenes.world import COLOUR_RGB, COLOURS, PLACES, RADII, SIDE, Scene, relation
+from secondlook.scenes.source import render_batch
+from secondlook.scenes.world import COLOR_RGB, COLORS, PLACES, RADII, SIDE, Scene, relation
 
 GOLDEN: dict[tuple[Split, int], str] = {
     ("train", 0): "5acbf6aeb7184c7e70d8f5343de35e7fee0143ce2fd1eec0016d5068a76779b8",
@@ -46,7 +45,7 @@ def test_the_key_alone_decides(seed: int, split: Split, index: int) -> None:
     assert share_of(plan_of(first)) == ("test" if split == "calibration" else split)
 
 
-def test_neighbouring_keys_give_other_scenes() -> None:
+def test_neighboring_keys_give_other_scenes() -> None:
     keys = [(seed, split, index) for seed in (0, 1) for split in SPLITS for index in range(20)]
     pictures = {render(sample(seed, split, index)).tobytes() for seed, split, index in keys}
     assert len(pictures) == len(keys)
@@ -70,34 +69,34 @@ def test_labels_are_uniform_over_the_classes() -> None:
 
 def test_the_label_names_the_main_thing(scenes: list[Scene]) -> None:
     for scene in scenes:
-        colour, shape = divmod(scene.label, len(SHAPES))
-        assert (COLOURS[colour], SHAPES[shape]) == (scene.main.colour, scene.main.shape)
+        color, shape = divmod(scene.label, len(SHAPES))
+        assert (COLORS[color], SHAPES[shape]) == (scene.main.color, scene.main.shape)
 
 
 def test_the_main_thing_is_clearly_the_largest(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.main.radius >= RADII["medium"].low
         assert all(other.radius <= RADII["small"].high for other in scene.others)
-        main, *others = (_mask(scene, row).sum() for row in range(len(scene.things)))
+        main, *others = (_mask(scene, row).sum() for row in range(len(scene.objects)))
         assert all(main > other for other in others)
 
 
-def test_scenes_have_one_to_three_things_of_different_colours(scenes: list[Scene]) -> None:
-    assert {len(scene.things) for scene in scenes} == {1, 2, 3}
+def test_scenes_have_one_to_three_things_of_different_colors(scenes: list[Scene]) -> None:
+    assert {len(scene.objects) for scene in scenes} == {1, 2, 3}
     for scene in scenes:
-        assert len({thing.colour for thing in scene.things}) == len(scene.things)
+        assert len({obj.color for obj in scene.objects}) == len(scene.objects)
 
 
 def test_things_hardly_overlap(scenes: list[Scene]) -> None:
     for scene in scenes:
-        covered = sum(_mask(scene, row) for row in range(len(scene.things)))
+        covered = sum(_mask(scene, row) for row in range(len(scene.objects)))
         assert (covered > 1).sum() <= 0.03 * _mask(scene, 0).sum()
 
 
 def test_places_are_ninths_of_the_picture(scenes: list[Scene]) -> None:
-    for thing in (thing for scene in scenes for thing in scene.things):
-        row, column = int(thing.cy / SIDE * 3), int(thing.cx / SIDE * 3)
-        assert thing.place == PLACES[3 * row + column]
+    for obj in (obj for scene in scenes for obj in scene.objects):
+        row, column = int(obj.cy / SIDE * 3), int(obj.cx / SIDE * 3)
+        assert obj.place == PLACES[3 * row + column]
 
 
 def test_boxes_hold_the_pixels_and_no_more(scenes: list[Scene]) -> None:
@@ -113,13 +112,13 @@ def test_boxes_hold_the_pixels_and_no_more(scenes: list[Scene]) -> None:
             assert 0 <= box.top < box.bottom <= SIDE
 
 
-def test_the_pixels_of_the_main_thing_have_its_colour(scenes: list[Scene]) -> None:
+def test_the_pixels_of_the_main_thing_have_its_color(scenes: list[Scene]) -> None:
     for scene in scenes[:100]:
         inside = _mask(scene, 0) & ~_mask_of_others(scene)
         hazy = render(scene)[inside].mean(axis=0) / 255.0
         seen = (hazy - HAZE * np.array(HAZE_TONE)) / (1 - HAZE)
-        nearest = min(COLOURS, key=lambda name: _hue_distance(seen, COLOUR_RGB[name]))
-        assert nearest == scene.main.colour
+        nearest = min(COLORS, key=lambda name: _hue_distance(seen, COLOR_RGB[name]))
+        assert nearest == scene.main.color
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,24 +174,24 @@ def test_bad_input_names_the_mend() -> None:
 
 
 def test_a_batch_is_its_scenes_in_order() -> None:
-    handed = batch(0, "val", [5, 2])
+    handed = render_batch(0, "val", [5, 2])
     assert np.array_equal(handed.images[1], render(sample(0, "val", 2)))
     assert handed.labels.tolist() == [sample(0, "val", index).label for index in (5, 2)]
-    assert handed.captions == batch(0, "val", [5]).captions + batch(0, "val", [2]).captions
+    assert handed.captions == render_batch(0, "val", [5]).captions + render_batch(0, "val", [2]).captions
 
 
 def test_an_empty_batch_keeps_its_form() -> None:
-    handed = batch(0, "val", [])
+    handed = render_batch(0, "val", [])
     assert handed.images.shape == (0, SIDE, SIDE, 3)
     assert handed.labels.shape == (0,)
 
 
 def _mask(scene: Scene, row: int) -> np.ndarray:
-    return coverage(scene.things[row], AXIS[None, :], AXIS[:, None]) > 0.5
+    return coverage(scene.objects[row], AXIS[None, :], AXIS[:, None]) > 0.5
 
 
 def _mask_of_others(scene: Scene) -> np.ndarray:
-    masks = [_mask(scene, row) for row in range(1, len(scene.things))]
+    masks = [_mask(scene, row) for row in range(1, len(scene.objects))]
     return np.any([np.zeros((SIDE, SIDE), bool), *masks], axis=0)
 
 

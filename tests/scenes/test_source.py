@@ -6,7 +6,7 @@ import torch
 from secondlook import data
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.scenes.captions import PROMPT, class_names
-from secondlook.scenes.dataset import batch
+from secondlook.scenes.source import render_batch
 
 
 def test_rows_are_the_scenes_of_their_index() -> None:
@@ -15,7 +15,7 @@ def test_rows_are_the_scenes_of_their_index() -> None:
     assert source.ids[17] == "test-17"
     assert (source.classes, source.prompt) == (class_names(), PROMPT)
     samples = source.read([17, 3], None)
-    scenes = batch(0, "test", [17, 3])
+    scenes = render_batch(0, "test", [17, 3])
     assert torch.equal(samples.truth, torch.from_numpy(scenes.labels))
     expected = torch.from_numpy(scenes.images).permute(0, 3, 1, 2).float() / 255
     assert torch.equal(samples.images, expected)
@@ -40,9 +40,7 @@ def test_bad_names_and_rows() -> None:
         data.load("scenes:test").read([], None)
     with pytest.raises(IndexError):
         data.load("scenes:test", n=3).read([3], None)
-    assert set(data.listed("scenes")) == {
-        "test", "val", "train", "calibration", "shifted"
-    }  # fmt: skip
+    assert set(data.listed("scenes")) == {"test", "val", "train", "calibration", "shifted"}
 
 
 def test_shifted_scenes_are_the_same_scenes_seen_otherwise() -> None:

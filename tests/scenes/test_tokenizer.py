@@ -4,8 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secondlook.errors import InvalidInput
 from secondlook.scenes.captions import PROMPTS, captions, class_names, vocabulary
@@ -29,11 +28,7 @@ def test_the_hash_is_of_marks_and_words() -> None:
 def test_rows_are_laid_out_as_promised() -> None:
     rows = Tokenizer(words=("red", "star")).encode(["Red STAR, red!", "", "red moon"], 6)
     assert rows.dtype == np.int64
-    assert rows.tolist() == [
-        [BOS, 4, 5, 4, EOS, PAD],
-        [BOS, EOS, PAD, PAD, PAD, PAD],
-        [BOS, 4, UNK, EOS, PAD, PAD],
-    ]
+    assert rows.tolist() == [[BOS, 4, 5, 4, EOS, PAD], [BOS, EOS, PAD, PAD, PAD, PAD], [BOS, 4, UNK, EOS, PAD, PAD]]
 
 
 def test_long_texts_keep_their_end() -> None:
@@ -80,8 +75,7 @@ def test_any_text_has_one_begin_and_one_end(texts: list[str], length: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
-    [((), "empty"), (("red", "red"), "twice"), (("Red",), "'Red'"), (("red star",), "'red star'")],
+    ("words", "message"), [((), "empty"), (("red", "red"), "twice"), (("Red",), "'Red'"), (("red star",), "'red star'")]
 )
 def test_bad_vocabularies_are_refused(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

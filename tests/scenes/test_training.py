@@ -12,25 +12,23 @@ from torch import Tensor, nn
 from secondlook.attacks.pgd import PGD
 from secondlook.models import load
 from secondlook.randomness import Keys
-from secondlook.scenes.adapter import Scenes
-from secondlook.scenes.classifier import SceneClassifier
-from secondlook.scenes.dataset import batch
-from secondlook.scenes.networks.classifier import ClassifierNetwork
+from secondlook.scenes.family import Scenes
+from secondlook.scenes.models.classifier import ClassifierNetwork, SceneClassifier
+from secondlook.scenes.source import render_batch
 from secondlook.scenes.training import train as training
-from secondlook.scenes.training.adversarial import INNER, THREAT, Surprise, hardening
-from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.dataset import SceneSet
 from secondlook.scenes.training.loop import Loss, Recipe, Training
-from secondlook.scenes.training.measure import of_classifier
-from secondlook.scenes.training.objectives import classifying
-from secondlook.scenes.training.recipes import models
+from secondlook.scenes.training.losses import INNER, THREAT, CrossEntropy, adversarial_loss, classification_loss
+from secondlook.scenes.training.measure import classifier_figures
+from secondlook.scenes.training.train import recipes
 
 RECIPE = Recipe(steps=4, batch=6, rate=1e-3, images=24, seed=1, average=0.9)
-OBJECTIVES = {"classifier": classifying, "classifier-at": hardening}
+OBJECTIVES = {"classifier": classification_loss, "classifier-at": adversarial_loss}
 
 
 @pytest.fixture(scope="module")
 def scenes() -> SceneSet:
-    found = batch(1, "train", range(24))
+    found = render_batch(1, "train", range(24))
     return SceneSet(
         pixels=torch.from_numpy(found.images).permute(0, 3, 1, 2).contiguous(),
         captions=torch.zeros(24, 5, 4, dtype=torch.long),
@@ -57,9 +55,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_killed_training_ends_where_an_uninterrupted_one_does(
-    name: str, scenes: SceneSet, tmp_path: Path
-) -> None:
+def test_a_killed_training_ends_where_an_uninterrupted_one_does(name: str, scenes: SceneSet, tmp_path: Path) -> None:
     def run(folder: str, kill: int) -> dict[str, Tensor]:
         fresh = network()
         whole = Training(fresh, RECIPE, tmp_path / folder / "n.checkpoint")
@@ -95,7 +91,7 @@ def test_the_inner_attack_leaves_gradients_statistics_and_modes_alone(scenes: Sc
         parameter.grad = torch.full_like(parameter, 7.0)
     before, modes = state(under), [part.training for part in under.modules()]
     x, truth = scenes.images(torch.arange(8)), scenes.labels[:8]
-    INNER(Surprise(network=under, truth=truth), x, THREAT, Keys.of(0, range(8)))
+    INNER(CrossEntropy(network=under, truth=truth), x, THREAT, Keys.of(0, range(8)))
     assert all(bool((p.grad == 7).all()) for p in under.parameters())
     assert same(state(under), before)
     assert [part.training for part in under.modules()] == modes
@@ -103,10 +99,8 @@ def test_the_inner_attack_leaves_gradients_statistics_and_modes_alone(scenes: Sc
 
 def test_it_learns_from_what_the_attack_made_within_the_radius(scenes: SceneSet) -> None:
     under, rows, seen = network().train(), torch.arange(8), list[Tensor]()
-    loss = hardening(under, scenes, "cpu", PGD(steps=2, step=6 / 255, keep_best=False))
-    under.register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0].detach()) if module.training else None
-    )
+    loss = adversarial_loss(under, scenes, "cpu", PGD(steps=2, step=6 / 255, keep_best=False))
+    under.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()) if module.training else None)
     loss(rows, torch.Generator().manual_seed(0)).backward()
     (attacked,) = seen
     away = (attacked - scenes.images(rows)).abs().amax((1, 2, 3))
@@ -119,31 +113,29 @@ def test_the_attack_inside_makes_the_loss_larger(scenes: SceneSet) -> None:
     rows = torch.arange(24)
     under = load("scenes:classifier").network
     clean, attacked = (
-        float(make(under, scenes, "cpu")(rows, torch.Generator().manual_seed(0)))
-        for make in OBJECTIVES.values()
+        float(make(under, scenes, "cpu")(rows, torch.Generator().manual_seed(0))) for make in OBJECTIVES.values()
     )
     assert attacked > clean + 1
 
 
 def test_the_same_generator_makes_the_same_loss(scenes: SceneSet) -> None:
     losses = [
-        float(hardening(network(), scenes, "cpu")(
-            torch.arange(8), torch.Generator().manual_seed(seed)).detach())
+        float(adversarial_loss(network(), scenes, "cpu")(torch.arange(8), torch.Generator().manual_seed(seed)).detach())
         for seed in (3, 3, 4)
-    ]  # fmt: skip
+    ]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_a_network_that_looks_at_nothing_is_as_good_under_attack(scenes: SceneSet) -> None:
     """Its top-1 is the share of the class that its bias prefers, attacked or not."""
     blind = network().eval()
-    favourite = int(scenes.labels[0])
+    favorite = int(scenes.labels[0])
     with torch.no_grad():
         blind.head.weight.zero_()
         blind.head.bias.zero_()
-        blind.head.bias[favourite] = 1
-    share = float((scenes.labels == favourite).float().mean())
-    assert of_classifier(blind, scenes) == pytest.approx({"top1": share, "pgd20_top1_8_255": share})
+        blind.head.bias[favorite] = 1
+    share = float((scenes.labels == favorite).float().mean())
+    assert classifier_figures(blind, scenes) == pytest.approx({"top1": share, "pgd20_top1_8_255": share})
 
 
 @pytest.fixture
@@ -151,11 +143,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Shrinks a recipe to three steps of a small network, and its measurement to eight scenes."""
 
     def shrink(name: str) -> None:
-        model = models()[name]
+        model = recipes()[name]
         short = replace(
-            model, recipe=replace(RECIPE, steps=3),
-            architecture={**model.architecture, "width": 4, "dim": 8},
-        )  # fmt: skip
+            model, recipe=replace(RECIPE, steps=3), architecture={**model.architecture, "width": 4, "dim": 8}
+        )
         monkeypatch.setattr(training, "recipe_of", lambda _: short)
         monkeypatch.setattr(training, "MEASURED_ON", 8)
 
@@ -163,17 +154,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_what_was_trained_is_read_again(
-    name: str, tmp_path: Path, tiny: Callable[[str], None]
-) -> None:
+def test_what_was_trained_is_read_again(name: str, tmp_path: Path, tiny: Callable[[str], None]) -> None:
     tiny(name)
-    card: dict[str, Any] = training.train(
-        f"scenes:{name}", tmp_path, device="cpu", workers=1, tick=silent
-    )
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        f"{name}.json",
-        f"{name}.safetensors",
-    ]
+    card: dict[str, Any] = training.train(f"scenes:{name}", tmp_path, device="cpu", workers=1, tick=silent)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.json", f"{name}.safetensors"]
     assert card["role"] == "classifier"
     assert card["command"] == f"secondlook train scenes:{name}"
     assert set(card["measured"]) == {"top1", "pgd20_top1_8_255"}

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from secondlook.data import load
-from secondlook.data.base import Samples
-from secondlook.data.captioned import Captioned
+from secondlook.data.base import Captioned, Samples
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.goals.caption import Say, Unsay
 from secondlook.models.captioner import Captioner, Sentence
-from secondlook.models.decoding import Decoding
+from secondlook.models.text.decoding import Decoding
+from secondlook.objectives.caption import TargetedCaption, UntargetedCaption
 from secondlook.randomness import Keys
 from secondlook.scenes.captions import captions
 from secondlook.scenes.sampling import sample
+from secondlook.tasks.caption_truth import ScoredCaption
 from secondlook.tasks.captioning import CaptionBatch, CaptioningTask, OpenCaptioning
-from secondlook.tasks.captioning_told import Told
 
 
 class Parrot(Captioner):
@@ -31,7 +31,7 @@ class Parrot(Captioner):
     def tokens(self, texts: Sequence[str], prompt: str) -> Sentence:
         raise NotImplementedError
 
-    def spell(self, ids: Tensor) -> str:
+    def detokenize(self, ids: Tensor) -> str:
         raise NotImplementedError
 
     def logits(self, x: Tensor, ids: Tensor, prompt: str) -> Tensor:
@@ -55,9 +55,11 @@ class Album(Captioned):
 
 
 ALBUM = Album(
-    ("a dog on a lawn", "the dog runs"), ("a red bus in town", "a bus", "a big red bus"),
-    ("two birds on a wire", "birds"), ("a man eats soup", "soup for a man"),
-)  # fmt: skip
+    ("a dog on a lawn", "the dog runs"),
+    ("a red bus in town", "a bus", "a big red bus"),
+    ("two birds on a wire", "birds"),
+    ("a man eats soup", "soup for a man"),
+)
 
 
 def opened(source: Captioned = ALBUM, **settings: object) -> OpenCaptioning:
@@ -65,8 +67,12 @@ def opened(source: Captioned = ALBUM, **settings: object) -> OpenCaptioning:
     return OpenCaptioning(task, source)
 
 
-def told_by(task: OpenCaptioning, batch: CaptionBatch, x: Tensor, *texts: str) -> list[Told]:
-    return task.judged(batch, task.said(x, batch.keys, Parrot(*texts)))
+def guarded(*texts: str) -> Guarded:
+    return Guarded(Parrot(*texts))
+
+
+def judged_by(task: OpenCaptioning, batch: CaptionBatch, x: Tensor, *texts: str) -> list[ScoredCaption]:
+    return task.scored(batch, Guarded(Parrot(*texts)).decide(x, batch.keys).texts)
 
 
 def test_a_target_is_a_caption_of_another_scene_with_another_main_thing() -> None:
@@ -89,50 +95,48 @@ def test_samples_and_targets_are_a_sample_s_own() -> None:
 
 def test_a_batch_has_as_many_captions_of_each_image() -> None:
     task = opened()
-    batch = task.batch(range(4), None)
+    batch = task.batch(range(4), guarded())
     assert batch.captions == tuple(ALBUM.captions(row)[:2] for row in task.rows)
-    lone = task.batch([task.rows.index(1)], None)
+    lone = task.batch([task.rows.index(1)], guarded())
     assert lone.captions == (ALBUM.captions(1),)
     assert lone.keys.words.tolist() == Keys.of(0, ["p1"]).words.tolist()
 
 
 def test_what_an_attacker_climbs() -> None:
     task, teller = opened(prompt="?"), Parrot()
-    batch = task.batch(range(4), None)
-    away, towards = (task.objective(batch, teller, w) for w in ("untargeted", "targeted"))  # type: ignore[arg-type]
-    assert isinstance(away, Unsay) and away.texts == batch.captions
-    assert isinstance(towards, Say) and towards.texts == tuple((t,) for t in batch.targets)
+    batch = task.batch(range(4), guarded())
+    away, towards = (task.caption_objective(batch, teller, targeted) for targeted in (False, True))
+    assert isinstance(away, UntargetedCaption) and away.texts == batch.captions
+    assert isinstance(towards, TargetedCaption) and towards.texts == tuple((t,) for t in batch.targets)
     assert away.prompt == towards.prompt == "?" and away.captioner is teller
 
 
 def test_of_photographs_a_target_is_reached_word_for_word() -> None:
     task = opened()
-    batch = task.batch(range(4), None)
+    batch = task.batch(range(4), guarded())
     wanted = {row: text for row, (_, text) in zip(task.rows, task.targets, strict=True)}
     said = [wanted[0].upper() + "!", ALBUM.captions(1)[0], wanted[2] + " too", ""]
-    told = {each.id: each for each in told_by(task, batch, batch.images, *said)}
-    assert [told[f"p{row}"].said for row in range(4)] == [True, False, False, False]
-    assert [told[f"p{row}"].right for row in range(4)] == [False, True, False, False]
-    assert [told[f"p{row}"].verbatim for row in range(4)] == [True, False, False, False]
-    assert all(each.truth is None for each in told.values())
-    assert told["p1"].cider == pytest.approx(
-        sum(task.cider.between(said[1], text) for text in ALBUM.captions(1)) / 3
-    )
-    assert told["p2"].target_cider == pytest.approx(task.cider.between(said[2], wanted[2]))
-    assert told["p3"].cider == 0
+    judged = {each.id: each for each in judged_by(task, batch, batch.images, *said)}
+    assert [judged[f"p{row}"].said for row in range(4)] == [True, False, False, False]
+    assert [judged[f"p{row}"].right for row in range(4)] == [False, True, False, False]
+    assert [judged[f"p{row}"].verbatim for row in range(4)] == [True, False, False, False]
+    assert all(each.truth is None for each in judged.values())
+    assert judged["p1"].cider == pytest.approx(sum(task.cider.between(said[1], text) for text in ALBUM.captions(1)) / 3)
+    assert judged["p2"].target_cider == pytest.approx(task.cider.between(said[2], wanted[2]))
+    assert judged["p3"].cider == 0
 
 
 def test_of_scenes_it_is_reached_where_the_target_s_main_thing_is_named() -> None:
     task = opened(load("scenes:test", n=50).captioned(), samples=3)
-    batch = task.batch(range(3), (4, 4))
+    batch = task.batch(range(3), guarded())
     (other, _), row = task.targets[0], task.rows[1]
     main = sample(0, "test", other).main
-    said = [f"some {main.colour} {main.shape}", captions(sample(0, "test", row))[2], "nothing"]
+    said = [f"some {main.color} {main.shape}", captions(sample(0, "test", row))[2], "nothing"]
     levels = torch.arange(3).view(3, 1, 1, 1).expand(3, 3, 4, 4) / 255
-    told = told_by(task, batch, levels, *said)
-    assert [each.said for each in told] == [True, False, False]
-    assert [each.right for each in told] == [False, True, False]
-    truths = [each.truth for each in told]
+    judged = judged_by(task, batch, levels, *said)
+    assert [each.said for each in judged] == [True, False, False]
+    assert [each.right for each in judged] == [False, True, False]
+    truths = [each.truth for each in judged]
     assert [truth.main for truth in truths if truth] == [False, True, False]
     assert truths[1] is not None and truths[1].whole
     assert sum(truth.claims for truth in truths if truth) == 2 + truths[1].claims

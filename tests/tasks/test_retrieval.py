@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from secondlook import data
-from secondlook.data.base import Samples
-from secondlook.data.captioned import Captioned
+from secondlook.data.base import Captioned, Samples
 from secondlook.errors import InvalidInput
+from secondlook.metrics.ranks import ranks
+from secondlook.metrics.retrieval import recall
 from secondlook.models import load
 from secondlook.tasks.retrieval import OpenRetrieval, RetrievalTask
-from secondlook.tasks.retrieval_metrics import recall
-from secondlook.tasks.retrieval_ranks import ranks
 from tests import tiny
 
 
@@ -56,14 +55,14 @@ def test_all_images_have_the_bearers_of_their_source() -> None:
     task = opened(source)
     for text, images in zip(task.texts, task.alike.images, strict=True):
         rows = {task.rows[image] for image in images}
-        assert rows == set(source.bearers[source.texts.index(text)])
+        assert rows == set(source.positives[source.texts.index(text)])
 
 
 def test_samples_are_drawn_by_name_and_read_in_their_order() -> None:
     source = Said(**{f"i{n}": [f"caption {n}", f"other {n}"] for n in range(20)})
     some, all_ = opened(source, samples=5), opened(source)
     assert some.ids == all_.ids[:5] != opened(source, samples=5, seed=1).ids
-    batch = some.batch([3, 1], None)
+    batch = some.read([3, 1], None)
     assert batch.ids == (some.ids[3], some.ids[1])
     assert (batch.pairs.images[:, 0, 0, 0] * 255).round().tolist() == [some.rows[3], some.rows[1]]
     assert batch.pairs.captions == (some.captions[3], some.captions[1])
@@ -129,7 +128,7 @@ def test_real_photographs_are_found_as_a_plain_sort_finds_them(shared: Path) -> 
     assert (len(task.rows), len(task.texts)) == (50, 250)
     model = load(f"file:{shared}/data/models/photos-lit")
     with torch.no_grad():
-        images = model.embed(task.batch(range(50), model.size).pairs.images)
+        images = model.embed(task.read(range(50), model.size).pairs.images)
     texts = model.embed_text(task.texts)
     found = ranks(images, texts, task.own.texts)
     cosines = images.numpy() @ texts.numpy().T

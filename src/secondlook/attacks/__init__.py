@@ -1,1 +1,1 @@
-"""Optimisers of an objective inside a threat, one file each."""
+"""Optimizers of an objective inside a threat, one file each."""

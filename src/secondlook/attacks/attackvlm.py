@@ -1,4 +1,4 @@
-"""AttackVLM: transfer from a surrogate's eye, then queries to the victim."""
+"""AttackVLM: transfer from a surrogate's encoder, then queries to the victim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, Attacked, Objective
+from secondlook.attacks.base import Attack, AttackResult, Objective
 from secondlook.attacks.pgd import PGD
 from secondlook.attacks.rgf import RGF
 from secondlook.errors import InvalidInput
@@ -21,8 +21,8 @@ from secondlook.threat import Pixels, Threat, per_sample
 class AdvTransfer(PGD):
     """The transfer stage of AttackVLM: MF-it and MF-ii (arXiv 2305.16934, section 3.2).
 
-    Sign steps of 1/255 from the clean image; the objective says what the surrogate should see. The
-    published code clips to [0, 1] at the end alone, here every iterate is an image.
+    Sign steps of 1/255 from the clean image; the objective says what the surrogate should embed.
+    The published code clips to [0, 1] at the end alone, here every iterate is an image.
     """
 
     steps: int = 100
@@ -36,10 +36,10 @@ class AdvTransfer(PGD):
 class AttackVLM(Attack):
     """Transfer, then queries: MF-ii + MF-tt (arXiv 2305.16934, section 3.3).
 
-    The objective's first part is climbed by gradients, its last is asked. Both stages stay in the
-    one ball of the threat (the paper's fixed budget). Its *more budget*, where the query stage has
-    a ball of its own, is a threat of twice the eps and ``share = 0.5``: what is allowed in all is
-    then what the threat says.
+    The objective's first part is maximized by gradients, its last by queries. Both stages stay in
+    the one ball of the threat (the paper's fixed budget). Its *more budget*, where the query stage
+    has a ball of its own, is a threat of twice the eps and ``share = 0.5``: what is allowed in all
+    is then what the threat says.
 
     Attributes:
         transfer_steps: of the first stage; 0 leaves it out.
@@ -47,7 +47,7 @@ class AttackVLM(Attack):
         share: of eps that the first stage may use.
         line: places between the clean image and where the first stage ended that the victim is
             asked about; the second starts from the best. 0 starts from the end. A victim that
-            holds its answers back there gives no slope to climb.
+            holds its answers back there gives no slope.
         steps, step, queries, sigma, chunk, keep_best: of the second stage; see ``RGF``.
 
     Raises:
@@ -71,23 +71,26 @@ class AttackVLM(Attack):
                 f"share={self.share:g} must be in (0, 1], transfer_steps={self.transfer_steps} "
                 f"and line={self.line} 0 or more"
             )
-        _ = self.asking
+        _ = self.query_stage
 
     @property
-    def asking(self) -> RGF:
+    def query_stage(self) -> RGF:
         """The query stage."""
         return RGF(
-            steps=self.steps, step=self.step, queries=self.queries, sigma=self.sigma,
-            chunk=self.chunk, keep_best=self.keep_best,
-        )  # fmt: skip
+            steps=self.steps,
+            step=self.step,
+            queries=self.queries,
+            sigma=self.sigma,
+            chunk=self.chunk,
+            keep_best=self.keep_best,
+        )
 
-    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
-        """Climbs the surrogate, then asks the victim from where that ended."""
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
+        """Gradients of the surrogate, then queries to the victim from where they led."""
         first, *_, last = [*objective.parts, objective.parts[-1]]
         if self.transfer_steps and first is last:
             raise InvalidInput(
-                "attackvlm needs a surrogate's objective before the victim's; give it a Relay, or "
-                "write transfer_steps = 0"
+                "attackvlm needs a surrogate's objective before the victim's; give it both, or write transfer_steps = 0"
             )
         start = clean.clone()
         if self.transfer_steps:
@@ -96,11 +99,11 @@ class AttackVLM(Attack):
             with torch.enable_grad():
                 start = steps.search(first, clean, ball, keys.fold("transfer")).x
             if self.line:
-                start = self.best_on_the_way(last, clean, start, keys)
-        return self.asking.climbed(last, clean, start, threat, keys.fold("query"))
+                start = self.best_between(last, clean, start, keys)
+        return self.query_stage.search_from(start, last, clean, threat, keys.fold("query"))
 
     @torch.no_grad()
-    def best_on_the_way(self, victim: Objective, clean: Tensor, end: Tensor, keys: Keys) -> Tensor:
+    def best_between(self, victim: Objective, clean: Tensor, end: Tensor, keys: Keys) -> Tensor:
         """Where the victim's loss is highest of ``line + 1`` places from ``clean`` to ``end``."""
         best, most = clean, clean.new_full((len(clean),), float("-inf"))
         for place in range(self.line + 1):

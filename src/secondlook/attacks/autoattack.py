@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.base import Attack, Attacked, Objective, Trace
-from secondlook.attacks.contest import Contest, contest
+from secondlook.attacks.base import Attack, AttackResult, Objective, Trace
+from secondlook.attacks.class_objective import ClassObjective, over_classes
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.square import Square
 from secondlook.errors import InvalidInput
@@ -21,7 +21,7 @@ from secondlook.threat import Norm, Threat
 
 TARGETS = 9
 EOT = 20
-"""Looks in each step of the version ``rand`` (the reference's ``eot_iter``)."""
+"""Draws in each step of the version ``rand`` (the reference's ``eot_iter``)."""
 
 
 @register("attack", "autoattack")
@@ -29,18 +29,18 @@ EOT = 20
 class AutoAttack(Attack):
     """The standard ensemble of APGD, FAB and Square (Croce & Hein 2020), for any number of classes.
 
-    No member's own claim is believed: its points are looked at again, as an 8-bit file holds
-    them, and only whom those fool is counted as the member's; all others go on to the next. The
-    losses of the trace are those of the first member, which all samples go through; its steps are
-    all members', and its gradients those of the sickest.
+    No member's own claim is believed: its points are evaluated again, on the threat's grid where
+    it has one, and only a sample that those fool is the member's; all others go on to the next.
+    The losses of the trace are those of the first member, which all samples go through; its steps
+    are all members', and its gradients the worst of all.
 
     Attributes:
         version: ``standard`` (APGD-CE, APGD-T, FAB-T, Square), ``plus`` (five restarts of APGD-CE,
-            APGD-DLR and FAB, then Square, APGD-T and FAB-T), or ``rand`` for randomised victims
-            (APGD-CE and APGD-DLR, the mean over 20 looks in each step).
+            APGD-DLR and FAB, then Square, APGD-T and FAB-T), or ``rand`` for randomized victims
+            (APGD-CE and APGD-DLR, the mean over 20 draws in each step).
         steps: gradient steps of each run.
         queries: of Square.
-        width: samples in flight at once; 0 for all.
+        width: samples attacked at once; 0 for all.
 
     Raises:
         InvalidInput: a number below its least.
@@ -72,87 +72,65 @@ class AutoAttack(Attack):
             return ce | dlr | {"fab": fab} | squares | apgd_t | fab_t
         return ce | apgd_t | fab_t | squares
 
-    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Lets each member try those that no member before has fooled.
 
         Raises:
             InvalidInput: the objective shows no scores of classes.
         """
-        over = contest(objective, "autoattack")
-        relay = Relay(over.drawing(EOT) if self.version == "rand" else over, clean, threat)
+        over = over_classes(objective, "autoattack")
+        over = over.with_draws(EOT) if self.version == "rand" else over
         members = self.members(threat.norm)
+        rows = torch.arange(len(clean), device=clean.device)
+        x, by = clean.clone(), torch.full_like(rows, -1)
+        trace, notices = _no_trace(clean), dict[str, None]()
         for index, (name, member) in enumerate(members.items()):
-            if len(relay.rows):
-                relay.run(index, member, keys.fold(name), self.width)
-        found = relay.finish(tuple(members))
+            if not len(rows):
+                break
+            part, own = over.take(rows), keys[rows].fold(name)
+            found = member.search(part, clean[rows], threat, own)
+            notices |= dict.fromkeys(found.notices)
+            trace = found.trace if index == 0 else _joined(trace, rows, found.trace)
+            exact = threat.project(found.x.detach(), clean[rows])
+            rounded = threat.quantize(exact, clean[rows])
+            fooled = self._fooled(part, rounded, own.fold("rounded"))
+            if index == 0:
+                # Until somebody is fooled, the first member's point is the best there is.
+                x = exact.clone()
+            # Who is fooled between the levels alone keeps that point for now, and is tried on.
+            moved = torch.nonzero(~fooled & (rounded != exact).flatten(1).any(1)).flatten()
+            barely = moved[self._fooled(part.take(moved), exact[moved], own[moved].fold("exact"))]
+            x[rows[barely]] = exact[barely]
+            x[rows[fooled]], by[rows[fooled]] = rounded[fooled], index
+            rows = rows[~fooled]
         if threat.norm == "l1" and self.version != "rand":
-            return found._replace(notices=(*found.notices, "square knows no L1 and was left out"))
-        return found
+            notices["square knows no L1 and was left out"] = None
+        return AttackResult(x, trace, tuple(notices), by, tuple(members), success=by >= 0)
+
+    @torch.no_grad()
+    def _fooled(self, objective: ClassObjective, x: Tensor, keys: Keys) -> Tensor:
+        """Whether a fresh forward of ``x`` is a success, ``[A]`` bool."""
+        everyone = torch.arange(len(x), device=x.device)
+        success = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for some in everyone.split(self.width or max(len(x), 1)):
+            if len(some):
+                success[some] = objective.take(some)(x[some], keys[some]).success
+        return success
 
 
-class Relay:
-    """The samples on their way from member to member.
+def _no_trace(clean: Tensor) -> Trace:
+    unknown, none = clean.new_full((len(clean),), float("nan")), clean.new_zeros(len(clean))
+    return Trace(
+        first_loss=unknown, middle_loss=unknown, last_loss=unknown, zero_gradient=none, bad_gradient=none, steps=none
+    )
 
-    Attributes:
-        rows: positions of those that are not fooled yet.
-    """
 
-    def __init__(self, bout: Contest, clean: Tensor, threat: Threat) -> None:
-        self._bout, self._clean, self._threat = bout, clean, threat
-        self.rows = torch.arange(len(clean), device=clean.device)
-        self._by = torch.full_like(self.rows, -1)
-        self._x = clean.clone()
-        self._notices: dict[str, None] = {}
-        blank = clean.new_full((len(clean),), float("nan"))
-        self._trace = Trace(
-            first_loss=blank, middle_loss=blank, last_loss=blank,
-            zero_gradient=torch.zeros_like(blank), bad_gradient=torch.zeros_like(blank),
-            steps=torch.zeros_like(blank),
-        )  # fmt: skip
-
-    def run(self, index: int, member: Attack, keys: Keys, width: int) -> None:
-        """Lets a member try everyone who is left."""
-        rows, bout = self.rows, self._bout.take(self.rows)
-        clean, keys = self._clean[rows], keys[rows]
-        found = member.search(bout, clean, self._threat, keys)
-        x = self._threat.project(found.x.detach(), clean)
-        rounded = self._threat.quantise(x, clean)
-        sure = self._fooled(rows, rounded, keys.fold("rounded"), width)
-        # Whoever is fooled between the levels alone keeps that point for now, and is tried on.
-        doubtful = ~sure & (rounded != x).flatten(1).any(1)
-        barely = torch.zeros_like(sure)
-        barely[doubtful] = self._fooled(
-            rows[doubtful], x[doubtful], keys[doubtful].fold("exact"), width
-        )
-        self._note(index, rows, found)
-        if index == 0:
-            # Until somebody is fooled, the first member's point is the best there is.
-            self._x = x
-        self._x[rows[barely]] = x[barely]
-        self._x[rows[sure]], self._by[rows[sure]] = rounded[sure], index
-        self.rows = rows[~sure]
-
-    def finish(self, members: tuple[str, ...]) -> Attacked:
-        """What all members together have made."""
-        return Attacked(self._x, self._trace, tuple(self._notices), self._by, members)
-
-    def _fooled(self, rows: Tensor, x: Tensor, keys: Keys, width: int) -> Tensor:
-        seen = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
-        with torch.no_grad():
-            for some in torch.arange(len(rows), device=x.device).split(width or max(len(rows), 1)):
-                if len(some):
-                    seen[some] = self._bout.take(rows[some])(x[some], keys[some]).reached
-        return seen
-
-    def _note(self, index: int, rows: Tensor, found: Attacked) -> None:
-        self._notices |= dict.fromkeys(found.notices)
-        whole, part = self._trace, found.trace
-        if index == 0:
-            self._trace = part
-            return
-        whole.steps[rows] += part.steps
-        for mine, theirs in (
-            (whole.zero_gradient, part.zero_gradient),
-            (whole.bad_gradient, part.bad_gradient),
-        ):
-            mine[rows] = mine[rows].maximum(theirs)
+def _joined(trace: Trace, rows: Tensor, member: Trace) -> Trace:
+    """The trace with a further member's steps, and its gradients where they were worse."""
+    zero, bad = trace.zero_gradient, trace.bad_gradient
+    return replace(
+        trace,
+        steps=trace.steps.index_add(0, rows, member.steps),
+        zero_gradient=zero.index_copy(0, rows, zero[rows].maximum(member.zero_gradient)),
+        bad_gradient=bad.index_copy(0, rows, bad[rows].maximum(member.bad_gradient)),
+    )

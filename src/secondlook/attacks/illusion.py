@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
 from secondlook.attacks.pgd import PGD
-from secondlook.models.jpeg import compress
+from secondlook.models.purifiers.filters import compress
+from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Pixels, Threat
 
 PUBLISHED_STEP = 0.02 * 0.2686
-"""The published step is 0.02 in CLIP-normalised space: 1.37/255 of a pixel (mean channel)."""
+"""The published step is 0.02 in CLIP-normalized space: 1.37/255 of a pixel (mean channel)."""
 
 
 @register("attack", "illusion")
@@ -39,12 +40,13 @@ class Illusion(PGD):
     jpeg: int = 0
     ensemble: Literal["sequential", "mean"] = "sequential"
 
-    def full_step(self, threat: Threat) -> float:
+    def step_length(self, step: int, threat: Threat) -> float:
         """The published step is one of L∞; else it is 2.5 eps / steps unless another is given."""
         if threat.norm != "linf" and self.step == PUBLISHED_STEP:
-            return self.automatic_step(threat)
-        return super().full_step(threat)
+            return replace(self, step=0.0).step_length(step, threat)
+        return super().step_length(step, threat)
 
-    def view(self, x: Tensor) -> Tensor:
+    def view(self, x: Tensor, keys: Keys) -> Tensor:
         """The iterate, or its JPEG; the gradient at the JPEG is taken for the iterate's own."""
-        return compress(x, self.jpeg) if self.jpeg else x
+        # What is added is zero, and has the gradient.
+        return compress(x, self.jpeg) + (x - x.detach()) if self.jpeg else x

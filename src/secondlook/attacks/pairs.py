@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.base import FinalCall, Trace, settled
+from secondlook.attacks.base import FinalCall, Trace, finished
 from secondlook.attacks.edits import words_changed
 from secondlook.errors import BrokenThreat, InvalidInput
 from secondlook.models.base import Embedder, check_pixels, evaluating
@@ -25,7 +25,7 @@ class Pairs(NamedTuple):
     """Images and the captions of each.
 
     Attributes:
-        images: ``[B, 3, H, W]`` in [0, 1].
+        images: ``[B, C, H, W]`` in [0, 1].
         captions: of each image one or more, not always as many.
     """
 
@@ -37,7 +37,7 @@ class AlteredPairs(NamedTuple):
     """What an attack has made of them.
 
     Attributes:
-        images: ``[B, 3, H, W]``; the attack's call puts them on the 8-bit grid.
+        images: ``[B, C, H, W]``; the attack's call puts them on the threat's grid.
         captions: as many for each image as before, in the same order.
         trace: of the images' making; None where none were searched for.
         notices: what the user has to know of how they were made.
@@ -55,7 +55,7 @@ class PairAttack(FinalCall, ABC):
 
     Subclasses write :meth:`search`; the call around it is final. It puts the networks into eval
     mode and restores them, and checks what was found by itself: norm, range and shape of the
-    images, before and after rounding to 8 bits, and the words that were changed.
+    images, before and after rounding where the threat has a grid, and the words that were changed.
 
     Attributes:
         words: how many words of each caption may be replaced, added or taken away.
@@ -82,20 +82,16 @@ class PairAttack(FinalCall, ABC):
         return 1
 
     @abstractmethod
-    def search(
-        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
-    ) -> AlteredPairs:
+    def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Looks for images within ``threat``, and captions within ``words``, that part."""
 
     @final
-    def __call__(
-        self, victim: Embedder | Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
-    ) -> AlteredPairs:
+    def __call__(self, victim: Embedder | Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Attacks images and captions.
 
         Args:
             victim: the embedder that is attacked, or surrogates that stand for it.
-            pairs: images ``[B, 3, H, W]`` in [0, 1] with their captions.
+            pairs: images ``[B, C, H, W]`` in [0, 1] with their captions.
             threat: norm and radius of what may be done to an image.
             keys: one key per image, for every random draw of the search.
 
@@ -108,20 +104,21 @@ class PairAttack(FinalCall, ABC):
         if not victims:
             raise InvalidInput("there is no embedder to attack; name one or more")
         _check_given(pairs, keys, type(self).__name__)
-        clean = Pairs(pairs.images.detach(), tuple(tuple(texts) for texts in pairs.captions))
+        captions = tuple(tuple(texts) for texts in pairs.captions)
         networks = [module for model in victims for module in model.modules]
-        with evaluating([*networks, *self.modules]), torch.enable_grad():
-            found = self.search(victims, clean, threat, keys)
-        self._check_captions(found.captions, clean.captions)
-        return found._replace(images=self._checked(found.images, clean.images, threat))
+        with torch.inference_mode(False), torch.enable_grad(), evaluating([*networks, *self.modules]):
+            images = pairs.images.detach().clone()
+            found = self.search(victims, Pairs(images, captions), threat, keys)
+            self._check_captions(found.captions, captions)
+            return found._replace(images=self._checked(found.images, images, threat))
 
     def _checked(self, images: Tensor, clean: Tensor, threat: Threat) -> Tensor:
-        """The images on the 8-bit grid, and inside the threat; the clean ones if not touched."""
+        """The images inside the threat, on its grid if any; the clean ones if not touched."""
         if self.touches == "captions":
             if not torch.equal(images, clean):
                 raise BrokenThreat(f"{type(self).__name__} touches captions, and changed an image")
             return clean
-        return settled(images, clean, threat)
+        return finished(images, clean, threat)
 
     def _check_captions(self, found: Captions, clean: Captions) -> None:
         allowed = 0 if self.touches == "images" else self.words
@@ -135,7 +132,7 @@ class PairAttack(FinalCall, ABC):
 
 
 def _check_given(pairs: Pairs, keys: Keys, who: str) -> None:
-    check_pixels(pairs.images, who)
+    check_pixels(pairs.images, who, channels=None)
     count = len(pairs.images)
     if len(keys) != count:
         raise InvalidInput(f"{len(keys)} keys for {count} images; one key per image")

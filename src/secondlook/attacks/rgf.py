@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, Attacked, Objective
-from secondlook.attacks.climb import Climb
+from secondlook.attacks.base import Attack, AttackResult, Objective
+from secondlook.attacks.search_state import BestPoints, TraceRecorder
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -44,39 +44,39 @@ class RGF(Attack):
     def __post_init__(self) -> None:
         if min(self.steps, self.queries) < 1 or self.chunk < 0:
             raise InvalidInput(
-                f"steps={self.steps}, queries={self.queries}: write 1 or more; "
-                f"chunk={self.chunk}: 0 or more"
+                f"steps={self.steps}, queries={self.queries}: write 1 or more; chunk={self.chunk}: 0 or more"
             )
         for field in ("step", "sigma"):
             if not 0 < getattr(self, field) <= 1:
                 raise InvalidInput(
-                    f"{field}={getattr(self, field):g} is outside (0, 1]; it is in pixel units, "
-                    "write 8/255"
+                    f"{field}={getattr(self, field):g} is outside (0, 1]; it is in pixel units, write 8/255"
                 )
 
-    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> Attacked:
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Asks and steps ``steps`` times, from the clean image."""
-        return self.climbed(objective, clean, clean.clone(), threat, keys)
+        return self.search_from(clean.clone(), objective, clean, threat, keys)
 
     @torch.no_grad()
-    def climbed(
-        self, objective: Objective, clean: Tensor, start: Tensor, threat: Threat, keys: Keys
-    ) -> Attacked:
+    def search_from(
+        self, start: Tensor, objective: Objective, clean: Tensor, threat: Threat, keys: Keys
+    ) -> AttackResult:
         """The same from ``start``, a point of the ball around ``clean``."""
-        climb = Climb(objective, clean, start, keys)
+        x, best, trace = start, BestPoints(start), TraceRecorder(clean)
+        everyone = torch.arange(len(clean), device=clean.device)
         for step in range(self.steps):
             own = keys.fold("step", step)
-            judged = objective(climb.x, own)
-            slope = self.estimated(objective, climb.x, judged.loss, own)
-            climb.note(judged, slope, step, self.steps)
+            loss = objective(x, own).loss
+            gradient = self.estimated(objective, x, loss, own)
+            early = step <= self.steps // 2
+            trace.record(everyone, loss, gradient, first=step == 0, early=early)
             if self.keep_best:
-                climb.keep(judged.loss)
-            climb.x = threat.project(climb.x + threat.ascend(slope, self.step), clean)
+                best.offer(everyone, x, loss)
+            x = threat.project(x + threat.ascend(gradient, self.step), clean)
         if self.keep_best:
-            climb.keep(objective(climb.x, keys.fold("last")).loss)
+            best.offer(everyone, x, objective(x, keys.fold("last")).loss)
         else:
-            climb.settle()
-        return climb.finish()
+            best.put(everyone, x)
+        return AttackResult(best.x, trace.trace())
 
     @torch.no_grad()
     def estimated(self, objective: Objective, x: Tensor, loss: Tensor, keys: Keys) -> Tensor:
@@ -87,7 +87,7 @@ class RGF(Attack):
 
         Args:
             objective: what is asked.
-            x: where, ``[B, 3, H, W]``.
+            x: where, ``[B, C, H, W]``.
             loss: what it is worth there, ``[B]``.
             keys: one for each sample; the directions, and the victim's own draws.
         """

@@ -1,1 +1,1 @@
-"""The matrix of tasks, defences, attacks and knowledge: planned, run, stored, reported."""
+"""The matrix of tasks, defenses, attacks and knowledge: planned, run, stored, reported."""

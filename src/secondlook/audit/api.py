@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from secondlook.audit.finish import merge
-from secondlook.audit.rooms import room
-from secondlook.audit.run import Shard
-from secondlook.audit.schema import Audit
+from secondlook.audit.finish import finish, merge
+from secondlook.audit.plan import Shard, plan
+from secondlook.audit.run import execute, settle
 from secondlook.audit.store import read_json
 from secondlook.audit.study import Study, parse, read
-from secondlook.models import engine
+from secondlook.models.runtime import engine
 from secondlook.progress import Tick
+from secondlook.schema import Audit
 
 
 def _silent(done: int, of: int, what: str) -> None:
@@ -33,7 +33,7 @@ def run_study(
         study: a study, its name in the package, or the path of a TOML file.
         out: the run directory; afterwards it holds ``audit.json`` and ``report.html``.
         shard: do only this part of the samples.
-        tick: told what is done, of how much, and on what.
+        tick: called with what is done, of how much, and on what.
         command: how the run was called, for its provenance.
         device: where models and images are put: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes CUDA
             where there is one. A run may be continued on another.
@@ -45,11 +45,10 @@ def run_study(
     """
     tick(0, 1, "loading models")
     config = read(study) if isinstance(study, str) else study
-    steps = room(config)
-    made = steps.plan(config, engine.device(device))
-    run = steps.execute(made, Path(out), shard or Shard(), tick, command)
+    made = plan(config, engine.device(device))
+    run = execute(made, Path(out), shard or Shard(), tick, command)
     tick(1, 1, "writing the report")
-    return steps.finish(made, run)
+    return finish(made, run).of_run(Path(out))
 
 
 def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
@@ -61,6 +60,5 @@ def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
     run = merge(folders, out)
     head = out / "run.json"
     config = parse(read_json(head)["study"], str(head))
-    steps = room(config)
-    made = steps.plan(config, None)
-    return steps.finish(made, steps.settle(made, run, _silent))
+    made = plan(config, None)
+    return finish(made, settle(made, run, _silent))

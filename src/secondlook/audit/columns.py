@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast, overload
 
-from secondlook.audit.store import Record
+from secondlook.schema import SampleRecord
 
 _Column: TypeAlias = "array[int] | array[float] | list[Any]"
 _ABSENT: Final = object()
 
 
-class Rows(Sequence[Record]):
+class Rows(Sequence[SampleRecord]):
     """Records, one for each sample; a dozen times smaller than a list of them.
 
     A record is made anew each time that it is asked for. Of two records of one sample the later
@@ -32,7 +32,7 @@ class Rows(Sequence[Record]):
         self._columns: dict[str, _Column] = {}
         self._order: Sequence[int] = ()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
         """Takes in one more record, or another one of a sample."""
         sample = sys.intern(record["sample"])
         before = len(self._place)
@@ -64,27 +64,24 @@ class Rows(Sequence[Record]):
         return len(self._order)
 
     @overload
-    def __getitem__(self, index: int) -> Record: ...
+    def __getitem__(self, index: int) -> SampleRecord: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: slice) -> list[SampleRecord]: ...
 
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+    def __getitem__(self, index: int | slice) -> SampleRecord | list[SampleRecord]:
         if isinstance(index, slice):
             return [self._record(place) for place in self._order[index]]
         return self._record(self._order[index])
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[SampleRecord]:
         return map(self._record, self._order)
 
-    def _record(self, place: int) -> Record:
+    def _record(self, place: int) -> SampleRecord:
         found = {name: column[place] for name, column in self._columns.items()}
         # NaN alone is not itself; JSON has none, so that it can stand for null.
-        return {
-            name: None if value != value else value
-            for name, value in found.items()
-            if value is not _ABSENT
-        }
+        kept = {name: None if value != value else value for name, value in found.items() if value is not _ABSENT}
+        return cast(SampleRecord, kept)
 
 
 def _kind(value: Any) -> _Column:

@@ -7,29 +7,22 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from secondlook.audit.exhibit import Shown
-from secondlook.audit.gallery import exhibits
-from secondlook.audit.matrix import Plan
+from secondlook.audit.examples import examples, read_examples, written
+from secondlook.audit.plan import Plan
 from secondlook.audit.report.page import html
-from secondlook.audit.schema import Audit
 from secondlook.audit.store import Log, Run, read_json, write_atomic
-from secondlook.audit.summary import summarise
+from secondlook.audit.summary import summarize
 from secondlook.errors import BrokenRun
-
-_GALLERY: TypeAdapter[list[Shown]] = TypeAdapter(list[Shown])
+from secondlook.schema import Audit
 
 
 def finish(plan: Plan, run: Run) -> Audit:
     """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run."""
-    return publish(summarise(plan, run), exhibits(plan, run), run)
-
-
-def publish(audit: Audit, shown: Sequence[Shown], run: Run) -> Audit:
-    """Writes a result and its gallery, and the page of both."""
+    audit = summarize(plan, run)
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
-    write_atomic(run.folder / "gallery.json", _GALLERY.dump_json(list(shown)))
+    write_atomic(run.folder / "gallery.json", written(examples(plan, run)))
     write_page(run.folder)
     return audit
 
@@ -52,11 +45,7 @@ def read_audit(folder: Path) -> Audit:
 def write_page(folder: Path) -> Path:
     """Makes ``report.html`` again from ``audit.json`` and ``gallery.json``."""
     audit = read_audit(folder)
-    gallery = folder / "gallery.json"
-    try:
-        shown = _GALLERY.validate_json(gallery.read_bytes()) if gallery.exists() else []
-    except ValidationError:
-        raise BrokenRun(f"{gallery} is no gallery; delete it and run the audit again") from None
+    shown = read_examples(folder / "gallery.json")
     page = folder / "report.html"
     write_atomic(page, html(audit, shown).encode())
     return page

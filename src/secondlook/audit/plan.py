@@ -1,31 +1,209 @@
-"""From a study to its matrix: models, defences and attacks are built, and told apart by hash."""
+"""From a study to its matrix of rows: models, defenses and attacks, identified by hash."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from secondlook import registry
-from secondlook.audit.defended import defended, described
-from secondlook.audit.matrix import CellPlan, Forge, Plan
-from secondlook.audit.opening import opened
-from secondlook.audit.roster import Roster
-from secondlook.audit.study import Study
-from secondlook.audit.tables import Manner, Table, believing_sweep, manner, sweep
-from secondlook.defenses.base import Defence
+from secondlook.attacks.base import Attack
+from secondlook.attacks.pairs import PairAttack
+from secondlook.audit.study import Study, Table, believing_sweep, checked, sweep
+from secondlook.defenses.base import Defense
 from secondlook.defenses.calibration import refuse_evaluated
+from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.undefended import Undefended
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Classifier, Embedder, Model, Purifier
-from secondlook.tasks.zeroshot import OpenTask
-from secondlook.threat import Knowledge, Threat
+from secondlook.models import load
+from secondlook.models.base import Embedder, Model, Purifier
+from secondlook.models.families.python import imported
+from secondlook.tasks.base import AttackOptions, OpenTask
+from secondlook.threat import LEVELS, Knowledge, Threat
+
+
+class AttackerTable(BaseModel):
+    """What a study says of an attacker beside the settings of the attack."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(1, ge=1)
+    """Fresh draws of a randomized victim in each step."""
+    gradient: Literal["full", "bpda"] = "full"
+    """Through a transform, or past it."""
+    objective: str = ""
+    """What an attack on images optimizes; empty takes the task's first."""
+    weight: float = Field(3.0, ge=0)
+    """Of the hinge on the suspicion, for who knows the detector."""
+    through: Literal["", "painting"] = ""
+    """Whether the gradient goes through what the detector paints, too."""
+    instead: Table = {}
+    """Settings of the defense as an adaptive attacker believes them, where they are others."""
+
+
+_EVASION = ("weight", "through")
+"""What only who knows a detector needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSpec:
+    """One way to generate adversarial samples; rows whose attack is the same share it.
+
+    Attributes:
+        id: hash of all that they depend on.
+        attack: the optimizer, of images alone or of images with their texts.
+        threat: what may be done to an image.
+        victims: whom it is optimized against; several make an ensemble.
+        queried: whom it may put queries to beside.
+        options: how it optimizes.
+        batch_key: of the batches that it is given.
+        settings: all of that as plain values, for the record.
+    """
+
+    id: str
+    attack: Attack | PairAttack
+    threat: Threat
+    victims: tuple[Guarded, ...]
+    queried: Guarded | None
+    options: AttackOptions
+    batch_key: Any
+    settings: Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the matrix.
+
+    Attributes:
+        id: hash of all that its records depend on.
+        guarded: the model behind its defense.
+        label: how reports call the defense.
+        knowledge: what the attacker knows.
+        threat: the attacker's budget; None for clean rows.
+        spec: how the inputs were attacked; None for clean ones.
+        variant: which of the task's variants is scored.
+        settings: the defense's, as plain values.
+    """
+
+    id: str
+    guarded: Guarded
+    label: str
+    knowledge: Knowledge
+    threat: Threat | None
+    spec: AttackSpec | None
+    variant: str
+    settings: Table
+
+    @property
+    def objective(self) -> str:
+        """What the attack optimizes; empty where there is none, or it has its own."""
+        return self.spec.options.objective if self.spec else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that a run will do.
+
+    Attributes:
+        study: the config.
+        task: the opened task.
+        rows: the matrix, one model after the other.
+        sanity: for the id of an adaptive attack its twin with nothing to hold it back.
+        hashes: of the models, by name.
+    """
+
+    study: Study
+    task: OpenTask[Any, Any]
+    rows: list[Row]
+    sanity: dict[str, AttackSpec]
+    hashes: dict[str, str]
+
+    @property
+    def specs(self) -> list[AttackSpec]:
+        """What has to be generated, each once."""
+        return list({row.spec.id: row.spec for row in self.rows if row.spec}.values())
+
+    def clean(self, row: Row) -> Row:
+        """The row of the same model and defense that nobody attacks."""
+        return next(each for each in self.rows if each.guarded is row.guarded and each.knowledge == "clean")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: every count-th chunk of the samples.
+
+    Raises:
+        InvalidInput: an index outside 1 to ``count``.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise InvalidInput(f"shard {self.index}/{self.count}; write 1/4 to 4/4 for four parts")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Reads ``2/4``.
+
+        Raises:
+            InvalidInput: it is not of that form.
+        """
+        index, _, count = text.partition("/")
+        if not (index.isdigit() and count.isdigit()):
+            raise InvalidInput(f"shard {text!r}; write i/n, as in 2/4")
+        return cls(int(index), int(count))
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk belongs to this part."""
+        return chunk % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A fixed part of the samples, attacked and answered together.
+
+    Attributes:
+        number: its place among all chunks.
+        at: positions of its samples in the task.
+    """
+
+    number: int
+    at: tuple[int, ...]
+
+
+def chunks(samples: int, size: int, shard: Shard) -> list[Chunk]:
+    """The chunks of a shard; they are the same however often a run is killed."""
+    starts = range(0, samples, size)
+    every = [Chunk(number, tuple(range(start, min(start + size, samples)))) for number, start in enumerate(starts)]
+    return [chunk for chunk in every if shard.holds(chunk.number)]
+
+
+def opened(study: Study, device: torch.device | None) -> OpenTask[Any, Any]:
+    """The task of a study, its data found on disk, for a device; the CPU where none is given.
+
+    Raises:
+        UnknownName, InvalidInput: a plugin, the task or its data name nothing, or do not fit.
+    """
+    for plugin in study.plugins:
+        imported(f"plugins: {plugin!r}", plugin)
+    config = dict(study.task)
+    config.setdefault("seed", study.seed)
+    task = registry.build("task", config.pop("name", "zeroshot"), config).open()
+    if not isinstance(task, OpenTask):
+        raise InvalidInput(
+            f"task {study.task.get('name')!r}: open() gives a {type(task).__name__}; it must give an OpenTask"
+        )
+    task.device = device or torch.device("cpu")
+    return task
 
 
 def plan(study: Study, device: torch.device | None = None) -> Plan:
-    """Builds models, defences and attacks of a study, for a device; the CPU where none is given.
+    """Builds models, defenses and attacks of a study, for a device; the CPU where none is given.
 
     Raises:
         UnknownName, InvalidInput: something in the study names nothing, or does not fit.
@@ -34,142 +212,303 @@ def plan(study: Study, device: torch.device | None = None) -> Plan:
 
 
 class _Planner:
-    """Holds what all cells of a plan share while they are made."""
+    """Holds what all rows of a plan share while they are made."""
 
-    def __init__(self, study: Study, task: OpenTask) -> None:
+    def __init__(self, study: Study, task: OpenTask[Any, Any]) -> None:
         self.study, self.task = study, task
-        self.hashes: dict[str, str] = {}
-        self._roster = Roster(task.device)
-        self._hashed: dict[int, tuple[Model, str]] = {}
-        self.surrogates = tuple(
-            Undefended(model=task.classifier(self._load(n))) for n in study.surrogates
-        )
-        self.probes: dict[str, Forge] = {}
+        self.models = ModelCache(task.device)
+        self.sanity: dict[str, AttackSpec] = {}
+        self.surrogates = [self._load(name) for name in study.surrogates]
         if "transfer" in study.known and not study.surrogates:
             raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip-vit\"], say")
 
     def plan(self) -> Plan:
-        """All cells, each once."""
-        cells: dict[str, CellPlan] = {}
+        """All rows, each once."""
+        rows: dict[str, Row] = {}
         for name in self.study.models:
-            for model in self._models(name):
-                for cell in self._cells(model):
-                    cells.setdefault(cell.id, cell)
+            made = self._load(name)
+            self.task.check(made, name)
+            for model in self.task.prompted(made, self.study.prompts):
+                for row in self._rows(model):
+                    rows.setdefault(row.id, row)
         return Plan(
-            study=self.study, task=self.task, cells=list(cells.values()),
-            probes=self.probes, hashes=self.hashes,
-        )  # fmt: skip
-
-    def _models(self, name: str) -> Iterator[Classifier]:
-        """The model as a classifier; an embedder under each of the study's prompts."""
-        made = self._load(name)
-        prompts = self.study.prompts if isinstance(made, Embedder) else []
-        for prompt in prompts or [""]:
-            model = self.task.classifier(made, prompt)
-            if prompt:
-                model.name = f"{made.name} “{prompt}”"
-            yield model
+            study=self.study, task=self.task, rows=list(rows.values()), sanity=self.sanity, hashes=self.models.hashes
+        )
 
     def _load(self, name: str) -> Model:
-        made = self._roster.load(name)
-        self._hash(made)
+        made = self.models.load(name)
+        self.models.hash(made)
         return made
 
-    def _cells(self, model: Classifier) -> Iterator[CellPlan]:
-        tables = [table for given in self.study.defences for table in sweep(given)]
-        for table in tables:
-            defence, label = self._defended(table, model)
-            if defence.calibration is not None:
-                refuse_evaluated(defence.calibration, self.task.source)
-            for knowledge in self.study.known:
-                for forge in self._forges(defence, table, knowledge):
-                    yield self._cell(defence, label, knowledge, forge)
+    def _rows(self, model: Model) -> Iterator[Row]:
+        for table in (table for given in self.study.defenses for table in sweep(given)):
+            guarded, label = self._guarded(table, model)
+            if guarded.calibration is not None:
+                refuse_evaluated(guarded.calibration, self.task.source)
+            yield self._row(guarded, label, "clean", None, None, "")
+            for known in self.study.known:
+                if known != "clean":
+                    yield from self._attacked(guarded, table, label, known)
 
-    def _cell(
-        self, defence: Defence, label: str, knowledge: Knowledge, forge: Forge | None
-    ) -> CellPlan:
-        settings = described(defence)
-        identity = [
-            self.task.source.hash, registry.describe(self.task.task), settings, knowledge,
-            self._fingerprint(defence), forge.id if forge else None,
-            self.study.rescore, self.study.batch,
-        ]  # fmt: skip
-        return CellPlan(
-            id=registry.digest(identity), defence=defence, label=label,
-            knowledge=knowledge, forge=forge, settings=settings,
-            targeted=self.task.task.goal == "targeted",
-        )  # fmt: skip
+    def _guarded(self, table: Table, model: Model) -> tuple[Guarded, str]:
+        """The model behind the defense of a table, all of it on the device, and its label."""
+        config = dict(table)
+        label = config.pop("label", "")
+        name = config.pop("name", "consensus")
+        defense: Defense = registry.build("defense", name, config)
+        guarded = self.task.guarded(model, defense)
+        if guarded.detector is not None and not self.task.rejectable:
+            raise InvalidInput(
+                f"{name} detects, and {self.task.name} has no answers to hold back; take "
+                "undefended, jpeg, noise or consensus"
+            )
+        guarded.to(self.task.device)
+        return guarded, label or f"{name} {defense.variant}".strip()
 
-    def _forges(self, defence: Defence, own: Table, knowledge: Knowledge) -> Iterator[Forge | None]:
-        if knowledge == "clean":
-            yield None
-            return
-        bare = isinstance(defence, Undefended)
-        for given in self.study.crafting(knowledge, bare):
+    def _attacked(self, guarded: Guarded, own: Table, label: str, knowledge: Knowledge) -> Iterator[Row]:
+        bare = guarded.bare
+        # There is nothing to know of a model that nothing defends: who has it, has all of it.
+        alike = bare and knowledge == "oblivious" and "adaptive" in self.study.known
+        named: Knowledge = "adaptive" if alike else knowledge
+        for given in self.study.attack_tables(knowledge, bare):
             for table in believing_sweep(given, believing=knowledge == "adaptive" and not bare):
-                victims = self._victims(defence, own, knowledge, table.get("instead", {}))
                 for eps in self.study.threat.eps:
-                    threat = Threat(norm=self.study.threat.norm, eps=eps)
-                    forge = self._forge(victims, table, threat)
-                    if knowledge == "adaptive":
-                        self._probe(forge)
-                    yield forge
+                    threat = Threat(norm=self.study.threat.norm, eps=eps, grid=LEVELS)
+                    spec = self._spec(guarded, own, named, table, threat)
+                    for variant in self.task.variants:
+                        yield self._row(guarded, label, named, threat, spec, variant)
+
+    def _row(
+        self,
+        guarded: Guarded,
+        label: str,
+        knowledge: Knowledge,
+        threat: Threat | None,
+        spec: AttackSpec | None,
+        variant: str,
+    ) -> Row:
+        settings = described(guarded.defense)
+        identity = [
+            self._data(),
+            registry.describe(self.task.settings),
+            settings,
+            knowledge,
+            variant,
+            str(threat),
+            self.models.fingerprint(guarded),
+            spec.id if spec else None,
+            self.study.batch,
+            self.study.rescore,
+            *[self.models.hash(model) for model in self.task.uses("")],
+        ]
+        return Row(
+            id=registry.digest(identity),
+            guarded=guarded,
+            label=label,
+            knowledge=knowledge,
+            threat=threat,
+            spec=spec,
+            variant=variant,
+            settings=settings,
+        )
+
+    def _spec(self, guarded: Guarded, own: Table, knowledge: Knowledge, table: Table, threat: Threat) -> AttackSpec:
+        config = dict(table)
+        given = {key: config.pop(key) for key in AttackerTable.model_fields if key in config}
+        says = checked(AttackerTable, given, f"study {self.study.name}")
+        attack = self._attack(config)
+        objective = self._objective(attack, says.objective)
+        victims = self._victims(guarded, own, knowledge, attack, objective, says.instead)
+        queried = self._queried(guarded, knowledge, objective, victims)
+        evades = knowledge == "adaptive" and victims[0].rejects and queried is None
+        options = AttackOptions(
+            objective=objective, draws=says.draws, gradient=says.gradient, weight=says.weight, through=says.through
+        )
+        key = self.task.batch_key(guarded)
+        settings = {
+            **registry.describe(attack),
+            "draws": says.draws,
+            "gradient": says.gradient,
+            **({"objective": objective} if objective else {}),
+            **({name: getattr(says, name) for name in _EVASION} if evades else {}),
+            **({"instead": says.instead} if says.instead else {}),
+        }
+        moved = not isinstance(attack, PairAttack) or attack.touches != "captions"
+        identity = [
+            settings,
+            str(threat) if moved else None,
+            self.study.seed,
+            self.study.batch,
+            self._data(),
+            key,
+            [self._optimized(victim) for victim in victims],
+            *[self.models.hash(model) for model in self.task.uses(objective)],
+            *([self._optimized(queried)] if queried else []),
+        ]
+        spec = AttackSpec(
+            id=registry.digest(identity),
+            attack=attack,
+            threat=threat,
+            victims=victims,
+            queried=queried,
+            options=options,
+            batch_key=key,
+            settings=settings,
+        )
+        if moved and knowledge == "adaptive" and queried is None:
+            self._add_sanity(spec, identity)
+        return spec
+
+    def _attack(self, config: Table) -> Attack | PairAttack:
+        """An attack on images, or one on pairs that changes what the task reads."""
+        name = config.pop("name", self.task.default_attack)
+        if name not in registry.names("pair attack"):
+            attack: Attack = registry.build("attack", name, config)
+            return attack
+        made: PairAttack = registry.build("pair attack", name, config)
+        if made.touches not in self.task.modalities:
+            raise InvalidInput(
+                f"{name} changes {made.touches} alone, and {self.task.name} reads none; "
+                "attack its images: pgd, apgd, sga"
+            )
+        return made
+
+    def _objective(self, attack: Attack | PairAttack, named: str) -> str:
+        """What an attack optimizes; the task's first objective where nothing is said."""
+        if isinstance(attack, PairAttack):
+            if named:
+                raise InvalidInput(
+                    f"objective = {named!r} says nothing to an attack on pairs, which has its own; take it away"
+                )
+            return ""
+        known, name = self.task.objectives, registry.describe(attack)["name"]
+        if not known:
+            raise InvalidInput(
+                f"{name} attacks images alone, and {self.task.name} is attacked by attacks on "
+                "images with their captions; take sga, co-attack, sep-attack or bert-attack"
+            )
+        objective = named or known[0]
+        if objective not in known:
+            raise InvalidInput(f"objective = {objective!r} is none of this task's; there is: {', '.join(known)}")
+        if objective in self.task.queried and not hasattr(attack, "queries"):
+            raise InvalidInput(
+                f"objective = {objective!r} queries the victim, and {name} queries nobody; take "
+                "attackvlm, rgf or square"
+            )
+        return objective
 
     def _victims(
-        self, defence: Defence, own: Table, knowledge: Knowledge, instead: Table
-    ) -> tuple[Defence, ...]:
-        """Whom an attacker of that knowledge crafts on; one may believe in another defence."""
-        if knowledge == "transfer":
-            return self.surrogates
-        if knowledge == "oblivious":
-            return (Undefended(model=defence.model),)
-        return (self._defended({**own, **instead}, defence.model)[0],) if instead else (defence,)
+        self,
+        guarded: Guarded,
+        own: Table,
+        knowledge: Knowledge,
+        attack: Attack | PairAttack,
+        objective: str,
+        instead: Table,
+    ) -> tuple[Guarded, ...]:
+        """Whose gradients an attacker has; one may believe in another defense."""
+        if objective in self.task.transferred and knowledge != "transfer":
+            raise InvalidInput(
+                f"objective = {objective!r} is made on a surrogate and shown to the victim; write "
+                'knowledge = ["transfer"] under the attack'
+            )
+        if objective not in self.task.queried or not objective:
+            if knowledge == "oblivious" or (guarded.bare and knowledge != "transfer"):
+                return (self._bare(guarded.model),)
+            if knowledge in ("adaptive", "black-box"):
+                return (self._guarded({**own, **instead}, guarded.model)[0],) if instead else (guarded,)
+        fit = [model for model in self.surrogates if self._fits(model, attack, objective)]
+        if not fit:
+            raise InvalidInput(
+                f"{registry.describe(attack)['name']} cannot be made on any of surrogates = "
+                f"{[model.name for model in self.surrogates]}; name an embedder, scenes:clip, for "
+                "attacks on pairs and for what a surrogate shall see, else a model of the task"
+            )
+        return tuple(map(self._bare, fit))
 
-    def _defended(self, table: Table, model: Classifier) -> tuple[Defence, str]:
-        """The defence with all its models on the device, and its label."""
-        defence, label = defended(table, model)
-        for part in defence.parts:
-            part.to(self.task.device)
-        return defence, label
+    def _queried(
+        self, guarded: Guarded, knowledge: Knowledge, objective: str, victims: Sequence[Guarded]
+    ) -> Guarded | None:
+        """Whom an attack puts queries to: the bare model, or all of it where that is known."""
+        if not objective or objective not in self.task.queried:
+            return None
+        if knowledge == "oblivious" or len(victims) > 1:
+            raise InvalidInput(
+                f"objective = {objective!r} starts from one surrogate and queries the victim; name "
+                'one in surrogates, and write knowledge = ["transfer"], or ["adaptive"] to query '
+                "the victim behind its defense"
+            )
+        return guarded if knowledge == "adaptive" else self._bare(guarded.model)
 
-    def _forge(self, victims: tuple[Defence, ...], table: Table, threat: Threat) -> Forge:
-        config = dict(table)
-        given = {key: config.pop(key) for key in Manner.model_fields if key in config}
-        how = manner(given, f"study {self.study.name}")
-        attack = registry.build("attack", config.pop("name", "illusion"), config)
-        settings = {**registry.describe(attack), **how.model_dump()}
-        identity = [
-            settings, str(threat), self.study.seed, self.study.batch, self.task.source.hash,
-            registry.describe(self.task.task),
-            self._glimpsed(victims),
-        ]  # fmt: skip
-        return Forge(
-            id=registry.digest(identity), attack=attack, threat=threat, victims=victims,
-            settings=settings, draws=how.draws, gradient=how.gradient, objective=how.objective,
-        )  # fmt: skip
+    def _fits(self, model: Model, attack: Attack | PairAttack, objective: str) -> bool:
+        if isinstance(attack, PairAttack):
+            return isinstance(model, Embedder)
+        return self.task.fits(model, objective)
 
-    def _probe(self, forge: Forge) -> None:
+    def _bare(self, model: Model) -> Guarded:
+        return self.task.guarded(model, Undefended())
+
+    def _add_sanity(self, spec: AttackSpec, identity: list[Any]) -> None:
         """The same attack with nothing to hold it back: it has to succeed."""
-        identity = ["probe", forge.settings, self._glimpsed(forge.victims)]
-        self.probes[forge.id] = replace(
-            forge, id=registry.digest(identity), attack=forge.attack.unbounded(),
-            threat=Threat(norm="linf", eps=1.0),
-        )  # fmt: skip
+        name = registry.digest(["sanity", *identity[:1], *identity[2:]])
+        attack = spec.attack
+        free = attack if isinstance(attack, PairAttack) else attack.unbounded()
+        threat = Threat(norm="linf", eps=1.0, grid=LEVELS)
+        self.sanity[spec.id] = replace(spec, id=name, attack=free, threat=threat)
 
-    def _glimpsed(self, victims: tuple[Defence, ...]) -> list[Any]:
-        """All that an attack on ``victims`` depends on."""
-        return [self._fingerprint(each, each.unseen) for each in victims]
+    def _data(self) -> list[Any]:
+        return [self.task.source.hash, self.task.identity]
 
-    def _fingerprint(self, defence: Defence, without: frozenset[str] = frozenset()) -> list[Any]:
-        settings = {k: v for k, v in described(defence).items() if k not in without}
-        knobs = [part.knobs for part in defence.parts if isinstance(part, Purifier)]
-        held_out = defence.calibration.hash if defence.calibration is not None else ""
-        parts = [[part.name, self._hash(part)] for part in defence.parts]
+    def _optimized(self, guarded: Guarded) -> list[Any]:
+        """All that an attack on a guarded model depends on."""
+        return self.models.fingerprint(guarded, guarded.defense.unseen)
+
+
+class ModelCache:
+    """The models of a study: loaded by name for one device.
+
+    Args:
+        device: where their networks go.
+
+    Attributes:
+        hashes: of the models that were asked for theirs, by name.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.hashes: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+
+    def load(self, name: str) -> Model:
+        """The model ``name``.
+
+        Raises:
+            UnknownName, InvalidInput: there is no such model, or another one calls itself the same.
+        """
+        made: Model = load(name)
+        made.to(self.device)
+        owner = self._owners.setdefault(made.name, name)
+        if owner != name:
+            raise InvalidInput(f"{owner} and {name} both call themselves {made.name!r}; give each its own name")
+        return made
+
+    def hash(self, model: Model) -> str:
+        """The model's hash, computed once for each name."""
+        if model.name not in self.hashes:
+            self.hashes[model.name] = model.hash
+        return self.hashes[model.name]
+
+    def fingerprint(self, guarded: Guarded, without: frozenset[str] = frozenset()) -> list[Any]:
+        """All that a guarded model's answers depend on, but for some of its settings."""
+        given = described(guarded.defense)
+        settings = {key: value for key, value in given.items() if key not in without}
+        parts = [[part.name, self.hash(part)] for part in guarded.parts]
+        knobs = [part.settings for part in guarded.parts if isinstance(part, Purifier)]
+        held_out = guarded.calibration.hash if guarded.calibration is not None else ""
         return [settings, parts, knobs, held_out]
 
-    def _hash(self, model: Model) -> str:
-        """The model's hash, computed once for each model of a plan."""
-        known = self._hashed.setdefault(id(model), (model, ""))[1] or model.hash
-        self._hashed[id(model)] = (model, known)
-        self.hashes[model.name] = known
-        return known
+
+def described(defense: Defense) -> Table:
+    """A defense's settings; a model that is an object goes by its name."""
+    settings = registry.describe(defense)
+    return {key: getattr(value, "name", value) for key, value in settings.items()}

@@ -1,212 +1,222 @@
-"""Running a plan: chunk by chunk, cell by cell, so that any kill loses one chunk at most."""
+"""Running a plan: chunk by chunk, row by row, so that any kill loses one chunk at most."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from sys import intern
-from typing import Protocol, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from secondlook import registry
-from secondlook.audit.craft import crafted
-from secondlook.audit.decide import bare_features, decide
-from secondlook.audit.matrix import CellPlan, Plan
-from secondlook.audit.probes import inspect, unbounded
+from secondlook.attacks.pairs import Pairs
+from secondlook.audit.adversarial import Adversarial, is_whole
+from secondlook.audit.collective import score_all
+from secondlook.audit.generate import Generated, generate, generated, with_attack
+from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
-from secondlook.errors import InvalidInput
+from secondlook.defenses.base import Defense
 from secondlook.ledger import counting
 from secondlook.progress import Tick
-from secondlook.tasks.zeroshot import Batch
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part ``index`` (from 1) of ``count``: every count-th chunk of the samples.
-
-    Raises:
-        InvalidInput: an index outside 1 to ``count``.
-    """
-
-    index: int = 1
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count:
-            raise InvalidInput(f"shard {self.index}/{self.count}; write 1/4 to 4/4 for four parts")
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Reads ``2/4``.
-
-        Raises:
-            InvalidInput: it is not of that form.
-        """
-        index, _, count = text.partition("/")
-        if not (index.isdigit() and count.isdigit()):
-            raise InvalidInput(f"shard {text!r}; write i/n, as in 2/4")
-        return cls(int(index), int(count))
-
-    def holds(self, chunk: int) -> bool:
-        """Whether a chunk belongs to this part."""
-        return chunk % self.count == self.index - 1
+from secondlook.tasks.base import SAMPLED, Batch
 
 
 def identity(study: Study, command: str) -> Record:
     """What a run directory has to agree with to be continued."""
     config = study.model_dump()
     return {
-        "schema": 1, "command": command, "version": version("secondlook"), "study": config,
-        "config_hash": registry.digest(config), "seed": study.seed,
+        "schema": 1,
+        "command": command,
+        "version": version("secondlook"),
+        "study": config,
+        "config_hash": registry.digest(config),
+        "seed": study.seed,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A fixed part of the samples, attacked and decided on together."""
-
-    number: int
-    rows: tuple[int, ...]
-
-
-def chunks(rows: Sequence[int], size: int, shard: Shard) -> list[Chunk]:
-    """The chunks of a shard; they are the same however often a run is killed."""
-    starts = range(0, len(rows), size)
-    every = [
-        Chunk(number, tuple(rows[start : start + size])) for number, start in enumerate(starts)
-    ]
-    return [chunk for chunk in every if shard.holds(chunk.number)]
-
-
-class _Desk:
-    """One chunk of one model on the table: read once, looked at bare once."""
-
-    def __init__(self, plan: Plan, cell: CellPlan, chunk: Chunk) -> None:
-        self.plan, self.cell, self.chunk = plan, cell, chunk
-
-    @cached_property
-    def batch(self) -> Batch:
-        return self.plan.task.batch(self.chunk.rows, self.cell.defence.model)
-
-    @cached_property
-    def bare(self) -> Tensor:
-        return bare_features(self.cell, self.batch)
+    }
 
 
 def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "") -> Run:
     """Does what of a plan is not done yet.
 
+    The shard of a collective task only generates: :func:`settle` scores the whole.
+
     Raises:
         BrokenRun: the directory belongs to something else, or cannot be written to.
     """
     run = Run.open(folder, identity(plan.study, command))
-    inspect_all(run, plan.cells, lambda cell: inspect(plan, cell), tick)
-    parts = chunks(plan.task.rows, plan.study.batch, shard)
-    desks: dict[int, _Desk] = {}
-
-    def do(cell: CellPlan, chunk: Chunk, missing: set[str]) -> None:
-        desk = desks.get(id(cell.defence.model))
-        if desk is None or desk.chunk is not chunk:
-            desk = desks[id(cell.defence.model)] = _Desk(plan, cell, chunk)
-        _do(plan, run, cell, desk, missing)
-
-    go_through(run, plan.cells, parts, plan.task.source.ids, do, tick)
-    probe_all(run, plan.probes, lambda probe: unbounded(plan, probe), tick)
+    _inspect(plan, run, tick)
+    parts = chunks(len(plan.task.rows), plan.study.batch, shard)
+    work = _Work(plan, run)
+    if plan.task.collective:
+        _generate_all(plan, run, work, parts, tick)
+        if shard.count > 1:
+            tick(1, 1, "generated; merge the shards to score them")
+            return run
+        return settle(plan, run, tick)
+    _score_samples(plan, run, work, parts, tick)
+    _check_sanity(plan, run, tick)
     tick(1, 1, "done")
     return run
 
 
-class Line(Protocol):
-    """A row of a matrix to be."""
+def settle(plan: Plan, run: Run, tick: Tick) -> Run:
+    """Completes a run that was put together from shards.
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def knowledge(self) -> str: ...
-
-
-L = TypeVar("L", bound=Line)
-
-
-def go_through(
-    run: Run, cells: Sequence[L], parts: Sequence[Chunk], ids: Sequence[str],
-    do: Callable[[L, Chunk, set[str]], None], tick: Tick,
-) -> None:  # fmt: skip
-    """Does each cell of each chunk of which the run has not every record.
-
-    Args:
-        run: what is there.
-        cells: the rows of the matrix.
-        parts: the chunks, one after the other.
-        ids: the samples' names, by the rows that chunks hold.
-        do: computes a cell of a whole chunk and appends the records of the samples that are named.
-        tick: told what is done.
+    Raises:
+        BrokenRun: a part of what has to be scored together was not generated.
     """
-    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
-    total = len(parts) * len(cells)
+    if plan.task.collective:
+        score_all(plan, run, chunks(len(plan.task.rows), plan.study.batch, Shard()), tick)
+        _check_sanity(plan, run, tick)
+    tick(1, 1, "done")
+    return run
+
+
+def _generate_all(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tick: Tick) -> None:
+    specs = plan.specs
     for position, chunk in enumerate(parts):
-        for number, cell in enumerate(cells):
-            at, what = position * len(cells) + number, f"{cell.label}, {cell.knowledge}"
+        for number, spec in enumerate(specs):
+            at, total = position * len(specs) + number, len(parts) * len(specs)
+            what = f"{spec.settings['name']} on {', '.join(v.model.name for v in spec.victims)}"
             tick(at, total, what)
-            missing = {ids[row] for row in chunk.rows if (cell.id, ids[row]) not in done}
+            if not is_whole(run.adversarial(spec.id, chunk.number)):
+                row = next(row for row in plan.rows if row.spec and row.spec.id == spec.id)
+                with counting(_counted(tick, at, total, what)):
+                    generated(plan, run, spec, work.batch(row, chunk), chunk.number)
+
+
+def _score_samples(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tick: Tick) -> None:
+    """Does each row of each chunk of which the run has not every record."""
+    ids, rows = plan.task.ids, plan.rows
+    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
+    total = len(parts) * len(rows)
+    for position, chunk in enumerate(parts):
+        for number, row in enumerate(rows):
+            at, what = position * len(rows) + number, f"{row.label}, {row.knowledge}"
+            tick(at, total, what)
+            missing = {ids[each] for each in chunk.at if (row.id, ids[each]) not in done}
             if missing:
-                with counting(teller(tick, at, total, what)):
-                    do(cell, chunk, missing)
+                with counting(_counted(tick, at, total, what)):
+                    work.score(row, chunk, missing)
 
 
-def inspect_all(run: Run, cells: Sequence[L], look: Callable[[L], Record], tick: Tick) -> None:
+def _counted(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
+    """Shows that a long attack goes on: how many forwards it has had."""
+    return lambda forwards: tick(at, total, f"{what}, {forwards:,} forwards")
+
+
+class _Work:
+    """The chunk at hand, read once for each kind of batch."""
+
+    def __init__(self, plan: Plan, run: Run) -> None:
+        self.plan, self.run = plan, run
+        self._chunk: Chunk | None = None
+        self._batches: dict[Any, Batch] = {}
+
+    def batch(self, row: Row, chunk: Chunk) -> Batch:
+        """The clean samples of a chunk, as a row's model is given them."""
+        if self._chunk is not chunk:
+            self._chunk, self._batches = chunk, {}
+        key = self.plan.task.batch_key(row.guarded)
+        if key not in self._batches:
+            self._batches[key] = self.plan.task.batch(chunk.at, row.guarded)
+        return self._batches[key]
+
+    def score(self, row: Row, chunk: Chunk, missing: set[str]) -> None:
+        """Computes a whole chunk, so that it is what it would have been; adds what is missing."""
+        row.guarded.prepare()
+        batch = self.batch(row, chunk)
+        made = generated(self.plan, self.run, row.spec, batch, chunk.number) if row.spec else None
+        given = _pairs(made) if made else batch.pairs
+        rows, cost = answered(self.plan, row, batch, given)
+        about: Record = {"cell": row.id, "chunk": chunk.number, "decide": cost, "attack": {}}
+        if made is not None:
+            about |= {"attack": made.cost, **_said(made.adversarial)}
+            rows = with_attack(rows, row, batch.pairs, made.adversarial)
+        named = [{"cell": row.id, "sample": name, **found} for name, found in zip(batch.ids, rows, strict=True)]
+        self.run.ledger.append([about])
+        self.run.records.append([found for found in named if found["sample"] in missing])
+
+
+def _pairs(made: Generated) -> Pairs:
+    return Pairs(made.adversarial.images, made.adversarial.captions)
+
+
+def _said(made: Adversarial) -> Record:
+    """What an attack says of itself, where it says anything."""
+    said = {"members": list(made.members), "notices": list(made.notices)}
+    return {key: value for key, value in said.items() if value}
+
+
+def answered(plan: Plan, row: Row, batch: Batch, given: Pairs) -> tuple[list[Record], Record]:
+    """What a row's model answers, again and again if it is randomized, and what it cost once."""
+    task, guarded = plan.task, row.guarded
+    repeats = plan.study.rescore if guarded.stochastic or task.stochastic else 1
+    answers = []
+    for repeat in range(repeats):
+        with counting() as ledger:
+            keys = batch.keys.fold("decide", repeat)
+            answers.append(task.answer(batch, given, guarded, keys))
+        if repeat == 0:
+            cost = ledger.spent(digits=5)
+    bare = cost["seconds"] if guarded.bare else _bare_seconds(plan, row, batch, given)
+    records = task.records(batch, guarded, answers, row.objective)
+    return records, {**cost, "bare_seconds": round(bare, 5)}
+
+
+def _bare_seconds(plan: Plan, row: Row, batch: Batch, given: Pairs) -> float:
+    """Seconds of the model alone on the same inputs; it has just been asked, and is warm."""
+    alone = plan.task.guarded(row.guarded.model, Defense())
+    with counting() as ledger:
+        plan.task.answer(batch, given, alone, batch.keys.fold("decide", 0))
+    return ledger.seconds
+
+
+def _inspect(plan: Plan, run: Run, tick: Tick) -> None:
     """Looks at each clean row that the run has not looked at yet.
 
-    A broken model is told before hours are spent on it.
+    A broken model is reported before hours are spent on it.
     """
     known = {line.get("inspected") for line in run.ledger}
-    for cell in cells:
-        if cell.knowledge == "clean" and cell.id not in known:
-            tick(0, 1, f"looking at {cell.label}")
-            run.ledger.append([look(cell)])
+    for row in plan.rows:
+        if row.knowledge == "clean" and row.id not in known:
+            tick(0, 1, f"inspecting {row.label}")
+            row.guarded.prepare()
+            batch = plan.task.batch(_few(plan), row.guarded)
+            found = plan.task.inspect(batch, row.guarded)
+            thresholds = row.guarded.thresholds if row.guarded.rejects else None
+            line = {"inspected": row.id, **found}
+            run.ledger.append([line if thresholds is None else {**line, "thresholds": thresholds}])
 
 
-class Probe(Protocol):
-    """An attack with nothing to hold it back."""
-
-    @property
-    def id(self) -> str: ...
-
-
-P = TypeVar("P", bound=Probe)
-
-
-def probe_all(run: Run, probes: Mapping[str, P], look: Callable[[P], Record], tick: Tick) -> None:
-    """Looks at each of the probes that the run has not looked at yet, once."""
-    what, probed = "attacking without a bound, as a check", {x.get("probe") for x in run.ledger}
-    for probe in {probe.id: probe for probe in probes.values()}.values():
-        if probe.id not in probed:
+def _check_sanity(plan: Plan, run: Run, tick: Tick) -> None:
+    """Runs each attack once with nothing to hold it back, where the run has not yet."""
+    what, done = "attacking without a bound, as a check", {x.get("probe") for x in run.ledger}
+    for spec in {spec.id: spec for spec in plan.sanity.values()}.values():
+        if spec.id not in done:
             tick(1, 1, what)
-            with counting(teller(tick, 1, 1, what)):
-                run.ledger.append([look(probe)])
+            with counting(_counted(tick, 1, 1, what)):
+                run.ledger.append([unbounded(plan, spec)])
 
 
-def teller(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
-    """Shows that a long crafting goes on: how many looks it has had."""
-    return lambda forwards: tick(at, total, f"{what}, {forwards:,} looks")
+def unbounded(plan: Plan, spec: AttackSpec) -> Record:
+    """How an attack does on a few samples with nothing to hold it back, against its victim."""
+    victim = spec.victims[0]
+    victim.prepare()
+    batch = plan.task.batch(_few(plan), victim)
+    made = generate(plan, spec, batch)
+    reached = plan.task.reached(batch, _pairs(made), victim, spec.options.objective)
+    return {
+        "probe": spec.id,
+        "n": len(reached),
+        "success": sum(reached) / len(reached),
+        "samples": dict(zip(batch.ids, reached, strict=True)),
+    }
 
 
-def _do(plan: Plan, run: Run, cell: CellPlan, desk: _Desk, missing: set[str]) -> None:
-    """Computes a whole chunk, so that it is what it would have been, and adds what is missing."""
-    number = desk.chunk.number
-    made = crafted(plan, run, cell.forge, desk.batch, number) if cell.forge else None
-    decided = decide(cell, desk.batch, made, desk.bare, plan.study.rescore)
-    about = {"cell": cell.id, "chunk": number, "decide": decided.cost}
-    spent = {"attack": made.cost, **made.tells} if made else {"attack": {}}
-    run.ledger.append([{**about, **spent}])
-    run.records.append([r for r in decided.records if r["sample"] in missing])
+def _few(plan: Plan) -> range:
+    return range(min(SAMPLED, len(plan.task.rows)))

@@ -17,9 +17,7 @@ from secondlook.errors import BrokenRun
 
 Record = dict[str, Any]
 _TAIL = 1 << 16
-_LOST_HEAD = (
-    "start the same study with another --out, and copy the run.json from there to keep the records"
-)
+_LOST_HEAD = "start the same study with another --out, and copy the run.json from there to keep the records"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -43,10 +41,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> str:
-    return (
-        f"cannot write {path}: {error.strerror}; finished records are safe, "
-        "make room and run the same command again"
-    )
+    return f"cannot write {path}: {error.strerror}; finished records are safe, make room and run the same command again"
 
 
 class Log:
@@ -76,9 +71,7 @@ class Log:
         Raises:
             BrokenRun: the disk is full, say; what half was written is cut off again.
         """
-        lines = "".join(
-            json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records
-        )
+        lines = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with open(self.path, "ab", buffering=0) as file:
@@ -143,9 +136,9 @@ class Run:
                 )
         return cls(folder)
 
-    def adversarial(self, forge: str, chunk: int) -> Path:
-        """Where the adversarials of a forge for one chunk of the samples lie."""
-        return self.folder / "adversarial" / forge / f"{chunk:05d}.safetensors"
+    def adversarial(self, spec: str, chunk: int) -> Path:
+        """Where the adversarials of an attack spec for one chunk lie."""
+        return self.folder / "adversarial" / spec / f"{chunk:05d}.safetensors"
 
 
 def read_json(path: Path) -> Record:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from secondlook.audit.tables import Table, checked
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.threat import Knowledge, Norm, Pixels, Threat
 
+Table = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 _ORDER: tuple[Knowledge, ...] = get_args(Knowledge)
 
 
@@ -43,7 +40,7 @@ class Budget(BaseModel):
 class Study(BaseModel):
     """What is audited.
 
-    In the tables ``attack``, ``adaptive``, ``attacks`` and ``defences`` a list stands for a sweep:
+    In the tables ``attack``, ``adaptive``, ``attacks`` and ``defenses`` a list stands for a sweep:
     one row of the matrix for each of its values.
     """
 
@@ -57,30 +54,30 @@ class Study(BaseModel):
     batch: int = Field(50, ge=1)
     """Samples that are attacked together; it changes speed and memory, not results."""
     rescore: int = Field(3, ge=1)
-    """Fresh decisions of a randomised defence on each adversarial."""
-    exhibits: int = Field(8, ge=0)
+    """Fresh decisions of a randomized defense on each adversarial."""
+    examples: int = Field(8, ge=0)
     """Samples in the report's gallery."""
     plugins: list[str] = []
-    """Modules to import first: they may register attacks, defences, models, data and tasks."""
+    """Modules to import first: they may register attacks, defenses, models, data and tasks."""
     task: Table = Field(default_factory=lambda: {"name": "zeroshot"})
     models: list[str] = Field(default_factory=lambda: ["scenes:clip"], min_length=1)
     prompts: list[str] = []
     """Templates for the class names, or names of sets of them; an embedder is audited under each.
     Empty takes the task's."""
     surrogates: list[str] = []
-    """What a ``transfer`` attack is crafted on."""
+    """What a ``transfer`` attack is made on."""
     threat: Budget = Budget()
     attack: Table = Field(default_factory=lambda: {"name": "illusion"})
     adaptive: Table = {}
-    """What an adaptive attack does otherwise: settings of ``attack``, and ``draws`` (fresh looks
-    in each step), ``gradient`` (``full`` or ``bpda``), ``objective`` (``cosine`` or ``votes``) and
-    ``instead`` (settings of the defence as the attacker believes them).
+    """What an adaptive attack does otherwise: settings of ``attack``, and ``draws`` (fresh
+    draws in each step), ``gradient`` (``full`` or ``bpda``), ``objective`` (one of the task's) and
+    ``instead`` (settings of the defense as the attacker believes them).
     """
     attacks: list[Table] = []
     """Further attacks, side by side: each is what ``attack`` with ``adaptive`` would be, and may
     say in ``knowledge`` which rows it makes. Where there are such, ``attack`` may be left away.
     """
-    defences: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
+    defenses: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
     knowledge: list[Knowledge] = ["clean", "oblivious", "adaptive"]
 
     @field_validator("knowledge")
@@ -114,7 +111,7 @@ class Study(BaseModel):
         wanted = {known for table in self.attacks for known in table.get("knowledge", [])}
         return [known for known in _ORDER if known in wanted or known in self.knowledge]
 
-    def crafting(self, knowledge: Knowledge, bare: bool) -> list[Table]:
+    def attack_tables(self, knowledge: Knowledge, bare: bool) -> list[Table]:
         """The tables of the attacks of that knowledge, lists and all.
 
         ``bare`` says that nothing defends: there is nothing then to know beside the model.
@@ -167,3 +164,64 @@ def parse(table: Table, where: str) -> Study:
         InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
     """
     return checked(Study, table, where)
+
+
+def sweep(table: Table) -> Iterator[Table]:
+    """One table for each combination of the values that are lists.
+
+    Raises:
+        InvalidInput: a list is empty.
+    """
+    for key, value in table.items():
+        if value == []:
+            raise InvalidInput(f"{key} = [] sweeps over nothing; give a value or take the key away")
+    options = [value if isinstance(value, list) else [value] for value in table.values()]
+    for values in itertools.product(*options):
+        yield dict(zip(table, values, strict=True))
+
+
+def believing_sweep(given: Table, believing: bool) -> Iterator[Table]:
+    """Every combination of an attack's settings, and of those in which an attacker believes.
+
+    Raises:
+        InvalidInput: a list is empty, or ``instead`` is no table.
+    """
+    for table in sweep(given):
+        beliefs = table.pop("instead", {}) if believing else {}
+        table.pop("instead", None)
+        if not isinstance(beliefs, dict):
+            raise InvalidInput(f"instead = {beliefs!r} is no table; write {{ samples = 3 }}, say")
+        for instead in sweep(beliefs):
+            yield {**table, "instead": instead}
+
+
+def checked(kind: type[M], table: Table, where: str) -> M:
+    """A table as ``kind``.
+
+    Raises:
+        InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {_explained(error, kind)}") from None
+
+
+def _explained(error: ValidationError, kind: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        reason = first["msg"].removeprefix("Value error, ")
+        return f"{key} = {first['input']!r}: {reason}" if key else reason
+    known = _fields(kind, first["loc"])
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _fields(kind: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+    """The keys that there are at a place."""
+    for part in where[:-1]:
+        inner = kind.model_fields[str(part)].annotation
+        kind = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
+    return list(kind.model_fields)

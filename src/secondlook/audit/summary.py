@@ -1,116 +1,145 @@
-"""From records to cells and headlines: metrics with intervals, costs, votes."""
+"""From records to rows and headlines: figures with intervals, costs, votes, checks."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 
 from secondlook import statistics
-from secondlook.audit import rejection
+from secondlook.audit.checks import Evidence, check_cell, check_group
 from secondlook.audit.columns import Rows
-from secondlook.audit.damage import damage, members
-from secondlook.audit.detection import Attributes, detected
-from secondlook.audit.figures import metrics
-from secondlook.audit.health import Evidence, check_cell
-from secondlook.audit.matrix import CellPlan, Plan
-from secondlook.audit.rivalry import check_group
-from secondlook.audit.schema import Audit, Cell, Cost, Metric, Outcomes, ThreatRow, Vote
+from secondlook.audit.detection import detected
+from secondlook.audit.headline import headlines
+from secondlook.audit.plan import Plan, Row
 from secondlook.audit.store import Record, Run, read_json
-from secondlook.audit.study import Study
-from secondlook.audit.verdict import headlines
 from secondlook.decision import Outcome
-from secondlook.defenses.consensus import Consensus
+from secondlook.metrics import outcomes
+from secondlook.metrics.figures import average, share
+from secondlook.schema import Audit, Cell, Cost, Metric, Outcomes, SampleRecord, ThreatRow, Vote
+from secondlook.tasks.base import Figures, OpenTask
 
 Records = dict[str, Rows]
 
 
 def by_cell(run: Run) -> Records:
-    """Records by the id of their cell, one per sample, in the order of the sample ids."""
+    """Records by the id of their row, one per sample, in the order of the sample ids."""
     found: dict[str, Rows] = defaultdict(Rows)
     for record in run.records:
         found[record["cell"]].add(record)
     return {cell: rows.ordered() for cell, rows in found.items()}
 
 
-def summarise(plan: Plan, run: Run) -> Audit:
-    """The whole result, from what is on disk."""
-    records = by_cell(run)
-    ledger = list(run.ledger)
-    cells = [_cell(plan, cell, records, ledger) for cell in plan.cells if cell.id in records]
-    return assembled(plan.study, _provenance(plan, run), cells, records, ledger)
-
-
-def assembled(
-    study: Study, provenance: Record, cells: list[Cell], records: Records,
-    ledger: Sequence[Record] = (), attributes: Attributes = MappingProxyType({}),
-) -> Audit:  # fmt: skip
-    """Rows with what looks across them: detection, checks, and what is the worst of them."""
-    cells = check_group(detected(cells, records, ledger, attributes), records)
+def summarize(plan: Plan, run: Run) -> Audit:
+    """The whole result, from what is on disk; a shard that only generated has no rows yet."""
+    records, ledger = by_cell(run), list(run.ledger)
+    cells = [_cell(plan, row, records, ledger) for row in plan.rows if row.id in records]
+    cells = check_group(detected(cells, records, ledger, plan.task.attributes()), records)
     return Audit(
-        study=study.name, title=study.title or study.name, provenance=provenance, cells=cells,
+        study=plan.study.name,
+        title=plan.study.title or plan.study.name,
+        provenance=_provenance(plan, run),
+        cells=cells,
         headline=headlines(cells, records),
-    )  # fmt: skip
+    )
 
 
 def _provenance(plan: Plan, run: Run) -> Record:
-    head = read_json(run.folder / "run.json")
     return {
-        **head, "models": plan.hashes, "data": plan.task.source.hash,
-        "about": plan.study.about, "prompt": plan.task.task.prompt or plan.task.source.prompt,
-    }  # fmt: skip
+        **read_json(run.folder / "run.json"),
+        "models": plan.hashes,
+        "data": plan.task.source.hash,
+        "about": plan.study.about,
+        **plan.task.provenance(),
+    }
 
 
-def _cell(plan: Plan, planned: CellPlan, records: Records, ledger: list[Record]) -> Cell:
-    forge, rows = planned.forge, records[planned.id]
-    own = [line for line in ledger if line.get("cell") == planned.id]
-    threat = ThreatRow(
-        norm=forge.threat.norm if forge else plan.study.threat.norm,
-        eps=forge.threat.eps if forge else 0.0,
-    )
+def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> Cell:
+    rows, spec, threat = records[row.id], row.spec, row.threat
+    own = [line for line in ledger if line.get("cell") == row.id]
+    clean: Sequence[SampleRecord] = records.get(plan.clean(row).id, [])
+    found = figures(plan.task, rows, clean)
     cell = Cell(
-        id=planned.id, task=plan.task.name, model=planned.defence.model.name,
-        defence=planned.label, attack=forge.settings["name"] if forge else "none",
-        knowledge=planned.knowledge, threat=threat, n=len(rows),
-        metrics=_metrics(plan, planned, records), outcomes=_outcomes(rows), ledger=costs(own),
+        id=row.id,
+        task=plan.task.name,
+        model=row.guarded.model.name,
+        defense=row.label,
+        attack=spec.settings["name"] if spec else "none",
+        knowledge=row.knowledge,
+        threat=ThreatRow(norm=threat.norm if threat else plan.study.threat.norm, eps=threat.eps if threat else 0),
+        n=len(rows),
+        metrics=found.metrics,
+        denominators=found.denominators,
+        outcomes=_outcomes(rows),
+        ledger=costs(own),
         health=[],
-        settings={"defence": planned.settings, "attack": forge.settings if forge else {}},
-        surrogates=_surrogates(planned), resolution=_resolution(plan, planned),
-        vote=_vote(planned, rows), goal=plan.task.task.goal,
-        controls={} if planned.targeted else rejection.controls(rows),
-        risk=None if planned.targeted else rejection.risk_curve(rows),
-        members=members(rows, next((line["members"] for line in own if "members" in line), [])),
+        settings=_settings(plan, row),
+        surrogates=_surrogates(row),
+        resolution=_resolution(plan, row),
+        vote=_vote(row, rows),
+        goal=plan.task.goal(row.objective),
+        controls=found.controls,
+        risk=found.risk,
+        members=outcomes.members(rows, _members(own)),
         notices=notices(own),
-    )  # fmt: skip
-    evidence = _evidence(plan, planned, ledger)
+    )
+    evidence = _evidence(plan, row, rows, ledger)
     return cell.model_copy(update={"health": check_cell(cell, rows, evidence)})
 
 
-def _metrics(plan: Plan, planned: CellPlan, records: Records) -> dict[str, Metric]:
-    """The row's own figures, those of its outcomes, and what it lost against its clean row."""
-    rows, clean = records[planned.id], plan.clean(planned)
-    found = metrics(rows)
-    if not planned.targeted:
-        found |= rejection.figures(rows)
-    if planned.forge is not None:
-        found |= damage(rows, records.get(clean.id, []))
+def figures(task: OpenTask[Any, Any], rows: Sequence[Mapping[str, Any]], clean: Sequence[Mapping[str, Any]]) -> Figures:
+    """The task's figures of a row, and those that every task has."""
+    records = cast(Sequence[Record], rows)
+    found = task.figures(records, cast(Sequence[Record], clean))
+    names = ("original_top1", "success", "success_worst")
+    shared = {
+        name: share([row[name] for row in records])
+        for name in names
+        if name in records[0] and name not in found.metrics
+    }
+    if "words" in records[0]:
+        shared["words_changed"] = _words_changed(records)
+    found.metrics.update(shared)
     return found
 
 
-def _evidence(plan: Plan, planned: CellPlan, ledger: list[Record]) -> Evidence:
-    """What the health checks go by beside the records."""
-    twin = plan.probes.get(planned.forge.id) if planned.forge else None
+def _words_changed(rows: Sequence[Record]) -> Metric:
+    """The mean over the samples, and the deviation over all of their texts."""
+    spread = [float(words) for words in chain.from_iterable(row["words"] for row in rows)]
+    deviation = float(np.std(spread, ddof=1)) if len(spread) > 1 else 0.0
+    found = average([float(np.mean(row["words"])) for row in rows])
+    return found.model_copy(update={"sd": deviation})
+
+
+def _settings(plan: Plan, row: Row) -> dict[str, Record]:
+    variant = {plan.task.variant: row.variant} if row.spec and row.variant else {}
+    attack = {**row.spec.settings, **variant} if row.spec else {}
+    return {"defense": row.settings, "attack": attack}
+
+
+def _members(own: Sequence[Record]) -> Sequence[str]:
+    return next((line["members"] for line in own if "members" in line), [])
+
+
+def _evidence(plan: Plan, row: Row, rows: Sequence[SampleRecord], ledger: Sequence[Record]) -> Evidence:
+    """What the checks go by beside the records."""
+    tried = plan.task.tried(row.variant)
+    twin = plan.sanity.get(row.spec.id) if row.spec and tried else None
     probes = {line["probe"]: line for line in ledger if "probe" in line}
-    looks = {line["inspected"]: line for line in ledger if "inspected" in line}
+    inspections = {line["inspected"]: line for line in ledger if "inspected" in line}
     return Evidence(
-        probe=probes.get(twin.id) if twin else None, hashes=plan.hashes,
-        inspection=looks.get(plan.clean(planned).id), stochastic=planned.defence.stochastic,
-    )  # fmt: skip
+        probe=probes.get(twin.id) if twin else None,
+        reached=plan.task.held(cast(Sequence[Record], rows)),
+        hashes=plan.hashes,
+        inspection=inspections.get(plan.clean(row).id),
+        stochastic=row.guarded.stochastic,
+    )
 
 
-def _outcomes(rows: Sequence[Record]) -> Outcomes:
+def _outcomes(rows: Sequence[SampleRecord]) -> Outcomes:
     counts = Counter(row["outcome"] for row in rows)
     return Outcomes(**{str(kind): counts[str(kind)] for kind in Outcome})
 
@@ -129,39 +158,41 @@ def costs(ledger: list[Record]) -> Cost:
 
     bare = total("decide", "bare_seconds")
     return Cost(
-        forwards=int(total("decide", "forwards")), backwards=int(total("decide", "backwards")),
+        forwards=int(total("decide", "forwards")),
+        backwards=int(total("decide", "backwards")),
         seconds=round(total("decide", "seconds"), 4),
         overhead=round(total("decide", "seconds") / bare, 3) if bare else 0.0,
         peak_memory=max((line["decide"]["peak_memory"] for line in last), default=0),
         attack_forwards=int(total("attack", "forwards")),
         attack_backwards=int(total("attack", "backwards")),
         attack_seconds=round(total("attack", "seconds"), 3),
-    )  # fmt: skip
+    )
 
 
-def _surrogates(planned: CellPlan) -> list[str]:
-    if planned.forge is None or planned.knowledge == "adaptive":
+def _surrogates(row: Row) -> list[str]:
+    """The models that the attack was made on, where they are not the victim."""
+    if row.spec is None or (row.knowledge == "adaptive" and row.spec.queried is None):
         return []
-    return [victim.model.name for victim in planned.forge.victims]
+    return [victim.model.name for victim in row.spec.victims]
 
 
-def _resolution(plan: Plan, planned: CellPlan) -> list[int]:
-    size = planned.defence.model.size
-    if size is not None:
-        return list(size)
-    return list(plan.task.source.read([plan.task.rows[0]], None).images.shape[-2:])
+def _resolution(plan: Plan, row: Row) -> list[int]:
+    size = row.guarded.size
+    return list(size or plan.task.batch([0], row.guarded).pairs.images.shape[-2:])
 
 
-def _vote(planned: CellPlan, rows: Sequence[Record]) -> Vote | None:
+def _vote(row: Row, rows: Sequence[Mapping[str, Any]]) -> Vote | None:
     """The observed vote against the bound that holds for independent votes."""
-    defence = planned.defence
-    if planned.forge is None or not isinstance(defence, Consensus) or defence.votes < 2:
+    votes = row.guarded.draws
+    if row.spec is None or votes < 2 or "eta" not in rows[0]:
         return None
-    eta = np.array([row["eta"] for row in rows])
-    bounds = [statistics.majority_bound(float(each), defence.votes) for each in eta]
+    eta = np.array([record["eta"] for record in rows])
+    bounds = [statistics.majority_bound(float(each), votes) for each in eta]
     return Vote(
-        votes=defence.votes, eta=float(eta.mean()), bound=float(np.mean(bounds)),
-        captured=float(np.mean([row["captured"] for row in rows])),
-        pooled_bound=statistics.majority_bound(float(eta.mean()), defence.votes),
+        votes=votes,
+        eta=float(eta.mean()),
+        bound=float(np.mean(bounds)),
+        captured=float(np.mean([record["captured"] for record in rows])),
+        pooled_bound=statistics.majority_bound(float(eta.mean()), votes),
         histogram=[int(n) for n in np.histogram(eta, bins=10, range=(0, 1))[0]],
-    )  # fmt: skip
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
 
 from secondlook.cli.audit import audit, merge, report
-from secondlook.cli.catalogue import attacks, defenses, models, studies
+from secondlook.cli.catalog import attacks, defenses, models, studies
 from secondlook.cli.doctor import doctor
 from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
@@ -15,16 +16,12 @@ from secondlook.cli.rescore import rescore
 from secondlook.cli.train import train
 
 app = typer.Typer(
-    help="Attack, defend and measure multimodal models: "
-    "no defence number without the attack that knows the defence.",
+    help="Attack, defend and measure multimodal models: no defense number without the attack that knows the defense.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_VERBS = (
-    audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies,
-    train, harden,
-)  # fmt: skip
+_VERBS = (audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies, train, harden)
 for _verb in _VERBS:
     app.command()(_verb)
 
@@ -34,7 +31,13 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the command line; an error of the input is one line, and exit status 2."""
+    """Runs the command line; an error of the input is one line, and exit status 2.
+
+    A console whose encoding lacks a character shows ``?`` in its place.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="secondlook")
     except (KeyboardInterrupt, SystemExit) as stop:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
 if TYPE_CHECKING:
-    from secondlook.audit.run import Shard
-    from secondlook.audit.schema import Audit
+    from secondlook.audit.plan import Shard
     from secondlook.audit.study import Study
+    from secondlook.schema import Audit
 
 _PIPED = 120
 """Columns of a table that goes to a file or another program."""
@@ -46,15 +46,19 @@ def audit(
     set_: Set = None,
     device: Device = "auto",
 ) -> None:
-    """Attack, defend, attack the defence knowing it, and report. Continues a killed run."""
+    """Attack, defend, attack the defense knowing it, and report. Continues a killed run."""
     from secondlook.audit.api import run_study
-    from secondlook.audit.run import Shard
+    from secondlook.audit.plan import Shard
     from secondlook.audit.study import parse, read
 
     given = {
-        "models": model, "task.data": data, "task.samples": samples, "threat.eps": eps,
-        "attack.steps": steps, "seed": seed,
-    }  # fmt: skip
+        "models": model,
+        "task.data": data,
+        "task.samples": samples,
+        "threat.eps": eps,
+        "attack.steps": steps,
+        "seed": seed,
+    }
     changes = {key: value for key, value in given.items() if value is not None}
     changes |= dict(assignment(text) for text in set_ or [])
     config = read(study)
@@ -83,11 +87,19 @@ def merge(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A run directory.")] = Path("runs/default"),
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables as Markdown and do nothing else.")
+    ] = False,
 ) -> None:
     """Show the table of a finished run again and write its page anew."""
     from secondlook.audit.finish import read_audit, write_page
 
     result = read_audit(folder)
+    if markdown:
+        from secondlook.audit.report.text import markdown as written
+
+        typer.echo(written(result), nl=False)
+        return
     write_page(folder)
     _show(result, folder)
 
@@ -95,7 +107,7 @@ def report(
 def _show(result: Audit, folder: Path) -> None:
     from rich.console import Console
 
-    from secondlook.audit.report.console import render
+    from secondlook.audit.report.text import render
 
     unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = Console(width=_PIPED if unknown else None)
@@ -138,5 +150,5 @@ def _assign(table: dict[str, Any], key: str, value: Any) -> None:
         here[int(last) if isinstance(here, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
         raise InvalidInput(
-            f"--set {key}: the study has no such place; write adaptive.draws or defences.0.samples"
+            f"--set {key}: the study has no such place; write adaptive.draws or defenses.0.samples"
         ) from None

@@ -7,31 +7,28 @@ from typing import Annotated
 
 import typer
 
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
 Model = Annotated[str, typer.Argument(help="Any model by name: hf:FOLDER, python:MODULE:FACTORY …")]
 Data = Annotated[str, typer.Option(help="Labelled images for the clean accuracy: folder:PHOTOS.")]
 Samples = Annotated[int, typer.Option(min=1, help="How many of them.")]
-Size = Annotated[int, typer.Option(min=1, help="Side of the pictures, where the model names none.")]
+Size = Annotated[int, typer.Option(min=1, help="Side of the images, where the model names none.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 
 
-def doctor(
-    model: Model, data: Data = "", samples: Samples = 32, size: Size = 224, json: Json = None
-) -> None:
-    """Look for what goes wrong with a model: each check, and the mend. Status 1 if one fails."""
+def doctor(model: Model, data: Data = "", samples: Samples = 32, size: Size = 224, json: Json = None) -> None:
+    """Look for what goes wrong with a model: each check, and the fix. Status 1 if one fails."""
     from rich.console import Console
 
     from secondlook.audit.store import write_atomic
-    from secondlook.doctor.console import render
-    from secondlook.doctor.examine import examine
-    from secondlook.doctor.patient import admit
+    from secondlook.doctor.examine import examine, render
+    from secondlook.doctor.model import prepare
     from secondlook.models import load
 
     with progress("doctor") as tick:
         tick(0, 1, f"loading {model}")
-        patient = admit(load(model), data=data, side=size, samples=samples)
-        found = examine(patient, tick)
+        subject = prepare(load(model), data=data, side=size, samples=samples)
+        found = examine(subject, tick)
     render(found, Console(highlight=False))
     if json is not None:
         write_atomic(json, f"{found.model_dump_json(indent=2, by_alias=True)}\n".encode())

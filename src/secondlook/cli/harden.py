@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
 Method = Annotated[str, typer.Option(help="tecoa, tecoa-itr, fare, mat, mat+, or clean.")]
 Model = Annotated[str, typer.Option(help="The embedder: scenes:clip, hf:FOLDER …")]
 Out = Annotated[Path, typer.Option(help="Where weights, card and checkpoint go.")]
 Data = Annotated[str, typer.Option(help="Images to learn from; empty takes scenes.")]
 Test = Annotated[str, typer.Option(help="Images to measure on, where --data is given.")]
-Steps = Annotated[int, typer.Option(help="Optimiser steps.")]
+Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
 Batch = Annotated[int, typer.Option(help="Samples in a step.")]
 Lr = Annotated[float, typer.Option(help="Peak learning rate; 0: 1e-3 for scenes:, else 1e-5.")]
 Eps = Annotated[str, typer.Option(help="Radius in pixel units, 4/255; empty: the method's own.")]
@@ -49,21 +49,24 @@ def harden(
 
     from secondlook import registry
     from secondlook.cli.audit import assignment
-    from secondlook.hardening.course import Course
-    from secondlook.hardening.harden import harden as hardened
-    from secondlook.hardening.plan import Hardening
+    from secondlook.hardening.harden import HardeningConfig, harden as hardened
+    from secondlook.hardening.trainer import TrainingConfig
 
     settings = dict(assignment(text) for text in set_ or [])
     if eps:
         settings["eps"] = eps
     rate = lr or (1e-3 if model.startswith("scenes:") else 1e-5)
-    plan = Hardening(
-        model=model, method=registry.build("method", method, settings),
-        course=Course(steps=steps, batch=batch, rate=rate, average=average, seed=seed),
-        data=data, test=test, bf16=bf16, workers=workers,
+    plan = HardeningConfig(
+        model=model,
+        method=registry.build("method", method, settings),
+        training=TrainingConfig(steps=steps, batch=batch, rate=rate, average=average, seed=seed),
+        data=data,
+        test=test,
+        bf16=bf16,
+        workers=workers,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         command=shlex.join(["secondlook", *sys.argv[1:]]),
-    )  # fmt: skip
+    )
     with progress(f"{method} {model}") as tick:
         card = hardened(plan, out, tick)
     if not card:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from secondlook.cli.audit import Device
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
 Folder = Annotated[Path, typer.Argument(help="A folder of images.")]
 Out = Annotated[Path, typer.Option(help="Where the PNG files go.")]
@@ -35,20 +35,28 @@ def attack(
     from secondlook import registry
     from secondlook.apply import attack_folder
     from secondlook.cli.audit import assignment
-    from secondlook.models import engine, load
+    from secondlook.models import load
+    from secondlook.models.runtime import engine
     from secondlook.threat import Threat
 
     threat = Threat.parse(norm, eps)
     config = dict(assignment(text) for text in set_ or [])
     with progress("attack") as tick:
         written = attack_folder(
-            folder, out, model=load(model), attack=registry.build("attack", attack_, config),
-            threat=threat, target=target, others=other or (), seed=seed, tick=tick,
+            folder,
+            out,
+            model=load(model),
+            attack=registry.build("attack", attack_, config),
+            threat=threat,
+            target=target,
+            others=other or (),
+            seed=seed,
+            tick=tick,
             device=engine.device(device),
-        )  # fmt: skip
+        )
     console = Console(highlight=False, markup=False, emoji=False)
     for each in written:
-        mark = "reached" if each.reached else "not reached"
+        mark = "success" if each.success else "failure"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
     console.print(f"{len(written)} images in {out}, each within {threat} of its source")
 
@@ -67,16 +75,16 @@ def purify(
 
     from secondlook.apply import purify_folder
     from secondlook.errors import InvalidInput
-    from secondlook.models import engine, load
+    from secondlook.models import load
     from secondlook.models.base import Purifier
+    from secondlook.models.runtime import engine
 
     made = load(purifier)
     if not isinstance(made, Purifier):
         raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
     with progress("purify") as tick:
-        tuned = made if noise < 0 else made.tuned(noise)
+        tuned = made if noise < 0 else made.with_noise(noise)
         written = purify_folder(
-            folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick,
-            device=engine.device(device),
-        )  # fmt: skip
+            folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=engine.device(device)
+        )
     Console(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")

@@ -8,16 +8,13 @@ from typing import Annotated
 import typer
 
 from secondlook.cli.audit import Samples
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
-Stored = Annotated[
-    str,
-    typer.Argument(help="RUN/adversarial/ID, sga:ADVERSARIAL.json@FOLDER, illusions:FOLDER#300."),
-]
+Stored = Annotated[str, typer.Argument(help="RUN/adversarial/ID, sga:ADVERSARIAL.json@FOLDER, illusions:FOLDER#300.")]
 Model = Annotated[str, typer.Option(help="Any embedder; of illusions: any classifier, too.")]
 Data = Annotated[str, typer.Option(help="The clean data that the set was made of.")]
 Form = Annotated[str, typer.Option(help="Captions as they are written, or in the form of sga.")]
-Attacked = Annotated[str, typer.Option(help="query, gallery or both.")]
+AttackResult = Annotated[str, typer.Option(help="query, gallery or both.")]
 Eps = Annotated[str, typer.Option(help="Hold an imported set to this radius: 2/255.")]
 Words = Annotated[int, typer.Option(help="Hold it to so many words a caption; -1 measures.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
@@ -30,7 +27,7 @@ def rescore(
     samples: Samples = 0,
     seed: int = 0,
     form: Form = "written",
-    attacked: Attacked = "both",
+    attacked: AttackResult = "both",
     eps: Eps = "",
     norm: Annotated[str, typer.Option(help="linf, l2 or l1.")] = "linf",
     words: Words = -1,
@@ -40,9 +37,8 @@ def rescore(
     from rich.console import Console
 
     from secondlook import registry
-    from secondlook.audit.replay import replayed
-    from secondlook.audit.report.rescored import render
-    from secondlook.audit.retrieval.rescore import rescored
+    from secondlook.audit.report.text import render_rescored
+    from secondlook.audit.rescore import replayed, rescored
     from secondlook.audit.store import write_atomic
     from secondlook.errors import InvalidInput
     from secondlook.models import load
@@ -55,15 +51,13 @@ def rescore(
         made = load(model)
         tick(0, 1, stored)
         if stored.startswith("illusions:"):
-            found = replayed(stored, made, threat=threat)
+            kind, found = "zeroshot", replayed(stored, made, threat=threat)
         elif isinstance(made, Embedder):
             settings = {"data": data, "samples": samples or 0, "seed": seed, "form": form}
             task = registry.build("task", "retrieval", settings | {"attacked": [attacked]})
-            found = rescored(
-                stored, made, task, task.attacked[0], threat=threat, words=words,
-            )  # fmt: skip
+            kind, found = "retrieval", rescored(stored, made, task, task.attacked[0], threat=threat, words=words)
         else:
             raise InvalidInput(f"{model} embeds no texts, and a search needs both; try scenes:clip")
-    render(found, made.name, Console(highlight=False))
+    render_rescored(found, made.name, kind, Console(highlight=False))
     if json is not None:
         write_atomic(json, found.written().encode())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secondlook.cli.progress import progress
+from secondlook.progress import progress
 
 _MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip or captions-mlm"
 _DATA = (
@@ -30,13 +30,10 @@ def train(
 
     from secondlook.errors import InvalidInput
     from secondlook.scenes.overhead.training import train_overhead
-    from secondlook.scenes.training import train_captions, train_photos
+    from secondlook.scenes.training import own_captions, photographs
     from secondlook.scenes.training.train import train as trained
 
-    own = {
-        train_photos.NAME: train_photos.train_photos,
-        train_captions.NAME: train_captions.train_captions,
-    }
+    own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
     if model not in own and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test away")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")

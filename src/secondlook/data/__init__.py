@@ -24,9 +24,7 @@ def load(name: str, **settings: Any) -> Source:
     """
     source = _open(name, settings)
     if not isinstance(source, Source):
-        raise InvalidInput(
-            f"data {name!r} holds sounds, which have no pixels; name a set of images"
-        )
+        raise InvalidInput(f"data {name!r} holds sounds, which have no pixels; name a set of images")
     return source
 
 
@@ -55,7 +53,7 @@ def _open(name: str, settings: dict[str, Any]) -> Listing:
 
 
 def listed(family: str) -> dict[str, str]:
-    """The sources that a family can name without being told, with a line each."""
+    """The sources that a family knows by name, with a line each."""
     cls: Any = registry.find("data", family)
     sources: dict[str, str] = cls.listed()
     return sources

@@ -95,9 +95,7 @@ def several(values: Any, key: str, where: str) -> tuple[str, ...]:
     return tuple(text({key: value}, key, where) for value in values)
 
 
-def located(
-    names: Sequence[str], place: Place, folders: Sequence[str] = ()
-) -> tuple[Path, ...] | None:
+def located(names: Sequence[str], place: Place, folders: Sequence[str] = ()) -> tuple[Path, ...] | None:
     """The files of the images; None where not one of them is there.
 
     They are looked for in ``place.images``, else beside the annotations and in ``images/`` and
@@ -107,9 +105,7 @@ def located(
         InvalidInput: some are there and others not, or none is in the folder that was named.
     """
     beside = place.file.parent
-    roots = (
-        [place.images] if place.images else [beside / f for f in ("", "images", "Images", *folders)]
-    )
+    roots = [place.images] if place.images else [beside / f for f in ("", "images", "Images", *folders)]
     found: tuple[Path, ...] = ()
     lost: list[str] = list(names)
     for root in roots:
@@ -158,9 +154,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"{path} cannot be read ({reason(error)}); name a JSON file in UTF-8"
-        ) from error
+        raise InvalidInput(f"{path} cannot be read ({reason(error)}); name a JSON file in UTF-8") from error
 
 
 def _value(where: str, content: str) -> Any:
@@ -168,9 +162,7 @@ def _value(where: str, content: str) -> Any:
         return json.loads(content)
     # Lists within lists without end exhaust the parser's stack.
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InvalidInput(
-            f"{where} is no JSON ({error}); write it anew or load it again"
-        ) from error
+        raise InvalidInput(f"{where} is no JSON ({error}); write it anew or load it again") from error
 
 
 def _object(where: str, value: Any) -> Record:

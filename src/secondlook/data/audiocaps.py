@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from secondlook.data.annotations import Place, parse
+from secondlook.data.base import Family
 from secondlook.data.captions import same
-from secondlook.data.family import Family
 from secondlook.data.files import Line, table
 from secondlook.data.sounds import Sounds, find
 from secondlook.errors import InvalidInput
@@ -47,14 +47,12 @@ class AudioCaps(Family):
         for clip in clips:
             if clip.path is None:
                 raise InvalidInput(
-                    f"{clip.where}: no sound {clip.name}.wav; add it, drop its lines, or set "
-                    "missing='skip'"
+                    f"{clip.where}: no sound {clip.name}.wav; add it, drop its lines, or set missing='skip'"
                 )
         shared = [path for path, times in Counter(c.path for c in clips).items() if times > 1]
         if shared:
             raise InvalidInput(
-                f"{place.file} has several starts for {shared[0]}; call its sounds "
-                "youtube_id_start_time.wav"
+                f"{place.file} has several starts for {shared[0]}; call its sounds youtube_id_start_time.wav"
             )
         if not clips:
             raise InvalidInput(f"no sound of {place.file} is there; name their folder: FILE@FOLDER")
@@ -79,8 +77,7 @@ class _Clip(NamedTuple):
 
 def _clips(place: Place) -> Iterator[_Clip]:
     folder = place.images or next(
-        (place.file.parent / f for f in ("audio", "raw") if (place.file.parent / f).is_dir()),
-        place.file.parent,
+        (place.file.parent / f for f in ("audio", "raw") if (place.file.parent / f).is_dir()), place.file.parent
     )
     found = {path.stem: path for path in find(folder).values()}
     clips: dict[str, list[Line]] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secondlook.data import images
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -40,7 +40,7 @@ class Caltech101(Family):
 
     Attributes:
         prompt: makes a text of a class name.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "a photo of a {}."
@@ -57,9 +57,7 @@ class Caltech101(Family):
         folders = [path for path in images.entries(place) if path.is_dir()]
         folders = [path for path in folders if path.name != BACKGROUND]
         if len(folders) < 2:
-            raise InvalidInput(
-                f"{place} has {len(folders)} folders of classes; name 101_ObjectCategories"
-            )
+            raise InvalidInput(f"{place} has {len(folders)} folders of classes; name 101_ObjectCategories")
         found = [(row, path) for row, inner in enumerate(folders) for path in images.find(inner)]
         return Files(
             ids=tuple(path.relative_to(place).as_posix() for _, path in found),

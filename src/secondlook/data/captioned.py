@@ -1,85 +1,20 @@
-"""Images with several captions each: what retrieval reads, whatever the layout on disk."""
+"""Images with several captions each, a file an image: what the layouts of retrieval share."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from secondlook.data import images
-from secondlook.data.base import Samples, Source
-from secondlook.data.captions import groups, own
+from secondlook.data.base import Captioned, Samples, Source
 from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
-
-
-class Captioned(Source):
-    """Images with captions. As a set to classify, each image is a class with a text of its own.
-
-    Attributes:
-        texts: all captions, those of one image side by side.
-        owner: for each text the row of its image.
-    """
-
-    texts: tuple[str, ...]
-    owner: tuple[int, ...]
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """For each image its first caption that is not an earlier image's.
-
-        Chosen when first asked for: a set of which an image has no such caption can still be
-        searched by its captions.
-
-        Raises:
-            InvalidInput: an image has no caption of its own.
-        """
-        return own({name: self.captions(row) for row, name in enumerate(self.ids)})
-
-    def captions(self, row: int) -> tuple[str, ...]:
-        """The captions of one image, in their published order."""
-        return tuple(self.texts[text] for text in self._texts_of[row])
-
-    def captioned(self) -> Captioned:
-        """Itself."""
-        return self
-
-    @cached_property
-    def bearers(self) -> tuple[tuple[int, ...], ...]:
-        """For each text the rows of all images that bear it or one that says the same.
-
-        A search by that text has found what it describes with any of them; a recall that counts
-        the text's owner alone has false negatives built in.
-        """
-        rows: list[tuple[int, ...]] = [()] * len(self.texts)
-        for group in groups(self.texts):
-            bearers = tuple(sorted({self.owner[text] for text in group}))
-            for text in group:
-                rows[text] = bearers
-        return tuple(rows)
-
-    @property
-    def hash(self) -> str:
-        """Names and captions."""
-        return digest([self.ids, self.texts, self.owner, self.prompt])
-
-    @abstractmethod
-    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
-        """Reads the images ``rows``; the truth of each is its own row."""
-
-    @cached_property
-    def _texts_of(self) -> tuple[tuple[int, ...], ...]:
-        found: list[list[int]] = [[] for _ in self.ids]
-        for text, row in enumerate(self.owner):
-            found[row].append(text)
-        return tuple(map(tuple, found))
 
 
 class Labels(NamedTuple):
@@ -106,7 +41,7 @@ class CaptionedFiles(Captioned):
         owner: the row of each caption's image.
         paths: the file of each image; None where only the captions are there.
         place: where the captions came from, for errors.
-        keep: centre crop, see ``secondlook.data.images.read``.
+        keep: center crop, see ``secondlook.data.images.read``.
         labels: the classes of the images, where they have such.
     """
 
@@ -129,7 +64,7 @@ class CaptionedFiles(Captioned):
         batch = images.stack(pictures, [str(paths[row]) for row in rows])
         return Samples(batch, torch.tensor([range(len(self))[row] for row in rows]))
 
-    def labelled(self) -> Source:
+    def labeled(self) -> Source:
         """The images with a class; itself, where the set has no classes but its captions."""
         if self.labels is None:
             return self
@@ -145,8 +80,12 @@ class CaptionedFiles(Captioned):
         )
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return self.paths or ()
+
+    @property
     def hash(self) -> str:
-        """Names, captions and crop; where the files lie is left out."""
+        """Names, captions, bytes and crop; where the files lie is left out."""
         return digest([super().hash, self.keep])
 
     def _files(self) -> tuple[Path, ...]:
@@ -183,7 +122,5 @@ def unique(entries: Sequence[Entry], name: str) -> Sequence[Entry]:
     for image, times in Counter(entry.image for entry in entries).items():
         if times > 1:
             second = [entry for entry in entries if entry.image == image][1]
-            raise InvalidInput(
-                f"{second.where} names {image} again; put all captions of an image into one entry"
-            )
+            raise InvalidInput(f"{second.where} names {image} again; put all captions of an image into one entry")
     return entries

@@ -11,7 +11,7 @@ from secondlook.errors import InvalidInput
 _DROPPED: Final = str.maketrans("", "", ",.'!?\"()*#:;~")
 
 
-def normalised(text: str, words: int = 30) -> str:
+def normalized(text: str, words: int = 30) -> str:
     """A caption in the form that ALBEF, SGA and Co-Attack hand to their models.
 
     Small letters, without punctuation, hyphens and slashes as blanks, at most ``words`` words.
@@ -19,7 +19,7 @@ def normalised(text: str, words: int = 30) -> str:
     than a blank survives where it stands alone, and so do signs such as ``&``.
 
     Example:
-        >>> normalised("A well-kept  dog, isn't it?", words=4)
+        >>> normalized("A well-kept  dog, isn't it?", words=4)
         'a well kept dog'
 
     Raises:
@@ -68,6 +68,4 @@ def _first_free(name: str, texts: Sequence[str], taken: set[str]) -> str:
         if words and words not in taken:
             taken.add(words)
             return text
-    raise InvalidInput(
-        f"image {name} has no caption that an earlier image does not bear; write it one of its own"
-    )
+    raise InvalidInput(f"image {name} has no caption that an earlier image does not have; write it one of its own")

@@ -1,4 +1,4 @@
-"""CIFAR-10 and its like: as published, or all images of a split in one NumPy archive."""
+"""CIFAR-10 and CIFAR-100: as published, or all images of a split in one NumPy archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from secondlook.data import decoding, images
-from secondlook.data.base import Samples, Source
+from secondlook.data.base import Family, Samples, Source
 from secondlook.data.batches import Layout, opened
-from secondlook.data.family import Family
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest, register
 
@@ -38,6 +37,7 @@ class Archive(Source):
         prompt: the template around a class name.
         pixels: ``[n, H, W, 3]`` uint8, or the bytes of image files in one row.
         offset: where each file's bytes begin, and the last end, ``[n + 1]``; None for pixels.
+        files: the archive.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Archive(Source):
     prompt: str
     pixels: Array
     offset: Array | None
+    files: tuple[Path, ...] = ()
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """The images ``rows`` with their labels."""
@@ -55,7 +56,7 @@ class Archive(Source):
 
     @property
     def hash(self) -> str:
-        """Names, classes and labels."""
+        """Names, classes, bytes and labels."""
         return digest([super().hash, self.truth.tolist()])
 
     def _image(self, row: int, size: tuple[int, int] | None) -> Tensor:
@@ -118,6 +119,7 @@ class Cifar(Family):
             prompt=self.prompt,
             pixels=pixels,
             offset=offset,
+            files=(self.path,),
         )
 
 
@@ -128,9 +130,7 @@ def _arrays(path: Path) -> dict[str, Array]:
             where = ("blob", "offset") if "blob" in archive else ("image",)
             return {key: archive[key] for key in ("label", "classes", *where)}
     except KeyError as error:
-        raise InvalidInput(
-            f"{path}: {error.args[0]}; add it: label, classes, and image or blob and offset"
-        ) from error
+        raise InvalidInput(f"{path}: {error.args[0]}; add it: label, classes, and image or blob and offset") from error
     except OSError as error:
         raise InvalidInput(
             f"{path} cannot be opened ({decoding.reason(error)}); name a file made by numpy.savez"
@@ -162,3 +162,42 @@ def _check_images(path: Path, n: int, pixels: Array, offset: Array | None) -> No
         wanted = f"offset must be {n + 1} rising positions in blob, which is uint8"
     if not fits:
         raise InvalidInput(f"{path}: {wanted}, to go with its {n} labels; write it anew")
+
+
+CLASSES: Final = (
+    "apple", "aquarium fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
+    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
+    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup",
+    "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house",
+    "kangaroo", "keyboard", "lamp", "lawn mower", "leopard", "lion", "lizard", "lobster", "man",
+    "maple tree", "motorcycle", "mountain", "mouse", "mushroom", "oak tree", "orange", "orchid",
+    "otter", "palm tree", "pear", "pickup truck", "pine tree", "plain", "plate", "poppy",
+    "porcupine", "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal",
+    "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar",
+    "sunflower", "sweet pepper", "table", "tank", "telephone", "television", "tiger", "tractor",
+    "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow tree", "wolf", "woman",
+    "worm",
+)  # fmt: skip
+"""The fine labels in their published order, blanks for underscores."""
+
+
+@register("data", "cifar100")
+@dataclass(frozen=True, kw_only=True)
+class Cifar100(Cifar):
+    """CIFAR-100 (Krizhevsky 2009), fine labels: ``cifar100:FOLDER#test``, or ``cifar100:PATH.npz``.
+
+    The folder is ``cifar-100-binary`` or ``cifar-100-python`` as published, or what holds one of
+    them; the archive is as of ``cifar10:``.
+
+    Attributes:
+        prompt: makes a text of a class name.
+    """
+
+    prompt: str = "a photo of a {}."
+    layout: ClassVar[Layout] = Layout(
+        folders=("cifar-100-binary", "cifar-100-python"),
+        files={"test": ("test",), "train": ("train",)},
+        labels=2,  # the coarse one, then the fine one
+        key="fine_labels",
+        classes=CLASSES,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, Final
+import importlib
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ MAX_PIXELS: Final = 50_000_000
 
 _SHRINK: Final = f"shrink it to {MAX_PIXELS / 1e6:g} megapixels or fewer"
 # Some releases of Pillow open these formats' 16-bit files in the 32-bit mode.
-_GREY_16: Final = ("PNG", "PPM")
+_GRAY_16: Final = ("PNG", "PPM")
 
 Size = tuple[int, int]
 """Height and width."""
@@ -28,7 +29,7 @@ Size = tuple[int, int]
 def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> Tensor:
     """Decodes an open image file that errors call ``name``.
 
-    Upright by its EXIF orientation; transparency is laid on white, 16-bit grey is scaled to 8
+    Upright by its EXIF orientation; transparency is laid on white, 16-bit gray is scaled to 8
     bits, and of an animation the first frame is taken.
 
     Args:
@@ -60,12 +61,12 @@ def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> T
 
 
 def fit(picture: Image.Image, size: Size | None, keep: float = 1.0) -> Tensor:
-    """Crops an RGB picture about its centre and resizes it (bicubic).
+    """Crops an RGB picture about its center and resizes it (bicubic).
 
     Args:
         picture: 8-bit RGB.
         size: height and width of the result; None keeps the picture as it is.
-        keep: how much of the largest centred box of the result's aspect ratio is kept, in (0, 1]:
+        keep: how much of the largest centered box of the result's aspect ratio is kept, in (0, 1]:
             for a square result, the share of the short side.
 
     Returns:
@@ -80,7 +81,7 @@ def fit(picture: Image.Image, size: Size | None, keep: float = 1.0) -> Tensor:
         if min(size) < 1:
             raise InvalidInput(f"size={size} must be 1 or more each way; write (height, width)")
         height, width = size
-        box = _centre(picture, width / height, keep)
+        box = _center(picture, width / height, keep)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
 
@@ -100,10 +101,10 @@ def _check_extent(picture: Image.Image, name: str) -> None:
 
 
 def _rgb(picture: Image.Image, kind: str | None) -> Image.Image:
-    """8-bit RGB of any mode; Pillow alone would clip 16-bit grey at 255 instead of scaling it."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in _GREY_16):
-        grey = np.asarray(picture).astype(np.float64) / 65535
-        picture = Image.fromarray((grey * 255).round().astype(np.uint8))
+    """8-bit RGB of any mode; Pillow alone would clip 16-bit gray at 255 instead of scaling it."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in _GRAY_16):
+        gray = np.asarray(picture).astype(np.float64) / 65535
+        picture = Image.fromarray((gray * 255).round().astype(np.uint8))
     if picture.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers without a known range")
     if picture.has_transparency_data:
@@ -112,10 +113,23 @@ def _rgb(picture: Image.Image, kind: str | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _centre(picture: Image.Image, aspect: float, keep: float) -> tuple[float, float, float, float]:
-    """The centred box of an aspect ratio (width over height): left, top, right, bottom."""
+def _center(picture: Image.Image, aspect: float, keep: float) -> tuple[float, float, float, float]:
+    """The centered box of an aspect ratio (width over height): left, top, right, bottom."""
     height = keep * min(picture.height, picture.width / aspect)
     width = min(height * aspect, picture.width)
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
     # The far edges by symmetry: rounding cannot put them outside the picture.
     return left, top, picture.width - left, picture.height - top
+
+
+def extra(module: str, name: str, why: str) -> Any:
+    """The module, which comes with the extra ``name``.
+
+    Raises:
+        InvalidInput: the extra is not installed; ``why`` says what needs it.
+    """
+    try:
+        return importlib.import_module(module)
+    # A binding without the library that it binds raises OSError.
+    except (ImportError, OSError) as error:
+        raise InvalidInput(f'{why} needs {module}; run: pip install "secondlook[{name}]"') from error

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from secondlook.data.base import Family
 from secondlook.data.decoding import reason
-from secondlook.data.family import Family
 from secondlook.data.files import Line, table
 from secondlook.data.sounds import Sounds, find
 from secondlook.errors import InvalidInput

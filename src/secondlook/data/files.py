@@ -27,7 +27,7 @@ class Files(Source):
         paths: the file of each image.
         truth: the index of each image's class.
         prompt: the template around a class name.
-        keep: centre crop, see ``secondlook.data.images.read``.
+        keep: center crop, see ``secondlook.data.images.read``.
         indices: the published index of each class, where a benchmark has such.
     """
 
@@ -46,8 +46,12 @@ class Files(Source):
         return Samples(batch, torch.tensor([self.truth[row] for row in rows]))
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return self.paths
+
+    @property
     def hash(self) -> str:
-        """Names, classes, truth and crop; where the files lie is left out."""
+        """Names, classes, bytes, truth and crop; where the files lie is left out."""
         return digest([super().hash, self.truth, self.keep])
 
 
@@ -106,14 +110,8 @@ def lines(path: Path, wanted: str) -> list[Line]:
     try:
         rows = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"{path} cannot be read ({reason(error)}); it must be UTF-8 text, {wanted}"
-        ) from error
-    found = [
-        Line(f"{path} line {number}", {"text": row.strip()})
-        for number, row in enumerate(rows, 1)
-        if row.strip()
-    ]
+        raise InvalidInput(f"{path} cannot be read ({reason(error)}); it must be UTF-8 text, {wanted}") from error
+    found = [Line(f"{path} line {number}", {"text": row.strip()}) for number, row in enumerate(rows, 1) if row.strip()]
     if not found:
         raise InvalidInput(f"{path} is empty; write {wanted}")
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles
-from secondlook.data.family import Family
 from secondlook.data.files import listed, pictures, table
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -23,7 +23,7 @@ class Flickr8k(Family):
     those of an earlier image's text.
 
     Attributes:
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     keep: float = 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secondlook.data import images
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.files import Files
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -20,7 +20,7 @@ class Folder(Family):
 
     Attributes:
         prompt: makes a text of a class name.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "a photo of a {}"

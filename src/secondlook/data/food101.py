@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.files import Files, Line, listed
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -21,7 +21,7 @@ class Food101(Family):
 
     Attributes:
         prompt: makes a text of a class name.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "a photo of {}, a type of food."

@@ -1,20 +1,108 @@
-"""Adversarial images that the code of the adversarial illusions left behind, to be judged anew."""
+"""Adversarial images that somebody else made, beside the images they were made from."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from secondlook.data.bundle import Array, Bundle
+from secondlook.data import images
+from secondlook.data.base import Family, Samples, Source
 from secondlook.data.decoding import reason
-from secondlook.data.family import Family
 from secondlook.data.files import lines
 from secondlook.errors import InvalidInput
-from secondlook.registry import register
+from secondlook.models.io.preprocessing import DEVIATION, MEAN
+from secondlook.registry import digest, register
+
+Array = NDArray[Any]
+
+PROVENANCE: Final = "imported adversarial images: their attack is unknown, their threat unchecked"
+
+_ROUNDING: Final = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle(Source):
+    """Adversarial images made elsewhere, beside the images they were made from.
+
+    Attributes:
+        ids: ``STEM-ROW``.
+        classes: names of all classes, the first of several synonyms.
+        indices: the published index of each class.
+        truth: the class of each image before it was attacked.
+        targets: the class that the attacker wanted of it; may be its own.
+        prompt: the template around a class name.
+        changed: the adversarial images, ``[n, 3, H, W]``, on disk.
+        clean: what they were made from, likewise.
+        normalized: whether both are in CLIP's normalized pixels.
+        files: where both lie.
+    """
+
+    rounded: ClassVar[bool] = False
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    indices: tuple[int, ...]
+    truth: tuple[int, ...]
+    targets: tuple[int, ...]
+    prompt: str
+    changed: Array
+    clean: Array
+    normalized: bool
+    provenance: str = PROVENANCE
+    files: tuple[Path, ...] = ()
+
+    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
+        """The adversarial images ``rows``, with the classes they had before.
+
+        Raises:
+            InvalidInput: another size is asked for than theirs, which would undo the attack, or
+                pixels are outside [0, 1].
+        """
+        return Samples(self._batch(self.changed, rows, size), torch.tensor([self.truth[r] for r in rows]))
+
+    def originals(self, rows: Sequence[int], size: tuple[int, int] | None) -> Tensor:
+        """The images that ``rows`` were made from, ``[B, 3, H, W]``; raises as ``read`` does."""
+        return self._batch(self.clean, rows, size)
+
+    def distance(self, rows: Sequence[int]) -> Tensor:
+        """The largest change of a pixel, ``[B]``: the eps that was really spent, L∞."""
+        return (self.read(rows, None).images - self.originals(rows, None)).abs().amax((1, 2, 3))
+
+    @property
+    def hash(self) -> str:
+        """Names, classes, bytes and targets."""
+        return digest([super().hash, self.truth, self.targets, self.normalized])
+
+    def _batch(self, held: Array, rows: Sequence[int], size: tuple[int, int] | None) -> Tensor:
+        own = tuple(held.shape[-2:])
+        if size is not None and tuple(size) != own:
+            raise InvalidInput(
+                f"{self.ids[0]} and the others are {own[0]}x{own[1]}; at {size[0]}x{size[1]} the "
+                "attack would be another one; take a model of their size"
+            )
+        pictures = [self._pixels(held[row], self.ids[row]) for row in rows]
+        return images.stack(pictures, [self.ids[row] for row in rows])
+
+    def _pixels(self, held: Array, name: str) -> Tensor:
+        pixels = torch.from_numpy(np.array(held, dtype=np.float32))
+        if self.normalized:
+            pixels = pixels * torch.tensor(DEVIATION)[:, None, None]
+            pixels = pixels + torch.tensor(MEAN)[:, None, None]
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            other = "unit" if self.normalized else "normalized"
+            raise InvalidInput(
+                f"{name}: its pixels lie in [{low:.3g}, {high:.3g}] and must lie in [0, 1]; is pixels={other!r} meant?"
+            )
+        return pixels.clamp(0, 1)
 
 
 @register("data", "illusions")
@@ -29,11 +117,11 @@ class Illusions(Family):
 
     Attributes:
         prompt: makes a text of a class name; the illusions' own.
-        pixels: ``normalised`` as their code saves them, or ``unit`` for [0, 1].
+        pixels: ``normalized`` as their code saves them, or ``unit`` for [0, 1].
     """
 
     prompt: str = "A photo of a {}."
-    pixels: Literal["normalised", "unit"] = "normalised"
+    pixels: Literal["normalized", "unit"] = "normalized"
 
     def load(self) -> Bundle:
         """Maps the images and reads labels and names.
@@ -50,9 +138,9 @@ class Illusions(Family):
         names = _names(folder)
         wanted, true = (_array(folder / f"{name}.npy", 1) for name in ("y_ids", "y_origs"))
         _check(folder, changed, clean, wanted, true, len(names))
-        if self.pixels == "normalised" and not any((image < 0).any() for image in changed):
+        if self.pixels == "normalized" and not any((image < 0).any() for image in changed):
             raise InvalidInput(
-                f"{folder}/{stem}.npy has no value below 0, and normalised pixels have; they are "
+                f"{folder}/{stem}.npy has no value below 0, and normalized pixels have; they are "
                 "in [0, 1] already: pixels='unit'"
             )
         return Bundle(
@@ -64,7 +152,8 @@ class Illusions(Family):
             prompt=self.prompt,
             changed=changed,
             clean=clean,
-            normalised=self.pixels == "normalised",
+            normalized=self.pixels == "normalized",
+            files=(folder / f"{stem}.npy", folder / "x_inits.npy"),
         )
 
 
@@ -75,9 +164,7 @@ def _array(path: Path, dimensions: int) -> Array:
         raise InvalidInput(f"{path} cannot be opened ({reason(error)}); add it") from error
     # NumPy's own words for a pickle advise to load it unsafely.
     except (ValueError, EOFError) as error:
-        raise InvalidInput(
-            f"{path} is broken or no plain array; make it anew by numpy.save"
-        ) from error
+        raise InvalidInput(f"{path} is broken or no plain array; make it anew by numpy.save") from error
     kinds = "f" if dimensions == 4 else "iu"
     if array.ndim != dimensions or array.dtype.kind not in kinds or not array.size:
         wanted = "numbers [n, 3, H, W]" if dimensions == 4 else "whole numbers [n]"
@@ -100,9 +187,7 @@ def _names(folder: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _check(
-    folder: Path, changed: Array, clean: Array, wanted: Array, true: Array, classes: int
-) -> None:
+def _check(folder: Path, changed: Array, clean: Array, wanted: Array, true: Array, classes: int) -> None:
     if changed.shape != clean.shape or changed.shape[1] != 3:
         raise InvalidInput(
             f"{folder}: the adversarial images are {list(changed.shape)}, x_inits "
@@ -110,13 +195,11 @@ def _check(
         )
     if not len(changed) == len(wanted) == len(true):
         raise InvalidInput(
-            f"{folder}: {len(changed)} images, {len(wanted)} y_ids and {len(true)} y_origs; "
-            "take the files of one run"
+            f"{folder}: {len(changed)} images, {len(wanted)} y_ids and {len(true)} y_origs; take the files of one run"
         )
     for name, labels in (("y_ids", wanted), ("y_origs", true)):
         wrong = labels[(labels < 0) | (labels >= classes)]
         if wrong.size:
             raise InvalidInput(
-                f"{folder}/{name}.npy holds {int(wrong[0])}, and {classes} classes have names; "
-                "they count from 0"
+                f"{folder}/{name}.npy holds {int(wrong[0])}, and {classes} classes have names; they count from 0"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.files import Files, Line, pictures, table
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -23,7 +23,7 @@ class ImageNet(Family):
 
     Attributes:
         prompt: makes a text of a class name.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "a photo of a {}"
@@ -42,9 +42,7 @@ class ImageNet(Family):
         rows = {file: label.index for file, label in labels.items() if label.index in names}
         for file in rows:
             if file not in found:
-                raise InvalidInput(
-                    f"image {file} of labels.csv has no file; add it or drop its line"
-                )
+                raise InvalidInput(f"image {file} of labels.csv has no file; add it or drop its line")
         order = {index: row for row, index in enumerate(names)}
         return Files(
             ids=tuple(rows),

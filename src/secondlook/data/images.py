@@ -17,9 +17,7 @@ from secondlook.data.decoding import FORMATS, Size, decode, reason
 from secondlook.errors import InvalidInput
 from secondlook.models.base import check_pixels
 
-EXTENSIONS: Final = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
+EXTENSIONS: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What a file must end in, in small or capital letters, to count as an image."""
 
 # The EXIF tag, and its values for a camera that lay on its side.
@@ -33,7 +31,7 @@ def read(path: Path | str, size: Size | None, keep: float = 1.0) -> Tensor:
     Args:
         path: the file.
         size: height and width of the result; None keeps the picture whole, at its own size.
-        keep: share of the short side that a centre crop keeps before it is resized to ``size``.
+        keep: share of the short side that a center crop keeps before it is resized to ``size``.
 
     Returns:
         Pixels ``[3, H, W]`` in [0, 1].
@@ -45,9 +43,7 @@ def read(path: Path | str, size: Size | None, keep: float = 1.0) -> Tensor:
         with open(path, "rb") as file:
             return decode(file, str(path), size, keep)
     except OSError as error:
-        raise InvalidInput(
-            f"{path} cannot be opened ({reason(error)}); check the path and its permissions"
-        ) from error
+        raise InvalidInput(f"{path} cannot be opened ({reason(error)}); check the path and its permissions") from error
 
 
 def extent(path: Path | str) -> Size:
@@ -123,9 +119,7 @@ def find(folder: Path | str) -> list[Path]:
         if held and not files:
             inner = ", ".join(path.name for path in held[:3])
             what = f"it holds folders alone ({inner}{', …' if len(held) > 3 else ''})"
-        raise InvalidInput(
-            f"no images in {folder}: {what}; put files there that end in {', '.join(EXTENSIONS)}"
-        )
+        raise InvalidInput(f"no images in {folder}: {what}; put files there that end in {', '.join(EXTENSIONS)}")
     return found
 
 
@@ -138,7 +132,5 @@ def entries(folder: Path | str) -> list[Path]:
     try:
         found = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise InvalidInput(
-            f"{folder} cannot be read as a folder ({reason(error)}); name one that is there"
-        ) from error
+        raise InvalidInput(f"{folder} cannot be read as a folder ({reason(error)}); name one that is there") from error
     return sorted(found, key=lambda path: path.name)

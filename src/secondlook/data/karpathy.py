@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secondlook.data.annotations import Record, assemble, members, parse, parsed, text
+from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry
-from secondlook.data.family import Family
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
 
@@ -24,7 +24,7 @@ class Karpathy(Family):
     a plus: COCO is trained on ``#train+restval``. Without images the captions can still be used.
 
     Attributes:
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     keep: float = 1.0

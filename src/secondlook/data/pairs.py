@@ -12,13 +12,12 @@ from torch import Tensor
 
 from secondlook.data import images
 from secondlook.data.annotations import Place, parse
-from secondlook.data.base import Samples, Source
-from secondlook.data.family import Family
+from secondlook.data.base import Family, Samples, Source
 from secondlook.data.files import Line, table
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest, register
 
-UNLABELLED: Final = "unlabelled"
+UNLABELLED: Final = "unlabeled"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +30,7 @@ class PairedFiles(Source):
         inputs: the file of each input image.
         outputs: the file of what was generated from it.
         truth: the label of each pair.
-        keep: centre crop, see ``secondlook.data.images.read``.
+        keep: center crop, see ``secondlook.data.images.read``.
     """
 
     ids: tuple[str, ...]
@@ -43,9 +42,7 @@ class PairedFiles(Source):
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """The input images ``rows`` with their labels."""
-        return Samples(
-            self._batch(self.inputs, rows, size), torch.tensor([self.truth[row] for row in rows])
-        )
+        return Samples(self._batch(self.inputs, rows, size), torch.tensor([self.truth[row] for row in rows]))
 
     def generated(self, rows: Sequence[int], size: tuple[int, int] | None) -> Tensor:
         """What was generated from the images ``rows``, ``[B, 3, H, W]`` in [0, 1].
@@ -56,14 +53,16 @@ class PairedFiles(Source):
         return self._batch(self.outputs, rows, size)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.inputs, *self.outputs)
+
+    @property
     def hash(self) -> str:
-        """Names, labels, names of the generated and crop."""
+        """Names, labels, names of the generated, bytes of both and crop."""
         outputs = [path.name for path in self.outputs]
         return digest([super().hash, self.truth, outputs, self.keep])
 
-    def _batch(
-        self, paths: Sequence[Path], rows: Sequence[int], size: tuple[int, int] | None
-    ) -> Tensor:
+    def _batch(self, paths: Sequence[Path], rows: Sequence[int], size: tuple[int, int] | None) -> Tensor:
         pictures = [images.read(paths[row], size, self.keep) for row in rows]
         return images.stack(pictures, [str(paths[row]) for row in rows])
 
@@ -77,7 +76,7 @@ class Pairs(Family):
     names of their files without what follows the dot; both must have all of them.
 
     Attributes:
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     keep: float = 1.0
@@ -134,8 +133,7 @@ def _of_folders(place: Place) -> Iterator[_Pair]:
     for name in sorted(inputs.keys() ^ outputs.keys()):
         lost = place.images if name in inputs else place.file
         raise InvalidInput(
-            f"{lost} has no image {name!r} ({len(inputs)} inputs, {len(outputs)} generated); "
-            "pairs need both"
+            f"{lost} has no image {name!r} ({len(inputs)} inputs, {len(outputs)} generated); pairs need both"
         )
     for name, path in inputs.items():
         yield _Pair(name, path, outputs[name], UNLABELLED)
@@ -145,8 +143,6 @@ def _stems(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in images.find(folder):
         if path.stem in found:
-            raise InvalidInput(
-                f"{path} and {found[path.stem].name} have one name; keep one of them"
-            )
+            raise InvalidInput(f"{path} and {found[path.stem].name} have one name; keep one of them")
         found[path.stem] = path
     return found

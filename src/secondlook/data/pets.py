@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.files import Files, Line, lines
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -22,7 +22,7 @@ class Pets(Family):
 
     Attributes:
         prompt: makes a text of a class name.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "a photo of a {}, a type of pet."
@@ -65,8 +65,7 @@ def _pet(line: Line, folder: Path) -> _Pet:
     name, *numbers = line.values["text"].split()
     if "_" not in name or not numbers or not numbers[0].isdecimal():
         raise InvalidInput(
-            f"{line.where}: {line.values['text']!r} must be NAME CLASS SPECIES BREED, "
-            "say Abyssinian_201 1 1 1"
+            f"{line.where}: {line.values['text']!r} must be NAME CLASS SPECIES BREED, say Abyssinian_201 1 1 1"
         )
     path = folder / f"{name}.jpg"
     if not path.is_file():

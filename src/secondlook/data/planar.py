@@ -1,4 +1,4 @@
-"""Small images as the published archives hold them: raw bytes, one colour plane after another."""
+"""Small images as the published archives hold them: raw bytes, one color plane after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Planar(Source):
-    """Images in arrays of colour planes; those that are mapped from disk stay there until read.
+    """Images in arrays of color planes; those that are mapped from disk stay there until read.
 
     Attributes:
         ids: one name per image.
@@ -33,6 +33,7 @@ class Planar(Source):
         truth: the class of each image.
         prompt: the template around a class name.
         parts: the images in order, one array ``[n, 3, H, W]`` of uint8 for each file.
+        files: the files.
     """
 
     ids: tuple[str, ...]
@@ -40,6 +41,7 @@ class Planar(Source):
     truth: tuple[int, ...]
     prompt: str
     parts: tuple[Bytes, ...]
+    files: tuple[Path, ...] = ()
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """The images ``rows`` with their classes."""
@@ -49,7 +51,7 @@ class Planar(Source):
 
     @property
     def hash(self) -> str:
-        """Names, classes and truth."""
+        """Names, classes, bytes and truth."""
         return digest([super().hash, self.truth])
 
     def _image(self, row: int, size: tuple[int, int] | None) -> Tensor:
@@ -69,14 +71,11 @@ def mapped(path: Path, record: int) -> Bytes:
         length = path.stat().st_size
         if length == 0 or length % record:
             raise InvalidInput(
-                f"{path} has {length} bytes, no whole number of images with {record} each; "
-                "load it again"
+                f"{path} has {length} bytes, no whole number of images with {record} each; load it again"
             )
         return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, record)
     except OSError as error:
-        raise InvalidInput(
-            f"{path} cannot be opened ({decoding.reason(error)}); name the unpacked folder"
-        ) from error
+        raise InvalidInput(f"{path} cannot be opened ({decoding.reason(error)}); name the unpacked folder") from error
 
 
 def checked(labels: Any, classes: int, path: Path) -> tuple[int, ...]:

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from secondlook.data import images
 from secondlook.data.annotations import Record, assemble, members, parse, parsed, several, text
-from secondlook.data.base import Samples
+from secondlook.data.base import Family, Samples
 from secondlook.data.captioned import CaptionedFiles, Entry
-from secondlook.data.family import Family
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest, register
 
@@ -125,8 +124,7 @@ def _bbox(record: Record, where: str) -> Box:
     whole = whole and all(type(side) in (int, float) and math.isfinite(side) for side in value)
     if not whole or min(value[:2]) < 0 or min(value[2:]) <= 0:
         raise InvalidInput(
-            f"{where}: bbox is {value!r}; write [left, top, width, height] in pixels, "
-            "width and height above 0"
+            f"{where}: bbox is {value!r}; write [left, top, width, height] in pixels, width and height above 0"
         )
     return tuple(float(side) for side in value)  # type: ignore[return-value]
 

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from secondlook.data import decoding, images
-from secondlook.data.base import Samples, Source
-from secondlook.data.captioned import Captioned, Labels
-from secondlook.data.decoding import reason
-from secondlook.data.extras import extra
+from secondlook.data.base import Captioned, Samples, Source
+from secondlook.data.captioned import Labels
+from secondlook.data.decoding import extra, reason
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
 
@@ -35,12 +34,17 @@ class Column:
     Attributes:
         name: the column.
         cells: where each image lies.
-        keep: centre crop, see ``secondlook.data.images.read``.
+        keep: center crop, see ``secondlook.data.images.read``.
     """
 
     name: str
     cells: tuple[Cell, ...]
     keep: float
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The parquet files, in order."""
+        return tuple(dict.fromkeys(cell.path for cell in self.cells))
 
     def read(self, rows: Sequence[int], names: Sequence[str], size: decoding.Size | None) -> Tensor:
         """The images ``rows``, ``[B, 3, H, W]``; each group of rows is opened once.
@@ -61,8 +65,7 @@ class Column:
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise InvalidInput(
-                f"{where}: {self.name!r} holds no bytes of an image; publish the set with its "
-                "images embedded"
+                f"{where}: {self.name!r} holds no bytes of an image; publish the set with its images embedded"
             )
         return decoding.decode(io.BytesIO(content), where, size, self.keep)
 
@@ -91,8 +94,12 @@ class LabelledRows(Source):
         return Samples(batch, torch.tensor([self.truth[row] for row in rows]))
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return self.column.files
+
+    @property
     def hash(self) -> str:
-        """Names, classes, truth and crop."""
+        """Names, classes, bytes, truth and crop."""
         return digest([super().hash, self.truth, self.column.keep])
 
 
@@ -119,13 +126,17 @@ class CaptionedRows(Captioned):
         batch = self.column.read(rows, [self.ids[row] for row in rows], size)
         return Samples(batch, torch.tensor([range(len(self))[row] for row in rows]))
 
-    def labelled(self) -> Source:
+    def labeled(self) -> Source:
         """The images with a class; itself, where the set has no classes but its captions."""
         return self if self.labels is None else classified(self.ids, self.labels, self.column)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return self.column.files
+
+    @property
     def hash(self) -> str:
-        """Names, captions and crop."""
+        """Names, captions, bytes and crop."""
         return digest([super().hash, self.column.keep])
 
 
@@ -137,9 +148,7 @@ def classified(ids: Sequence[str], labels: Labels, column: Column) -> LabelledRo
         classes=labels.classes,
         truth=tuple(label for _, label in rows),
         prompt=labels.prompt,
-        column=Column(
-            name=column.name, cells=tuple(column.cells[row] for row, _ in rows), keep=column.keep
-        ),
+        column=Column(name=column.name, cells=tuple(column.cells[row] for row, _ in rows), keep=column.keep),
     )
 
 
@@ -154,6 +163,4 @@ def opened(path: Path) -> Any:
         return parquet.ParquetFile(path)
     # pyarrow's errors are of several kinds: ArrowInvalid is a ValueError, others are OSErrors.
     except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"{path} cannot be read as parquet ({reason(error)}); load it again"
-        ) from error
+        raise InvalidInput(f"{path} cannot be read as parquet ({reason(error)}); load it again") from error

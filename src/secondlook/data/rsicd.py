@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from secondlook.data.annotations import Place, assemble, parse, records, several, text
+from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry, Labels
-from secondlook.data.family import Family
 from secondlook.data.karpathy import entries as of_splits
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -41,12 +41,12 @@ class Rsicd(Family):
     Images lie beside the file, in ``images/``, ``RSICD_images/`` or ``rsicd_images/`` there, or in
     the FOLDER of ``FILE@FOLDER``. All images have captions. The name before the underscore is the
     class of an image (``airport_348.jpg``); those with a number for a name have none, and
-    ``labelled()`` of the source, and with it classification, leaves them out.
+    ``labeled()`` of the source, and with it classification, leaves them out.
 
     Attributes:
         prompt: makes a text of a class name; CLIP-rsicd's own.
         spelling: class names in words, or as the file names spell them (CLIP-rsicd's figures).
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     prompt: str = "Aerial photograph of {}"
@@ -89,7 +89,6 @@ def _class(entry: Entry) -> str | None:
     prefix = name.rpartition("_")[0]
     if prefix not in CLASSES:
         raise InvalidInput(
-            f"{entry.where}: {entry.image} begins with none of RSICD's 30 classes; "
-            "use karpathy: for other sets"
+            f"{entry.where}: {entry.image} begins with none of RSICD's 30 classes; use karpathy: for other sets"
         )
     return prefix

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secondlook.data.annotations import assemble, members, parse, parsed, several, text
+from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry
-from secondlook.data.family import Family
 from secondlook.registry import register
 
 
@@ -23,7 +23,7 @@ class Sga(Family):
     still be used.
 
     Attributes:
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     keep: float = 1.0

@@ -1,23 +1,93 @@
-"""Sounds with classes or captions, read lazily."""
+"""Sounds with classes or captions, read lazily to one channel of samples in [-1, 1]."""
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from secondlook.data.base import Listing
-from secondlook.data.decoding import reason
-from secondlook.data.waves import EXTENSIONS, Wave, hear
+from secondlook.data.decoding import extra, reason
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
 
+EXTENSIONS: Final = (".flac", ".mp3", ".ogg", ".wav")
+"""What a file must end in, in small or capital letters, to count as a sound."""
 
-class Heard(NamedTuple):
+
+class Wave(NamedTuple):
+    """A sound.
+
+    Attributes:
+        samples: ``[T]`` in [-1, 1], float32; several channels are averaged.
+        rate: samples per second.
+    """
+
+    samples: Tensor
+    rate: int
+
+
+def read_wave(path: Path) -> Wave:
+    """Reads one sound file: PCM ``.wav`` as it is, other formats with the extra ``audio``.
+
+    Raises:
+        InvalidInput: the file is missing, empty, truncated or no sound, or the extra is missing.
+    """
+    try:
+        channels, rate = _pcm(path) if path.suffix.lower() == ".wav" else _other(path)
+    except InvalidInput:
+        raise
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be opened ({reason(error)}); check the path") from error
+    # Decoders meet broken bytes with errors of their own: wave.Error, EOFError, RuntimeError.
+    except Exception as error:
+        raise InvalidInput(
+            f"{path} cannot be read as a sound ({reason(error)}); replace the file, by one of PCM"
+        ) from error
+    if not len(channels):
+        raise InvalidInput(f"{path} holds no sample; replace the file or remove it")
+    mono = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return Wave(torch.from_numpy(mono), rate)
+
+
+def _pcm(path: Path) -> tuple[NDArray[Any], int]:
+    """Samples ``[T, channels]`` of an uncompressed file."""
+    with wave.open(str(path), "rb") as file:
+        frames, width, channels = file.getnframes(), file.getsampwidth(), file.getnchannels()
+        content = file.readframes(frames)
+        if len(content) != frames * width * channels:
+            raise InvalidInput(
+                f"{path} is truncated: {len(content)} of {frames * width * channels} bytes of sound; load it again"
+            )
+        return _scaled(content, width).reshape(-1, channels), file.getframerate()
+
+
+def _scaled(content: bytes, width: int) -> NDArray[Any]:
+    """Whole numbers of 1 to 4 bytes as shares of full scale; those of one byte have no sign."""
+    if width == 1:
+        return (np.frombuffer(content, np.uint8).astype(np.float64) - 128) / 128
+    parts = np.frombuffer(content, np.uint8).reshape(-1, width)
+    whole = np.zeros((len(parts), 4), np.uint8)
+    whole[:, 4 - width :] = parts  # in the upper bytes, so that the sign is where it belongs
+    return whole.view("<i4")[:, 0] / 2.0**31
+
+
+def _other(path: Path) -> tuple[NDArray[Any], int]:
+    if path.suffix.lower() not in EXTENSIONS:
+        raise InvalidInput(f"{path} is no sound; it must end in {', '.join(EXTENSIONS)}")
+    reader = extra("soundfile", "audio", f"{path.name}, which is no .wav,")
+    samples, rate = reader.read(str(path), dtype="float32", always_2d=True)
+    return samples, int(rate)
+
+
+class SoundSamples(NamedTuple):
     """Sounds that were read. They may differ in length and rate: bringing them to one is a model's.
 
     Attributes:
@@ -51,18 +121,22 @@ class Sounds(Listing):
     texts: tuple[str, ...] = ()
     owner: tuple[int, ...] = ()
 
-    def listen(self, rows: Sequence[int]) -> Heard:
+    def read(self, rows: Sequence[int]) -> SoundSamples:
         """Reads the sounds ``rows``.
 
         Raises:
             InvalidInput: a file is truncated or no sound, or the extra ``audio`` is missing.
         """
         truth = torch.tensor([self.truth[row] for row in rows], dtype=torch.long)
-        return Heard(tuple(hear(self.paths[row]) for row in rows), truth)
+        return SoundSamples(tuple(read_wave(self.paths[row]) for row in rows), truth)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.paths
 
     @property
     def hash(self) -> str:
-        """Names, classes, truth and captions."""
+        """Names, classes, bytes, truth and captions."""
         return digest([super().hash, self.truth, self.texts, self.owner])
 
 
@@ -75,9 +149,7 @@ def find(folder: Path) -> dict[str, Path]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
     except OSError as error:
-        raise InvalidInput(
-            f"{folder} cannot be read as a folder ({reason(error)}); name one that is there"
-        ) from error
+        raise InvalidInput(f"{folder} cannot be read as a folder ({reason(error)}); name one that is there") from error
     found = {path.name: path for path in files if not path.name.startswith(".")}
     if not found:
         raise InvalidInput(f"no sounds in {folder}; they must end in {', '.join(EXTENSIONS)}")

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from secondlook.data.family import Family
+from secondlook.data.base import Family
 from secondlook.data.planar import Planar, checked, mapped
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import register
 
 SIDE: Final = 96
-CLASSES: Final = (
-    "airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck",
-)  # fmt: skip
+CLASSES: Final = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 
 @register("data", "stl10")
@@ -61,4 +59,5 @@ class Stl10(Family):
             truth=checked(numbers, len(CLASSES), folder / f"{split}_y.bin"),
             prompt=self.prompt,
             parts=(planes,),
+            files=(folder / f"{split}_X.bin",),
         )

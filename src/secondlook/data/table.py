@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from secondlook.data import images
 from secondlook.data.annotations import assemble, parse
+from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry
-from secondlook.data.family import Family
 from secondlook.data.files import lines, table
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -25,7 +25,7 @@ class Csv(Family):
     Attributes:
         image: the column of the image's path.
         caption: the column of the caption.
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     image: str = "image"
@@ -56,7 +56,7 @@ class Lines(Family):
     the images are those of ``images/`` beside the file.
 
     Attributes:
-        keep: centre crop, as a share of the short side.
+        keep: center crop, as a share of the short side.
     """
 
     keep: float = 1.0

@@ -1,1 +1,1 @@
-"""Wrappers around models that take a second look before they trust the first."""
+"""Defenses: views of the input, aggregation, detectors, and the models that they guard."""

@@ -69,17 +69,12 @@ def thresholds(scores: Tensor) -> dict[str, float]:
 
     They go by the rate as a ledger writes it, ``0.05``.
     """
-    return {
-        f"{rate:g}": conformal_threshold(scores, rate)
-        for rate in RATES
-        if len(scores) >= samples_needed(rate)
-    }
+    return {f"{rate:g}": conformal_threshold(scores, rate) for rate in RATES if len(scores) >= samples_needed(rate)}
 
 
 def clean_scores(
-    source: Source, score: Callable[[Tensor, Keys], Tensor], size: tuple[int, int] | None,
-    samples: int,
-) -> Tensor:  # fmt: skip
+    source: Source, score: Callable[[Tensor, Keys], Tensor], size: tuple[int, int] | None, samples: int
+) -> Tensor:
     """Scores ``[n]`` of some images of a source, read batch by batch.
 
     Args:
@@ -91,9 +86,7 @@ def clean_scores(
     keys = Keys.of(0, source.ids).fold("calibrate")
     rows = keys.order()[: samples or None]
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    return torch.cat(
-        [score(source.read(batch, size).images, keys[np.array(batch)]) for batch in batches]
-    )
+    return torch.cat([score(source.read(batch, size).images, keys[np.array(batch)]) for batch in batches])
 
 
 def held_out(name: str, samples: int, rate: float) -> Source:
@@ -113,13 +106,13 @@ def held_out(name: str, samples: int, rate: float) -> Source:
 
 
 def refuse_evaluated(calibration: Source, evaluated: Listing) -> None:
-    """Refuses to calibrate on an image that is evaluated, told by its file, else by its name.
+    """Refuses to calibrate on an image that is evaluated; files tell, else names.
 
     Raises:
         InvalidInput: there is such an image.
     """
     # Images with captions may stand for a source of the same images with classes.
-    one, other = (getattr(each, "pictures", each) for each in (calibration, evaluated))
+    one, other = (getattr(each, "source", each) for each in (calibration, evaluated))
     paths = [getattr(each, "paths", None) for each in (one, other)]
     if paths[0] and paths[1]:
         files = {path.resolve() for path in paths[0]}

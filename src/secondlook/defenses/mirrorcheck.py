@@ -1,18 +1,16 @@
-"""MirrorCheck: say what is seen, paint what was said, and compare the painting with the input."""
+"""MirrorCheck: caption the input, paint the caption, and compare the painting with the input."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from secondlook.defenses.detector import Detector
-from secondlook.defenses.easel import Easel
-from secondlook.defenses.eyes import Eyes, many
-from secondlook.defenses.suspecting import Suspecting
+from secondlook.defenses.base import Detector, DetectorDefense, Regeneration, models_of
+from secondlook.defenses.regeneration import EncoderEnsemble, ImageCache
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder, Model
 from secondlook.models.painter import Painter
@@ -20,74 +18,88 @@ from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
-EYES: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa"
+ENCODERS: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa"
 """Embedders of the embedded world: two architectures, and one that was hardened."""
-ZOO: Final = (
-    f"{EYES},scenes:eye-narrow,scenes:eye-mixer,scenes:clip-fare,scenes:clip-mat,"
-    "scenes:clip-matplus"
-)
+ZOO: Final = f"{ENCODERS},scenes:clip-narrow,scenes:clip-mixer,scenes:clip-fare,scenes:clip-mat,scenes:clip-matplus"
 """All of them, to ``choose`` from: four architectures, and what each way of hardening makes."""
 PAINTER: Final = "scenes:painter-grammar"
-"""The painter of the embedded world that paints what it is told to the letter."""
+"""The painter of the embedded world that paints what a caption says to the letter."""
 MOST: Final = 2.0
 """One less the least cosine: the suspicion of an input of which nothing was said."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirror(Detector):
+class RegenerationDetector(Detector):
     """One less the mean cosine of an input to paintings of its caption (arXiv 2406.09250).
 
-    An input that no caption was written of cannot be mirrored, and is as suspicious as can be.
+    An input that no caption was written of has no paintings, and is as suspicious as can be.
 
     Attributes:
-        eyes: who compares.
-        easel: who paints.
+        ensemble: the encoders that compare.
+        cache: paints, and keeps what was painted.
+        prompt: makes a caption of a class.
     """
 
-    eyes: Eyes
-    easel: Easel
-    listens = True
+    ensemble: EncoderEnsemble
+    cache: ImageCache
+    prompt: str = "{}"
+    reads_captions = True
+    reads_answers = True
 
     @property
     def parts(self) -> tuple[Model, ...]:
         """Encoders and painters."""
-        return (*self.eyes.encoders, *self.easel.painters)
+        return (*self.ensemble.encoders, *self.cache.painters)
 
     @property
     def stochastic(self) -> bool:
         """Whether encoders, their noise or the painter are drawn for each input."""
-        return self.eyes.stochastic or self.easel.stochastic
+        return self.ensemble.stochastic or self.cache.stochastic
 
-    def painted(self, captions: Sequence[str], keys: Keys) -> Tensor | None:
-        """The mirrors of inputs of which something was said; None where one is empty."""
+    def caption_of(self, name: str) -> str:
+        """The class in the prompt."""
+        return self.prompt.replace("{}", name)
+
+    @property
+    def regeneration(self) -> Regeneration:
+        """Its painters, encoders and their settings."""
+        cache = self.cache
+        return Regeneration(
+            painters=cache.painters,
+            encoders=self.ensemble.encoders,
+            paintings=cache.paintings,
+            guidance=cache.guidance,
+            seed=cache.seed,
+        )
+
+    def regenerated(self, captions: Sequence[str], keys: Keys) -> Tensor | None:
+        """The paintings of captions, ``[B, P, 3, h, w]``; None where one is empty."""
         if not all(caption.strip() for caption in captions):
             return None
-        return self.easel.hang(captions, keys).pictures
+        return self.cache.regenerate(captions, keys).pictures
 
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] = ()) -> Tensor:
-        """``[B]`` in [0, 2]: 0 where the input is its own mirror.
+        """``[B]`` in [0, 2]: 0 where the input is its own painting.
 
         Raises:
             InvalidInput: not as many captions as images, or a painter fails.
         """
         if isinstance(captions, str) or len(captions) != len(x):
-            raise InvalidInput(
-                f"{len(x)} image(s) need as many captions, not {len(captions)}; one for each"
-            )
+            raise InvalidInput(f"{len(x)} image(s) need as many captions, not {len(captions)}; one for each")
         said = [row for row, caption in enumerate(captions) if caption.strip()]
         if not said:
             return x.new_full((len(x),), MOST)
         rows = torch.tensor(said)
-        mirrors = self.easel.hang([captions[row] for row in said], keys[rows])
-        seen = x if len(said) == len(x) else x[rows.to(x.device)]
-        likeness = self.eyes.likeness(seen, mirrors, keys[rows])
+        images = self.cache.regenerate([captions[row] for row in said], keys[rows])
+        inputs = x if len(said) == len(x) else x[rows.to(x.device)]
+        similarity = self.ensemble.similarity(inputs, images, keys[rows])
         suspicion = x.new_full((len(x),), MOST)
-        return suspicion.index_copy(0, rows.to(x.device), (1 - likeness).to(x))
+        return suspicion.index_copy(0, rows.to(x.device), (1 - similarity).to(x))
 
 
-@register("defence", "mirrorcheck")
+@register("defense", "mirrorcheck")
 @dataclass(frozen=True, kw_only=True)
-class MirrorCheck(Suspecting):
+class MirrorCheck(DetectorDefense):
     """Paints the answer and rejects where the painting is not like the input (arXiv 2406.09250).
 
     The classification variant: the caption is the predicted class in a prompt. With several
@@ -98,15 +110,15 @@ class MirrorCheck(Suspecting):
         encoders: who compares: embedders by name, with commas between, or objects.
         painters: who paints, in the same way; each input is painted by one of them, drawn.
         paintings: of each caption.
-        choose: how many of the encoders, drawn at random, look at an input; 0 is all.
-        sigma: deviation of the noise that each parameter of an encoder carries for one look;
+        choose: how many of the encoders, drawn at random, compare an input; 0 is all.
+        sigma: deviation of the noise that each parameter of an encoder carries for one comparison;
             the paper has 5e-6 to 1e-3.
         legacy: see above.
         prompt: makes a caption of a class name; empty takes that of the model if it is zero-shot,
             else that of the first encoder.
         steps: of a painting; 0 takes the painter's own.
         seed: of the painters' draws.
-        false_rejection, most, calibrate_on, calibrate_samples: see ``Suspecting``.
+        false_rejection, threshold, calibrate_on, calibrate_samples: see ``DetectorDefense``.
 
     Raises:
         InvalidInput: a setting out of range, too few clean images for ``false_rejection``, or a
@@ -114,7 +126,7 @@ class MirrorCheck(Suspecting):
         UnknownName: there is no such model.
     """
 
-    encoders: Any = EYES
+    encoders: Any = ENCODERS
     painters: Any = PAINTER
     paintings: int = 1
     choose: int = 0
@@ -124,47 +136,46 @@ class MirrorCheck(Suspecting):
     steps: int = 0
     seed: int = 0
 
-    def made(self) -> Mirror:
-        """The detector."""
-        return mirror(
-            encoders=self.encoders, painters=self.painters, paintings=self.paintings,
-            choose=self.choose, sigma=self.sigma, legacy=self.legacy, steps=self.steps,
+    def detector(self, model: Model) -> RegenerationDetector:
+        """Encoders and painters, and the prompt that fits ``model``."""
+        found = regeneration_detector(
+            encoders=self.encoders,
+            painters=self.painters,
+            paintings=self.paintings,
+            choose=self.choose,
+            sigma=self.sigma,
+            legacy=self.legacy,
+            steps=self.steps,
             seed=self.seed,
-        )  # fmt: skip
-
-    def told(self, answers: Tensor) -> list[str]:
-        """The answers in the prompt."""
-        return [self.worded.replace("{}", self.model.classes[row]) for row in answers.tolist()]
-
-    @property
-    def worded(self) -> str:
-        """The prompt in use.
-
-        Raises:
-            InvalidInput: it has no place for the class.
-        """
-        own = self.model.prompt if isinstance(self.model, ZeroShot) else ""
-        first: Embedder = self.detector.parts[0]  # type: ignore[assignment]
-        prompt = self.prompt or (own if "{}" in own else first.prompt)
+        )
+        own = model.prompt if isinstance(model, ZeroShot) else ""
+        first = found.ensemble.encoders[0].prompt
+        prompt = self.prompt or (own if "{}" in own else first)
         if "{}" not in prompt:
             raise InvalidInput(f"prompt={prompt!r} has no {{}} where the class goes")
-        return prompt
+        return replace(found, prompt=prompt)
 
 
-def mirror(
-    *, encoders: Any = EYES, painters: Any = PAINTER, paintings: int = 1, choose: int = 0,
-    sigma: float = 0.0, legacy: bool = False, steps: int = 0, guidance: float = -1.0, seed: int = 0,
-) -> Mirror:  # fmt: skip
-    """The detector of these settings, for a classifier or a captioner; see :class:`MirrorCheck`.
+def regeneration_detector(
+    *,
+    encoders: Any = ENCODERS,
+    painters: Any = PAINTER,
+    paintings: int = 1,
+    choose: int = 0,
+    sigma: float = 0.0,
+    legacy: bool = False,
+    steps: int = 0,
+    guidance: float = -1.0,
+    seed: int = 0,
+) -> RegenerationDetector:
+    """The detector of these settings; see :class:`MirrorCheck`.
 
     Raises:
         InvalidInput, UnknownName: as there.
     """
-    looking = many(encoders, Embedder, "encoders", "scenes:clip")
-    painting = many(painters, Painter, "painters", "scenes:painter")
-    return Mirror(
-        eyes=Eyes(encoders=looking, choose=choose, sigma=sigma, legacy=legacy, seed=seed),
-        easel=Easel(
-            painters=painting, paintings=paintings, seed=seed, steps=steps, guidance=guidance
-        ),
+    comparing = models_of(encoders, Embedder, "encoders", "scenes:clip")
+    painting = models_of(painters, Painter, "painters", "scenes:painter")
+    return RegenerationDetector(
+        ensemble=EncoderEnsemble(encoders=comparing, choose=choose, sigma=sigma, legacy=legacy, seed=seed),
+        cache=ImageCache(painters=painting, paintings=paintings, seed=seed, steps=steps, guidance=guidance),
     )

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from secondlook.data.base import Source
-from secondlook.decision import Decision, Glimpse
-from secondlook.defenses.agreement import QUORUMS, Quorum, appended, gaps, overall
-from secondlook.defenses.base import Defence, Gradient, single
-from secondlook.defenses.calibration import clean_scores, conformal_threshold, held_out
-from secondlook.defenses.opinions import Opinion, opinions
+from secondlook.defenses.base import Answer, Detector, DetectorDefense, Suspicion
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.models.base import Model, evaluating
+from secondlook.models import load
+from secondlook.models.base import Classifier, Embedder, Model
+from secondlook.models.labels import places, renamed
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
+Quorum = Literal["any", "all", "mean"]
+QUORUMS: tuple[Quorum, ...] = get_args(Quorum)
 TIE = 1e-3
-"""The least threshold that an attacker climbs. At a calibrated one of 0 agreement itself would be a
-tie with the rejection, and a tie counts for the defender: no success could be seen."""
+"""The least threshold that an attacker optimizes against. At a calibrated one of 0 agreement itself
+would be a tie with the rejection, which counts for the defender: no success could be seen."""
 
 
-class Seen(NamedTuple):
-    """What all models make of a batch.
-
-    Attributes:
-        features: ``[B, D]`` of the classifier.
-        scores: ``[B, K]`` of the classifier.
-        opinions: ``[B, M, K]`` of the others.
-        gap: ``[B]``, how far the others prefer another class.
-    """
-
-    features: Tensor
-    scores: Tensor
-    opinions: Tensor
-    gap: Tensor
-
-
-@register("defence", "multishield")
+@register("defense", "multishield")
 @dataclass(frozen=True, kw_only=True)
-class MultiShield(Defence):
+class MultiShield(DetectorDefense):
     """A classifier that abstains where zero-shot models prefer another class (arXiv 2412.10353).
 
-    The gap of an opinion is its highest score less its score of the classifier's answer, 0 where
-    they agree. The paper rejects where the gap exceeds ``tolerance`` (section 3). With
+    The gap of an auxiliary model is its highest score less its score of the classifier's answer, 0
+    where they agree. The paper rejects where the gap exceeds ``threshold`` (section 3). With
     ``false_rejection`` = alpha the threshold is calibrated on all of some held-out clean images
     instead, right or wrong (split conformal): a clean input that is exchangeable with them is
     rejected with probability ``<= alpha``, and ``> alpha - 1 / (n + 1)`` if no two of n gaps are
@@ -55,105 +39,184 @@ class MultiShield(Defence):
     disagree on fewer clean images than alpha.
 
     Attributes:
-        opinions: who else is asked: ``scenes:clip``, several names with commas between, or
-            embedders and classifiers; none of them the defended model.
+        auxiliary: which further models are asked: ``scenes:clip``, several names with commas
+            between, or embedders and classifiers; none of them the defended model.
         prompt: for embedders: a template, or a set of templates, ``imagenet-80``; empty takes
             that of the defended model if it is zero-shot itself, else the embedder's own.
         labels: what the others call a class, where it is not what the classifier calls it.
-        tolerance: the largest gap that is accepted, in units of the opinions' scores.
-        rule: of several opinions, whether ``any`` gap, ``all`` gaps or their ``mean`` must exceed.
-        false_rejection: the share of clean inputs that may be rejected; 0 leaves ``tolerance``.
+        threshold: the largest gap that is accepted, in units of the auxiliary models' scores.
+        quorum: of several, whether ``any`` gap, ``all`` gaps or their ``mean`` must exceed.
+        false_rejection: the share of clean inputs that may be rejected; 0 leaves ``threshold``.
         calibrate_on: clean data for that, by name; never the data that is evaluated.
         calibrate_samples: how many of its images; 0 takes all.
 
     Raises:
-        InvalidInput: a setting out of range, too few samples for ``false_rejection``, an opinion
-            of the defended model on itself, or classes that do not match.
-        UnknownName: an unknown rule, model, set of templates or class.
+        InvalidInput: a setting out of range, too few samples for ``false_rejection``, or, in front
+            of a model, an auxiliary model that is the model itself, or classes that do not match.
+        UnknownName: an unknown quorum, model, set of templates or class.
     """
 
-    opinions: Any = "scenes:clip"
+    auxiliary: Any = "scenes:clip"
     prompt: str = ""
     labels: dict[str, str] | None = None
-    tolerance: float = 0.001
-    rule: Quorum = "any"
-    false_rejection: float = 0.0
-    calibrate_on: str = "scenes:calibration"
-    calibrate_samples: int = 1000
+    threshold: float = 0.001  # type: ignore[misc]
+    quorum: Quorum = "any"
+    false_rejection: float = 0.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        if not self.tolerance >= 0:
-            raise InvalidInput(f"tolerance={self.tolerance:g} rejects agreement; write 0 or more")
-        if self.rule not in QUORUMS:
-            raise UnknownName("rule", self.rule, QUORUMS)
-        found = opinions(self.opinions, self.model, self.prompt, self.labels or {})
-        object.__setattr__(self, "_others", found)
-        source = (
-            held_out(self.calibrate_on, self.calibrate_samples, self.false_rejection)
-            if self.false_rejection
-            else None
-        )
-        object.__setattr__(self, "_held_out", source)
+        if not self.threshold >= 0:
+            raise InvalidInput(f"threshold={self.threshold:g} rejects agreement; write 0 or more")
+        if self.quorum not in QUORUMS:
+            raise UnknownName("quorum", self.quorum, QUORUMS)
+        super().__post_init__()
 
     @property
-    def others(self) -> tuple[Opinion, ...]:
-        """The opinions themselves, M of them."""
-        found: tuple[Opinion, ...] = self.__dict__["_others"]
-        return found
+    def variant(self) -> str:
+        """The names of the auxiliary models."""
+        return self.auxiliary if isinstance(self.auxiliary, str) else ""
+
+    def detector(self, model: Model) -> Disagreement:
+        """The auxiliary models, matched with the classes of ``model``."""
+        if not isinstance(model, Classifier):
+            raise InvalidInput(
+                f"MultiShield compares classes, and {model.name} names none; take undefended, "
+                "jpeg, noise, consensus or mirrorcheck"
+            )
+        found = auxiliary_models(self.auxiliary, model, self.prompt, self.labels or {})
+        return Disagreement(others=found, quorum=self.quorum, calibrated=self.calibration is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auxiliary:
+    """A further model, asked about the classes of the defended one.
+
+    Attributes:
+        model: who is asked.
+        columns: where each class of the defended model stands among its own, ``[K]``.
+    """
+
+    model: Classifier
+    columns: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores ``[B, K]`` in the order of the defended model's classes."""
+        scores = self.model(x)
+        if self.columns == tuple(range(scores.shape[1])):
+            return scores
+        return scores[:, list(self.columns)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement(Detector):
+    """How far auxiliary models prefer another class than the one that is answered.
+
+    Attributes:
+        others: the auxiliary models, M of them.
+        quorum: how their gaps make one.
+        calibrated: compare the gap itself with the threshold, as a conformal guarantee has it; the
+            paper adds it to the largest logit, and what that absorbs it accepts.
+    """
+
+    others: tuple[Auxiliary, ...]
+    quorum: Quorum = "any"
+    calibrated: bool = False
+    reads_answers = True
+    least_threshold = TIE
 
     @property
     def parts(self) -> tuple[Model, ...]:
-        """The classifier and the others."""
-        return (self.model, *(other.model for other in self.others))
+        """The auxiliary models."""
+        return tuple(other.model for other in self.others)
 
-    @property
-    def calibration(self) -> Source | None:
-        """The clean data of ``calibrate_on``; None where ``tolerance`` decides."""
-        source: Source | None = self.__dict__["_held_out"]
-        return source
+    def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] = ()) -> Tensor:
+        """A gap is about an answer.
 
-    @cached_property
-    def threshold(self) -> float:
-        """The largest gap that is accepted; calibrated when it is first asked for."""
-        if self.calibration is None:
-            return self.tolerance
-        with torch.no_grad(), evaluating(self.modules):
-            scores = clean_scores(
-                self.calibration, lambda x, _: self._ask(x.to(self.model.place or x.device)).gap,
-                self.model.size, self.calibrate_samples,
-            )  # fmt: skip
-        return conformal_threshold(scores, self.false_rejection)
+        Raises:
+            InvalidInput: always; :meth:`inspect` takes the answer.
+        """
+        raise InvalidInput("a disagreement is about scores; inspect(x, keys, Answer(scores))")
 
-    def prepare(self) -> None:
-        """Calibrates."""
-        _ = self.threshold
+    def inspect(self, x: Tensor, keys: Keys, answer: Answer) -> Suspicion:
+        """The gap ``[B]``, and the scores of the auxiliary models ``[B, M, K]``."""
+        assert answer.scores is not None, "a classifier has scores"
+        scores = torch.stack([other(x) for other in self.others], 1)
+        return Suspicion(joined(gaps(scores, answer.scores.argmax(1)), self.quorum), scores)
 
-    def judge(self, x: Tensor, keys: Keys) -> Decision:
-        """The classifier's answer; suspicion is the gap."""
-        seen = self._ask(x)
-        # The paper adds the gap to the largest logit, and what that absorbs it accepts; a
-        # calibrated threshold compares the gaps themselves, as its guarantee has it.
-        if self.calibration is None:
-            columns = appended(seen.scores, seen.gap, self.tolerance)
-            rejected = columns.argmax(1) == seen.scores.shape[1]
-        else:
-            rejected = ~(seen.gap <= self.threshold)
-        decision = single(seen.scores, seen.features)
-        return replace(decision, accepted=~rejected, suspicion=seen.gap)
+    def accepts(self, suspicion: Tensor, scores: Tensor | None, threshold: float) -> Tensor:
+        """Whether the rejection's score does not lead, or the gap is within a calibrated one."""
+        if self.calibrated or scores is None:
+            return suspicion <= threshold
+        return appended(scores, suspicion, threshold).argmax(1) != scores.shape[1]
 
-    def glimpse(
-        self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full"
-    ) -> Glimpse:
-        """One look of all models, with the gradient through each; more would see the same."""
-        seen = self._ask(x)
-        return Glimpse(
-            features=seen.features[:, None], scores=seen.scores[:, None],
-            acceptance=(max(self.threshold, TIE) - seen.gap)[:, None],
-            opinions=seen.opinions[:, None],
-        )  # fmt: skip
 
-    def _ask(self, x: Tensor) -> Seen:
-        features = self.model.features(x)
-        scores = self.model.scores(features)
-        views = torch.stack([other(x) for other in self.others], 1)
-        return Seen(features, scores, views, overall(gaps(views, scores.argmax(1)), self.rule))
+def gaps(scores: Tensor, answer: Tensor) -> Tensor:
+    """How far each auxiliary model prefers another class, ``[B, M]``.
+
+    Args:
+        scores: of the auxiliary models, ``[B, M, K]``.
+        answer: the classifier's class, ``[B]``.
+    """
+    at = answer[:, None, None].expand(-1, scores.shape[1], 1)
+    return (scores.amax(2) - scores.gather(2, at)[..., 0]).abs()
+
+
+def joined(each: Tensor, quorum: Quorum) -> Tensor:
+    """One gap ``[B]`` for those of all auxiliary models ``[B, M]``."""
+    if quorum == "mean":
+        return each.mean(1)
+    return each.amax(1) if quorum == "any" else each.amin(1)
+
+
+def appended(scores: Tensor, gap: Tensor, threshold: float) -> Tensor:
+    """Scores ``[B, K + 1]`` whose last column leads where the input is rejected.
+
+    It is ``max_j f_j + gap - threshold``, added in this order and in the precision of the scores:
+    logits so large that they absorb the gap, and ties, are accepted (arXiv 2412.10353, section 3).
+    """
+    rejection = scores.amax(1) + gap - threshold
+    return torch.cat([scores, rejection[:, None]], 1)
+
+
+def auxiliary_models(given: Any, about: Classifier, prompt: str, labels: Mapping[str, str]) -> tuple[Auxiliary, ...]:
+    """The models that ``given`` names or holds, each matched with the classes of ``about``.
+
+    Args:
+        given: a name, several with commas between, an embedder or a classifier, or a list of such.
+        about: the defended model.
+        prompt: for embedders: a template or the name of a set; empty takes that of ``about``, if
+            it is a zero-shot classifier itself, else the embedder's own.
+        labels: what the others call some of the classes of ``about``.
+
+    Raises:
+        InvalidInput: there is none, one is the defended model itself or neither an embedder nor a
+            classifier, some score in cosines and others do not, or a class has no partner.
+    """
+    many = given.split(",") if isinstance(given, str) else given
+    many = many if isinstance(many, list | tuple) else [many]
+    made = [load(each.strip()) if isinstance(each, str) else each for each in many]
+    found = tuple(_matched(each, about, prompt, labels) for each in made)
+    if not found:
+        raise InvalidInput("auxiliary is empty; name a model, scenes:clip")
+    if len({each.model.cosine for each in found}) > 1:
+        raise InvalidInput(
+            f"auxiliary={_names(made)} score partly in cosines and partly in logits, whose gaps "
+            "have no common unit; take one kind"
+        )
+    return found
+
+
+def _matched(made: Any, about: Classifier, prompt: str, labels: Mapping[str, str]) -> Auxiliary:
+    if not isinstance(made, Embedder | Classifier):
+        raise InvalidInput(f"auxiliary={made!r} neither embeds nor classifies images")
+    if made.name == about.name:
+        raise InvalidInput(f"auxiliary={made.name!r} is the defended model itself, which always agrees; name another")
+    if isinstance(made, Classifier):
+        columns = places(about.classes, made.classes, labels, made.name)
+        return Auxiliary(model=made, columns=columns)
+    own = about.prompt if isinstance(about, ZeroShot) else made.prompt
+    model = ZeroShot(made, renamed(about.classes, labels), prompt or own)
+    return Auxiliary(model=model, columns=tuple(range(len(about.classes))))
+
+
+def _names(models: Iterable[Any]) -> str:
+    return ", ".join(model.name for model in models)

@@ -1,30 +1,51 @@
-"""No defence: the row that all others are read against."""
+"""No defense, and the two controls that have learned nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from secondlook.decision import Decision, Glimpse
-from secondlook.defenses.base import Defence, Gradient, single
+from secondlook.defenses.base import Defense, Detector
+from secondlook.models.base import Model
 from secondlook.randomness import Keys
 from secondlook.registry import register
 
 
-@register("defence", "undefended")
+@register("defense", "undefended")
 @dataclass(frozen=True, kw_only=True)
-class Undefended(Defence):
-    """The bare model: believes its first look and accepts everything."""
+class Undefended(Defense):
+    """The bare model: answers for the input itself and accepts everything."""
 
-    def judge(self, x: Tensor, keys: Keys) -> Decision:
-        """The model's own answer."""
-        features = self.model.features(x)
-        return single(self.model.scores(features), features)
 
-    def glimpse(
-        self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full"
-    ) -> Glimpse:
-        """One look; more draws would all see the same."""
-        features = self.model.features(x)[:, None]
-        return Glimpse(features=features, scores=self.model.scores(features))
+@register("defense", "always-accept")
+@dataclass(frozen=True, kw_only=True)
+class AlwaysAccept(Undefended):
+    """Rejects nothing: the control on the one side of every defense that can reject."""
+
+
+@register("defense", "always-reject")
+@dataclass(frozen=True, kw_only=True)
+class AlwaysReject(Defense):
+    """Rejects everything: never fooled, never of use, the control on the other side."""
+
+    threshold = 0.0
+
+    def detector(self, model: Model) -> Detector:
+        """One whose suspicion is 1, whatever it is shown."""
+        return _Certain()
+
+
+class _Certain(Detector):
+    """As suspicious of every input."""
+
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        """None."""
+        return ()
+
+    def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] = ()) -> Tensor:
+        """1 for each input; there is no gradient towards acceptance."""
+        return torch.ones(len(x), device=x.device)

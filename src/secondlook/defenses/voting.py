@@ -48,19 +48,18 @@ class Poll:
             settled = (2 * first > self.votes) | (2 * (first + left) <= self.votes)
         return torch.nonzero(~settled & (left > 0)).flatten()
 
-    def decision(self, first_look: Tensor) -> Decision:
-        """What the votes say; suspicion is how far the reconstructions are from the first look."""
+    def decision(self, own: Tensor) -> Decision:
+        """What the votes say; suspicion is how far the reconstructions are from the input."""
         assert self.tally is not None, "a poll without a vote has no decision"
         draws = self.draws[:, None]
         mean, scores = self.features / draws, self.scores / draws
         leader, _ = _leaders(self.tally)
         accepted = 2 * leader > self.votes if self.rule == "majority" else leader > 0
         ranked = scores if self.rule == "mean" else self.tally + _below_one(scores)
-        suspicion = 1 - F.cosine_similarity(mean, first_look, dim=1)
+        suspicion = 1 - F.cosine_similarity(mean, own, dim=1)
         return Decision(
-            scores=ranked, features=mean, accepted=accepted, suspicion=suspicion,
-            votes=self.tally, draws=self.draws,
-        )  # fmt: skip
+            outputs=ranked, features=mean, accepted=accepted, suspicion=suspicion, votes=self.tally, draws=self.draws
+        )
 
 
 def _leaders(tally: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,55 +1,170 @@
-"""What the model costs on this machine, and the default audit's time from it."""
+"""Time and memory of the model on this machine, and the time of the default audit."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
 from secondlook.audit.study import read
-from secondlook.doctor.outcome import Outcome, graded, passed, skipped
-from secondlook.doctor.patient import Patient
-from secondlook.doctor.timing import BATCHES, held_bytes, passes, room, timed
+from secondlook.doctor.gradients import gradient
+from secondlook.doctor.model import ModelUnderTest, Outcome, graded, passed, skipped
+from secondlook.errors import SecondlookError
 from secondlook.ledger import peak_memory
+from secondlook.randomness import Keys
+
+BATCHES: Final = (1, 8, 32)
+_AUDIT_BATCH: Final = 8
+_REPEATS, _SECONDS, _LONGEST = 3, 3.0, 10.0
+_SHARE = 0.5
+"""Of the memory that is free: what one batch may take."""
+
+
+class Pass(NamedTuple):
+    """What one batch took, per image.
+
+    Attributes:
+        batch: its size.
+        forward: seconds.
+        gradient: seconds of a forward with the gradient to the pixels; NaN where there is none.
+    """
+
+    batch: int
+    forward: float
+    gradient: float
+
+
+def passes(subject: ModelUnderTest, held: int) -> tuple[list[Pass], list[str]]:
+    """What each batch size took, and the reasons of those that were left out.
+
+    Args:
+        subject: the model.
+        held: bytes that an image holds for its gradient.
+    """
+    taken: list[Pass] = []
+    for batch in BATCHES:
+        x = subject.images[torch.arange(batch) % len(subject.images)]
+        if (free := available_memory()) < held * batch:
+            need = held * batch / 2**20
+            return taken, [f"batch {batch} left out: {need:.0f} of {free / 2**20:.0f} MiB"]
+        if taken and batch * max(taken[-1].forward, taken[-1].gradient) > _LONGEST:
+            return taken, [f"batch {batch} left out: more than {_LONGEST:g} s a pass"]
+        try:
+            taken.append(timed(subject, x))
+        except SecondlookError:
+            raise
+        except (MemoryError, RuntimeError) as error:
+            return taken, [f"batch {batch} left out: {str(error).splitlines()[0]}"]
+    return taken, []
+
+
+def timed(subject: ModelUnderTest, x: Tensor) -> Pass:
+    """Both passes of the batch ``x``; the median of as many as fit into a few seconds."""
+    keys = subject.keys[torch.arange(len(x)) % len(subject.keys)]
+
+    def forward() -> None:
+        with torch.no_grad():
+            subject.output(x, keys)
+
+    def backward() -> None:
+        success.append(_differentiated(subject, x, keys) is not None)
+
+    success: list[bool] = []
+    alone, differentiated = _seconds(forward) / len(x), _seconds(backward) / len(x)
+    return Pass(len(x), alone, differentiated if success[0] else float("nan"))
+
+
+def _differentiated(subject: ModelUnderTest, x: Tensor, keys: Keys) -> Tensor | None:
+    x = x.detach().requires_grad_()
+    out = subject.output(x, keys)
+    if not out.requires_grad:
+        return None
+    return torch.autograd.grad(out.sum(), x, allow_unused=True)[0]
+
+
+def held_bytes(subject: ModelUnderTest) -> int:
+    """Bytes that autograd holds for one image, its parameters left out."""
+    ours = {p.untyped_storage().data_ptr() for m in subject.modules for p in m.parameters()}
+    seen: dict[int, int] = {}
+
+    def note(saved: Tensor) -> Tensor:
+        store = saved.untyped_storage()
+        if store.data_ptr() not in ours:
+            seen[store.data_ptr()] = store.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        gradient(subject, subject.images[:1].clone())
+    return sum(seen.values())
+
+
+def available_memory() -> float:
+    """Bytes that a batch may take, of the accelerator that is in use, else of the machine."""
+    if torch.cuda.is_initialized():
+        return _SHARE * torch.cuda.mem_get_info()[0]
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
+    kibibytes = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return _SHARE * 1024 * float(kibibytes[0]) if kibibytes else float("inf")
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    """One run; the first, which warms up, is counted only where it is the last, too."""
+    taken: list[float] = []
+    while len(taken) <= _REPEATS and sum(taken) < _SECONDS:
+        start = time.perf_counter()
+        act()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:] or taken)
+
 
 _LONG = 3600.0
 
 
-def spending(patient: Patient) -> Outcome:
+def time_and_memory(subject: ModelUnderTest) -> Outcome:
     """Time an image, forward and with its gradient, as batches grow as far as memory goes."""
-    held = held_bytes(patient)
-    taken, left_out = passes(patient, held)
-    told = [
-        f"batch {each.batch}: {_ms(each.forward)} forward, {_ms(each.gradient)} with gradient"
-        for each in taken
-    ]
-    told.append(f"{held / 2**20:.1f} MiB an image held for the gradient")
-    told.append(f"the process has taken {peak_memory() / 2**20:.0f} MiB at most")
+    held = held_bytes(subject)
+    taken, left_out = passes(subject, held)
+    parts = [f"batch {each.batch}: {_ms(each.forward)} forward, {_ms(each.gradient)} with gradient" for each in taken]
+    parts.append(f"{held / 2**20:.1f} MiB an image held for the gradient")
+    parts.append(f"the process has taken {peak_memory() / 2**20:.0f} MiB at most")
     figures = {"held": float(held), "peak": float(peak_memory())}
     for each in taken:
         figures[f"forward_{each.batch}"] = each.forward
         if each.gradient == each.gradient:
             figures[f"gradient_{each.batch}"] = each.gradient
-    return passed("; ".join([*told, *left_out]), **figures)
+    return passed("; ".join([*parts, *left_out]), **figures)
 
 
-def default_audit(patient: Patient) -> Outcome:
+def default_audit(subject: ModelUnderTest) -> Outcome:
     """What the default study would take: the passes of the model in it, at the measured speed."""
-    if patient.kind == "purifier":
-        return skipped("the default audit is one of a model; what it purifies with is its own")
-    study, held = read("default"), held_bytes(patient)
+    if subject.kind == "purifier":
+        return skipped("the default audit attacks a model and brings its own purifiers")
+    study, held = read("default"), held_bytes(subject)
     samples, steps = study.task["samples"], study.attack["steps"]
-    looks = study.adaptive["steps"] * study.adaptive["draws"]
-    defended = sum(table["name"] != "undefended" for table in study.defences)
-    quick = patient.some(BATCHES[1], passes=3) == BATCHES[1]
-    batch = BATCHES[1] if quick and held * BATCHES[1] < room() else 1
-    each = timed(patient, patient.images[:batch]).gradient
+    draws = study.adaptive["steps"] * study.adaptive["draws"]
+    defended = sum(table["name"] != "undefended" for table in study.defenses)
+    quick = subject.affordable(_AUDIT_BATCH, passes=3) == _AUDIT_BATCH
+    batch = _AUDIT_BATCH if quick and held * _AUDIT_BATCH < available_memory() else 1
+    each = timed(subject, subject.images[:batch]).gradient
     if each != each:
-        return skipped("the model has no gradient to climb")
-    bare, whole = samples * steps * each, samples * (steps + looks * defended) * each
+        return skipped("the model has no gradient to backward")
+    bare, whole = samples * steps * each, samples * (steps + draws * defended) * each
     return graded(
         "warn" if whole > _LONG else "pass",
         f"about {_span(bare)} for the attack on the model alone ({samples} images x {steps} "
         f"steps), {_span(whole)} with its share of the adaptive rows; purifiers come on top",
         "begin with fewer: --samples 30 --steps 30 --set adaptive.steps=15",
-        bare=bare, whole=whole,
-    )  # fmt: skip
+        bare=bare,
+        whole=whole,
+    )
 
 
 def _ms(seconds: float) -> str:

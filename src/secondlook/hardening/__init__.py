@@ -1,1 +1,1 @@
-"""Adversarial training of embedders: one trainer, and a method a file for what it teaches."""
+"""Adversarial training of embedders: one trainer, and a file for each method."""

@@ -1,7 +1,8 @@
-"""What augmented texts or images are like, as vectors: near, diverse, and of one distribution."""
+"""What augmentations are like to the model: alignment, diversity, distance of distributions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
+from secondlook.hardening.dataset import Dataset, DrawCaptions, DrawImages
+from secondlook.hardening.embedder import TrainableEmbedder
+from secondlook.models.base import evaluating
+from secondlook.randomness import Keys
 
 _RIDGE = 1e-4
+SAMPLES = 512
+DRAWS = 4
 
 
 class Diagnosis(NamedTuple):
@@ -103,3 +110,32 @@ def _root(cov: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(cov)
     root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     return root
+
+
+def diagnose_augmentation(
+    trainable: TrainableEmbedder,
+    dataset: Dataset,
+    captions: Mapping[str, DrawCaptions],
+    images: Mapping[str, DrawImages],
+) -> dict[str, Diagnosis]:
+    """The four figures of each augmentation, over the first samples of the data.
+
+    Args:
+        trainable: whose vectors they are of, in eval mode.
+        dataset: the data.
+        captions: caption augmentations by name; compared with first captions, to match the images.
+        images: image augmentations by name; compared with the images, to match first captions.
+    """
+    batch = dataset.read(range(min(SAMPLES, len(dataset)))).to(trainable.device)
+    keys = [Keys.of(0, batch.ids).fold("diagnosis", draw) for draw in range(DRAWS)]
+    found: dict[str, Diagnosis] = {}
+    with torch.no_grad(), evaluating([trainable.network]):
+        clean = trainable.embed_images(batch.images)
+        firsts = trainable.embed_texts(batch.pick_captions(keys[0], "first"))
+        for name, draw in captions.items():
+            made = torch.stack([trainable.embed_texts(draw(batch, each)) for each in keys], 1)
+            found[name] = diagnose(made, firsts, clean)
+        for name, draw_images in images.items():
+            made = torch.stack([trainable.embed_images(draw_images(batch, each)) for each in keys], 1)
+            found[name] = diagnose(made, clean, firsts)
+    return found

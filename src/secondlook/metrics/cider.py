@@ -1,4 +1,4 @@
-"""CIDEr-D: how much of what people say of an image a caption says too (arXiv 1411.5726)."""
+"""CIDEr-D: consensus of a caption with its references (Vedantam et al. 2015, arXiv 1411.5726)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from secondlook.errors import InvalidInput
-from secondlook.metrics.ngrams import LONGEST, Run, paired, runs, words
+from secondlook.metrics.ngrams import MAX_N, NGram, ngrams, paired, words
 
 SIGMA: Final = 6.0
 """Deviation, in words, of the Gaussian that a difference in length is punished by."""
@@ -18,15 +18,15 @@ SCALE: Final = 10.0
 
 
 class Weighed(NamedTuple):
-    """A text as tf-idf weights of its runs, one table for each length of a run.
+    """A text as tf-idf weights of its n-grams, one table for each n.
 
     Attributes:
-        weights: count times log(images / images that have the run).
+        weights: count times log(images / images that have the n-gram).
         norms: the Euclidean length of each table.
         length: of the text in words.
     """
 
-    weights: tuple[dict[Run, float], ...]
+    weights: tuple[dict[NGram, float], ...]
     norms: tuple[float, ...]
     length: int
 
@@ -35,16 +35,16 @@ class Weighed(NamedTuple):
 class Cider:
     """The references of a set of images, weighed once; captions are scored against them.
 
-    A run of words that many images' references have weighs little, one that all have nothing. The
+    An n-gram of many images' references weighs little, one of all images nothing. The
     weights are those of the whole set, so that scores of two sets do not compare.
 
     Attributes:
         references: for each image its texts, weighed.
-        bearers: in how many images' references each run comes.
+        bearers: in how many images' references each n-gram occurs.
     """
 
     references: tuple[tuple[Weighed, ...], ...]
-    bearers: Counter[Run]
+    document_frequency: Counter[NGram]
 
     @classmethod
     def of(cls, references: Sequence[Sequence[str]]) -> Cider:
@@ -59,15 +59,14 @@ class Cider:
                 "them, which needs two or more"
             )
         paired([""] * len(references), references)
-        bearers = Counter(run for texts in references for run in _all_runs(texts))
+        document_frequency = Counter(ngram for texts in references for ngram in _all_ngrams(texts))
         weighed = tuple(
-            tuple(_weighed(text, bearers, len(references)) for text in texts)
-            for texts in references
+            tuple(_weighed(text, document_frequency, len(references)) for text in texts) for texts in references
         )
-        return cls(references=weighed, bearers=bearers)
+        return cls(references=weighed, document_frequency=document_frequency)
 
     def scores(self, candidates: Sequence[str], images: Sequence[int] = ()) -> list[float]:
-        """The score of each caption, from 0 on; 10 where it is all that is said of its image.
+        """The score of each caption, from 0 on; 10 where it equals all references of its image.
 
         Args:
             candidates: one caption for each image.
@@ -85,50 +84,45 @@ class Cider:
         if isinstance(candidates, str) or len(candidates) != len(which):
             raise InvalidInput(f"{len(candidates)} caption(s) for {len(which)} image(s)")
         return [
-            self._score(_weighed(text, self.bearers, len(self.references)), self.references[image])
+            self._score(_weighed(text, self.document_frequency, len(self.references)), self.references[image])
             for text, image in zip(candidates, which, strict=True)
         ]
 
-    def between(self, said: str, meant: str) -> float:
+    def between(self, candidate: str, reference: str) -> float:
         """The score of one text against one other, words weighed as in these references."""
-        texts = (_weighed(text, self.bearers, len(self.references)) for text in (said, meant))
-        return SCALE * _likeness(*texts)
+        texts = (_weighed(text, self.document_frequency, len(self.references)) for text in (candidate, reference))
+        return SCALE * _similarity(*texts)
 
-    def _score(self, said: Weighed, references: Sequence[Weighed]) -> float:
-        return SCALE * sum(_likeness(said, meant) for meant in references) / len(references)
-
-
-def _all_runs(texts: Sequence[str]) -> set[Run]:
-    return {
-        run
-        for text in texts
-        for length in range(1, LONGEST + 1)
-        for run in runs(words(text), length)
-    }
+    def _score(self, candidate: Weighed, references: Sequence[Weighed]) -> float:
+        return SCALE * sum(_similarity(candidate, reference) for reference in references) / len(references)
 
 
-def _weighed(text: str, bearers: Counter[Run], images: int) -> Weighed:
-    spoken = words(text)
+def _all_ngrams(texts: Sequence[str]) -> set[NGram]:
+    return {ngram for text in texts for length in range(1, MAX_N + 1) for ngram in ngrams(words(text), length)}
+
+
+def _weighed(text: str, document_frequency: Counter[NGram], images: int) -> Weighed:
+    tokens = words(text)
     weights = tuple(
-        {run: times * math.log(images / max(1, bearers[run])) for run, times in found.items()}
-        for found in (runs(spoken, length) for length in range(1, LONGEST + 1))
+        {ngram: times * math.log(images / max(1, document_frequency[ngram])) for ngram, times in found.items()}
+        for found in (ngrams(tokens, length) for length in range(1, MAX_N + 1))
     )
     norms = tuple(math.hypot(*table.values()) for table in weights)
-    return Weighed(weights, norms, len(spoken))
+    return Weighed(weights, norms, len(tokens))
 
 
-def _likeness(said: Weighed, meant: Weighed) -> float:
-    """Mean over the lengths of runs of the clipped cosine, times the punishment for length."""
-    close = math.exp(-((said.length - meant.length) ** 2) / (2 * SIGMA**2))
-    cosines = map(_clipped_cosine, said.weights, meant.weights, said.norms, meant.norms)
-    return close * sum(cosines) / LONGEST
+def _similarity(candidate: Weighed, reference: Weighed) -> float:
+    """Mean over n of the clipped cosine, times the penalty for a different length."""
+    close = math.exp(-((candidate.length - reference.length) ** 2) / (2 * SIGMA**2))
+    cosines = map(_clipped_cosine, candidate.weights, reference.weights, candidate.norms, reference.norms)
+    return close * sum(cosines) / MAX_N
 
 
-def _clipped_cosine(
-    said: dict[Run, float], meant: dict[Run, float], long: float, other: float
-) -> float:
-    """A run that is said more often than it is meant counts no more for it."""
+def _clipped_cosine(candidate: dict[NGram, float], reference: dict[NGram, float], long: float, other: float) -> float:
+    """An n-gram that is more frequent in the candidate than in the reference is clipped."""
     if not long or not other:
         return 0.0
-    shared = sum(min(said[run], meant[run]) * meant[run] for run in said.keys() & meant.keys())
+    shared = sum(
+        min(candidate[ngram], reference[ngram]) * reference[ngram] for ngram in candidate.keys() & reference.keys()
+    )
     return shared / (long * other)

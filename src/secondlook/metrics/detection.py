@@ -1,4 +1,4 @@
-"""How well a suspicion tells attacked inputs from clean ones; attacked is the positive class."""
+"""How well a suspicion separates attacked from clean inputs; attacked is the positive class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from secondlook.errors import InvalidInput
-from secondlook.statistics import CONFIDENCE, RESAMPLES, Interval, Numbers, wilson
+from secondlook.statistics import CONFIDENCE, RESAMPLES, Interval, Numbers, not_a_point, wilson
 
 _TINY = 1e-12
 _Rows = NDArray[np.int64]
@@ -26,12 +26,12 @@ class Confusion(NamedTuple):
 
     @property
     def accuracy(self) -> Interval:
-        """Share of all that are told right, with Wilson's interval."""
+        """Share of all that are classified right, with Wilson's interval."""
         return wilson(self.caught + self.passed, sum(self))
 
     @property
     def balanced(self) -> float:
-        """Mean of the shares of attacked and of clean inputs that are told right."""
+        """Mean of the shares of attacked and of clean inputs that are classified right."""
         return (self.caught / (self.caught + self.missed) + self.passed / self.negatives) / 2
 
     @property
@@ -42,6 +42,10 @@ class Confusion(NamedTuple):
 
 def confusion(clean: ArrayLike, attacked: ArrayLike, threshold: float) -> Confusion:
     """Counts where all with a suspicion above ``threshold`` are rejected.
+
+    Example:
+        >>> confusion([0.1, 0.4], [0.3, 0.9], threshold=0.35)
+        Confusion(caught=1, missed=1, passed=1, refused=1)
 
     Raises:
         InvalidInput: one side is empty, or holds NaN.
@@ -101,6 +105,10 @@ def true_positive_rate(clean: ArrayLike, attacked: ArrayLike, rate: float) -> In
     The threshold is taken from the very clean scores that are given: it is a point of the ROC
     curve, and no threshold that could have been set beforehand.
 
+    Example:
+        >>> true_positive_rate([0.1, 0.2, 0.3, 0.4], [0.35, 0.5], rate=0.25).value
+        1.0
+
     Raises:
         InvalidInput: one side is empty or holds NaN, or ``rate`` is outside (0, 1).
     """
@@ -113,9 +121,8 @@ def true_positive_rate(clean: ArrayLike, attacked: ArrayLike, rate: float) -> In
 
 
 def auroc_difference(
-    clean: tuple[ArrayLike, ArrayLike], attacked: tuple[ArrayLike, ArrayLike], seed: int = 0,
-    twins: bool = False,
-) -> Interval:  # fmt: skip
+    clean: tuple[ArrayLike, ArrayLike], attacked: tuple[ArrayLike, ArrayLike], seed: int = 0, twins: bool = False
+) -> Interval:
     """AUROC of the first detector less that of the second, on the same inputs (bootstrap).
 
     Args:
@@ -125,12 +132,14 @@ def auroc_difference(
         twins: whether the attacked inputs are the clean ones, in their order; each is then drawn
             with its twin.
 
+    Example:
+        >>> auroc_difference(([0.1, 0.2], [0.1, 0.2]), ([0.3, 0.4], [0.1, 0.2])).value
+        0.5
+
     Raises:
         InvalidInput: one side is empty or holds NaN, or the detectors saw different inputs.
     """
-    (low, high), (other_low, other_high) = (
-        _both(c, a) for c, a in zip(clean, attacked, strict=True)
-    )
+    (low, high), (other_low, other_high) = (_both(c, a) for c, a in zip(clean, attacked, strict=True))
     if low.shape != other_low.shape or high.shape != other_high.shape:
         raise InvalidInput("the detectors were given different numbers of inputs; pair them")
     rng = np.random.default_rng(seed)
@@ -141,7 +150,9 @@ def auroc_difference(
         right = left if twins else right
         draws.append(first(left, right) - other(left, right))
     bottom, top = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(_area(low, high) - _area(other_low, other_high), float(bottom), float(top))
+    value = _area(low, high) - _area(other_low, other_high)
+    found = Interval(value, float(bottom), float(top))
+    return not_a_point(found, min(len(low), len(high)), (-1.0, 1.0))
 
 
 def youden(clean: ArrayLike, attacked: ArrayLike) -> float:
@@ -149,6 +160,10 @@ def youden(clean: ArrayLike, attacked: ArrayLike) -> float:
 
     It is chosen on what is then reported on, with attacked inputs at hand: optimistic, and for
     comparison with published figures alone. A deployed threshold is ``conformal_threshold``.
+
+    Example:
+        >>> youden([0.1, 0.2], [0.3, 0.4])
+        0.2
     """
     cuts, caught, refused = _curve(*_both(clean, attacked))
     return float(cuts[np.argmax(caught - refused)])
@@ -158,6 +173,10 @@ def equal_tpr_tnr(clean: ArrayLike, attacked: ArrayLike) -> float:
     """The threshold where TPR and TNR are nearest to each other (arXiv 2406.09250's code).
 
     As optimistic as :func:`youden`, and for the same use.
+
+    Example:
+        >>> equal_tpr_tnr([0.1, 0.2], [0.3, 0.4])
+        0.2
     """
     cuts, caught, refused = _curve(*_both(clean, attacked))
     return float(cuts[np.argmin(np.abs(caught - (1 - refused)))])
@@ -168,6 +187,10 @@ def roc(clean: ArrayLike, attacked: ArrayLike, points: int = 64) -> tuple[Number
 
     Of each FPR it is the largest TPR. Where there are more, those are left out that lie closest on
     a logarithmic axis.
+
+    Example:
+        >>> [rate.tolist() for rate in roc([0.1, 0.2], [0.2, 0.3])]
+        [[0.0, 0.5, 1.0], [0.5, 1.0, 1.0]]
 
     Raises:
         InvalidInput: one side is empty, or holds NaN.
@@ -231,15 +254,11 @@ def _precision(low: Numbers, high: Numbers) -> float:
     return float((gained * caught / (caught + refused)).sum())
 
 
-def _resampled(
-    figure: Callable[[Numbers, Numbers], float], low: Numbers, high: Numbers, seed: int
-) -> Interval:
+def _resampled(figure: Callable[[Numbers, Numbers], float], low: Numbers, high: Numbers, seed: int) -> Interval:
     rng = np.random.default_rng(seed)
     sides: Sequence[Numbers] = (low, high)
-    draws = [
-        figure(*(side[rng.integers(len(side), size=len(side))] for side in sides))
-        for _ in range(RESAMPLES // 2)
-    ]
+    draws = [figure(*(side[rng.integers(len(side), size=len(side))] for side in sides)) for _ in range(RESAMPLES // 2)]
     bottom, top = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     value = figure(low, high)
-    return Interval(value, min(float(bottom), value), max(float(top), value))
+    found = Interval(value, min(float(bottom), value), max(float(top), value))
+    return not_a_point(found, min(map(len, sides)), (0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Texts as words, and words as counted runs of one to four."""
+"""Words and n-grams of texts, and the medoid of several texts by the n-grams that they share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 
 from secondlook.errors import InvalidInput
 
-LONGEST: Final = 4
-"""Words in the longest run that captions are compared by."""
+MAX_N: Final = 4
+"""The longest n-grams that captions are compared by."""
 
-Run = tuple[str, ...]
+NGram = tuple[str, ...]
 _WORD: Final = re.compile(r"\w+(?:['-]\w+)*")
 
 
@@ -29,14 +29,14 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
 
 
-def runs(spoken: Sequence[str], length: int) -> Counter[Run]:
-    """How often each run of ``length`` words comes.
+def ngrams(tokens: Sequence[str], length: int) -> Counter[NGram]:
+    """How often each n-gram of ``length`` words occurs.
 
     Example:
-        >>> runs(("a", "b", "a", "b"), 2)
+        >>> ngrams(("a", "b", "a", "b"), 2)
         Counter({('a', 'b'): 2, ('b', 'a'): 1})
     """
-    return Counter(zip(*(spoken[start:] for start in range(length)), strict=False))
+    return Counter(zip(*(tokens[start:] for start in range(length)), strict=False))
 
 
 def paired(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -46,9 +46,35 @@ def paired(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> No
         InvalidInput: see above.
     """
     if isinstance(candidates, str) or len(candidates) != len(references):
-        raise InvalidInput(
-            f"{len(candidates)} caption(s) for {len(references)} image(s); give one for each image"
-        )
+        raise InvalidInput(f"{len(candidates)} caption(s) for {len(references)} image(s); give one for each image")
     for number, texts in enumerate(references):
         if isinstance(texts, str) or not texts:
             raise InvalidInput(f"references of image {number} are {texts!r}; give a list of texts")
+
+
+def medoid(texts: Sequence[str]) -> int:
+    """The index of the text that shares most n-grams with all others; the first of equals.
+
+    N-grams of one to four words weigh the same: unlike CIDEr's, the weights do not depend on the
+    images that are evaluated.
+
+    Example:
+        >>> medoid(["a red cat", "a blue dog", "a red dog"])
+        2
+    """
+    found = [_all_ngrams(text) for text in texts]
+    shared = [
+        sum(_similarity(one, other) for at, other in enumerate(found) if at != place) for place, one in enumerate(found)
+    ]
+    return max(range(len(texts)), key=lambda place: (shared[place], -place))
+
+
+def _all_ngrams(text: str) -> Counter[NGram]:
+    tokens = words(text)
+    return sum((ngrams(tokens, length) for length in range(1, MAX_N + 1)), Counter[NGram]())
+
+
+def _similarity(one: Counter[NGram], other: Counter[NGram]) -> float:
+    """Twice the n-grams that both have, over all that they have (Dice)."""
+    total = one.total() + other.total()
+    return 2 * (one & other).total() / total if total else 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.ledger import tally
-from secondlook.models.engine import PLAIN, Engine
+from secondlook.models.identity import IMAGES, TEXTS, Answer, identity, weights_hash
+from secondlook.models.runtime.engine import PLAIN, Engine
 from secondlook.randomness import Keys
 from secondlook.registry import digest
 
@@ -27,60 +27,79 @@ class Model(ABC):
         name: how the user calls it, ``scenes:clip``.
         modules: the networks inside, which an attack puts into eval mode for its search.
         engine: how its encoder is run.
-        place: the device that pixels are brought to; None leaves them where they are.
+        device: the one that pixels are brought to; None leaves them where they are.
         movable: whether its networks may be moved to another device.
+        channels: how many channels its images have; None where any number will do.
+        code: a hash of the code that it is made of, where that is the user's own; else empty.
     """
 
     name: str
     modules: tuple[nn.Module, ...] = ()
     engine: Engine = PLAIN
-    place: torch.device | None = None
+    device: torch.device | None = None
     movable: bool = False
+    channels: int | None = 3
+    code: str = ""
 
-    def see(self, x: Tensor) -> Tensor:
-        """Checks a batch ``[B, 3, H, W]`` of pixels, counts the forward, and brings them along.
+    def checked_input(self, x: Tensor) -> Tensor:
+        """Checks a batch ``[B, C, H, W]`` of pixels, counts the forward, and brings them along.
+
+        Pixels come in the precision of the weights, on the device of the networks, as a copy: a
+        network may work on them in place.
 
         Raises:
             InvalidInput: wrong shape or type, NaN, or values outside [0, 1].
         """
-        check_pixels(x, self.name)
-        seen = tally(self.name, x)
-        return seen if self.place is None else seen.to(self.place)
+        check_pixels(x, self.name, self.channels)
+        return self.brought(tally(self.name, x))
+
+    def brought(self, x: Tensor) -> Tensor:
+        """A copy of the pixels, in the precision and on the device that the networks take."""
+        weights = (weight for module in self.modules for weight in module.parameters())
+        kind = next((weight.dtype for weight in weights if weight.is_floating_point()), None)
+        # A function without weights computes in fp64 where it is asked to.
+        kind = kind or torch.promote_types(x.dtype, torch.float32)
+        return x.to(self.device or x.device, kind, copy=True)
 
     def to(self, device: torch.device) -> None:
         """Moves the networks to a device; a model without any stays on the CPU, and works there."""
-        self.place = device if self.modules and self.movable else torch.device("cpu")
+        self.device = device if self.modules and self.movable else torch.device("cpu")
         for module in self.modules:
-            module.to(self.place)
+            module.to(self.device)
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the weights, for the provenance of a result.
+        """All that its answers depend on, for the provenance of a result; 16 hexadecimal digits.
 
-        A model without networks of its own goes by its name.
+        Weights, buffers, the answers to a fixed probe, and a user's code; see
+        :func:`~secondlook.models.identity.identity`.
         """
-        return _hash(self.modules) if self.modules else digest(self.name)
+        return identity(self)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over the weights alone; a model without networks of its own goes by its name."""
+        return weights_hash(self.modules) if self.modules else digest(self.name)
+
+    def probe_answers(self) -> Sequence[Answer]:
+        """What the probe of :attr:`hash` asks of it; each takes images ``[3, C, H, W]``."""
+        return ()
 
 
-def _hash(modules: Iterable[nn.Module]) -> str:
-    total = hashlib.sha256()
-    for module in modules:
-        for key, value in module.state_dict().items():
-            total.update(key.encode())
-            plain = value.detach().cpu()
-            total.update((plain.float() if plain.is_floating_point() else plain).numpy().tobytes())
-    return total.hexdigest()[:16]
+def check_pixels(x: Tensor, who: str, channels: int | None = 3) -> None:
+    """Refuses what is no batch of pixels in [0, 1], and names the fix.
 
-
-def check_pixels(x: Tensor, who: str) -> None:
-    """Refuses what is no batch of pixels in [0, 1], and names the mend.
+    Args:
+        x: the batch.
+        who: was handed it, for the message.
+        channels: how many channels there must be; None takes any number.
 
     Raises:
         InvalidInput: see above.
     """
-    if x.dim() != 4 or x.shape[1] != 3:
+    if x.dim() != 4 or x.shape[1] != (channels or x.shape[1]):
         raise InvalidInput(
-            f"{who} was handed a tensor of shape {tuple(x.shape)}; images are [B, 3, H, W]"
+            f"{who} was handed a tensor of shape {tuple(x.shape)}; images are [B, {channels or 'C'}, H, W]"
         )
     if not x.is_floating_point():
         raise InvalidInput(f"{who} was handed {x.dtype}; divide 8-bit pixels by 255 first")
@@ -93,8 +112,7 @@ def check_pixels(x: Tensor, who: str) -> None:
         raise InvalidInput(f"{who} was handed pixels up to {high:g}; divide by 255")
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise InvalidInput(
-            f"{who} was handed pixels in [{low:g}, {high:g}], not [0, 1]; "
-            "normalisation belongs inside the model"
+            f"{who} was handed pixels in [{low:g}, {high:g}], not [0, 1]; normalization belongs inside the model"
         )
 
 
@@ -102,7 +120,9 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     """``x`` at another size, bilinear with antialias; itself where the size fits."""
     if x.shape[-2:] == (height, width):
         return x
-    return F.interpolate(x, (height, width), mode="bilinear", antialias=True).clamp(0, 1)
+    # The CPU has no such kernel for numbers of 16 bits.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return F.interpolate(wide, (height, width), mode="bilinear", antialias=True).clamp(0, 1).to(x)
 
 
 class Embedder(Model):
@@ -114,15 +134,18 @@ class Embedder(Model):
 
     @abstractmethod
     def encode_image(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` in [0, 1] to vectors ``[B, D]``; resizing and normalisation inside."""
+        """``[B, 3, H, W]`` in [0, 1] to vectors ``[B, D]``; resizing and normalization inside."""
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts to vectors ``[B, D]``."""
 
+    def probe_answers(self) -> Sequence[Answer]:
+        return (*super().probe_answers(), self.embed, lambda _: self.embed_text(TEXTS))
+
     def embed(self, x: Tensor) -> Tensor:
         """Images to unit vectors ``[B, D]``, in fp32, on the device of the images."""
-        return F.normalize(self.engine(self.encode_image, self.see(x)), dim=-1).to(x.device)
+        return F.normalize(self.engine(self.encode_image, self.checked_input(x)), dim=-1).to(x.device)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:
@@ -159,7 +182,10 @@ class Classifier(Model):
     def scores(self, features: Tensor) -> Tensor:
         """``[..., D]`` to ``[..., K]``; higher is more likely."""
 
-    def aim(self, classes: Tensor) -> Tensor | None:
+    def probe_answers(self) -> Sequence[Answer]:
+        return (*super().probe_answers(), self)
+
+    def class_features(self, classes: Tensor) -> Tensor | None:
         """The feature that stands for each class, ``[B, D]``; None where there is none."""
         return None
 
@@ -174,7 +200,7 @@ class Purifier(Model):
     Attributes:
         stochastic: whether draws differ; the votes over a deterministic one are all the same.
         differentiable: whether its gradient is of use; else an attacker passes it straight on.
-        knobs: what else, beside its weights, its reconstructions depend on.
+        settings: what else, beside its weights, its reconstructions depend on.
     """
 
     stochastic: bool = True
@@ -182,7 +208,7 @@ class Purifier(Model):
     movable = True
 
     @property
-    def knobs(self) -> tuple[float, ...]:
+    def settings(self) -> tuple[float, ...]:
         """Strengths, strides and the like; a stored adversarial is only good for the same."""
         return ()
 
@@ -190,7 +216,7 @@ class Purifier(Model):
     def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
         """One reconstruction of each image, ``[B, 3, H, W]``, with randomness from ``keys``."""
 
-    def tuned(self, noise: float) -> Purifier:
+    def with_noise(self, noise: float) -> Purifier:
         """The same purifier with its randomness at another strength.
 
         Raises:
@@ -198,10 +224,14 @@ class Purifier(Model):
         """
         raise InvalidInput(f"{self.name} has no noise to tune; leave noise={noise:g} away")
 
+    def probe_answers(self) -> Sequence[Answer]:
+        keys = Keys.of(0, range(IMAGES)).fold("probe")
+        return (*super().probe_answers(), lambda x: self.purify(x, keys))
+
     def purify(self, x: Tensor, keys: Keys) -> Tensor:
         """One reconstruction of each image, in [0, 1], of the size of ``x``."""
-        out = self.engine(lambda seen: self.reconstruct(seen, keys), self.see(x))
-        return resized(out, x.shape[-2], x.shape[-1]).clamp(0, 1).to(x.device)
+        out = self.engine(lambda seen: self.reconstruct(seen, keys), self.checked_input(x))
+        return resized(out, x.shape[-2], x.shape[-1]).clamp(0, 1).to(x)
 
 
 @contextmanager
@@ -215,3 +245,48 @@ def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+class Matcher(Model):
+    """Image-text matching (ITM): the second, slower score, which re-ranks what cosines found."""
+
+    @abstractmethod
+    def encode_pairs(self, x: Tensor, texts: Sequence[str], pairs: Tensor) -> Tensor:
+        """Logits ``[P, 2]`` of *no match* and *match*; each image and text is encoded once.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            texts: ``T`` texts.
+            pairs: ``[P, 2]``, the row of an image and the row of a text.
+        """
+
+    def probe_answers(self) -> Sequence[Answer]:
+        return (*super().probe_answers(), lambda x: self.match_logits(x, TEXTS))
+
+    def match_logits(self, x: Tensor, texts: Sequence[str], pairs: Tensor | None = None) -> Tensor:
+        """Logits ``[P, 2]`` in fp32, differentiable in ``x``; papers re-rank by the second alone.
+
+        Args:
+            x: images ``[B, 3, H, W]`` in [0, 1].
+            texts: ``T`` texts.
+            pairs: ``[P, 2]``, the row of an image and the row of a text; None pairs row by row.
+
+        Raises:
+            InvalidInput: bad pixels; no pairs, and not as many texts as images; a row out of range.
+        """
+        x = self.checked_input(x)
+        if pairs is None:
+            if len(texts) != len(x):
+                raise InvalidInput(f"{len(x)} image(s) and {len(texts)} text(s) do not pair; give pairs")
+            pairs = torch.arange(len(x))[:, None].expand(-1, 2)
+        self._check(pairs, len(x), len(texts))
+        return self.encode_pairs(x, texts, pairs.to(x.device)).float()
+
+    def match(self, x: Tensor, texts: Sequence[str], pairs: Tensor | None = None) -> Tensor:
+        """The probability ``[P]`` that image and text belong together; see :meth:`match_logits`."""
+        return self.match_logits(x, texts, pairs).softmax(-1)[:, 1]
+
+    def _check(self, pairs: Tensor, images: int, texts: int) -> None:
+        fits = pairs.dim() == 2 and pairs.shape[1] == 2 and not pairs.is_floating_point()
+        if not fits or (pairs < 0).any() or (pairs >= pairs.new_tensor([images, texts])).any():
+            raise InvalidInput(f"pairs of {self.name} must be [P, 2]: rows of {images} images, of {texts} texts")

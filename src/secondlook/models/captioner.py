@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model
-from secondlook.models.decoding import Decoding, Style
-from secondlook.models.writing import Scores, written
+from secondlook.models.identity import IMAGES, TEXTS, Answer
+from secondlook.models.text.decoding import Decoding, Scores, Style, generate_tokens
 from secondlook.randomness import Keys
 
 
@@ -29,18 +29,18 @@ class Sentence(NamedTuple):
     mask: Tensor
 
 
-class Weighed(NamedTuple):
+class TextScores(NamedTuple):
     """How a captioner takes texts that it is given, several for each image.
 
     Attributes:
         likelihood: mean log-probability of a text's tokens, ``[B, K]``; see
             :meth:`Captioner.likelihood`.
-        first: whether each of its tokens is the likeliest, so that it is what the captioner
+        greedy: whether each of its tokens is the likeliest, so that it is what the captioner
             writes greedily, ``[B, K]``.
     """
 
     likelihood: Tensor
-    first: Tensor
+    greedy: Tensor
 
 
 class Captioner(Model):
@@ -50,7 +50,7 @@ class Captioner(Model):
         prompt: what it is asked where nobody asks for something else.
         end: the token that ends a text.
         size: height and width that the images are attacked at; None where any will do.
-        once: whether ``logits`` takes several texts of an image, side by side, and looks at the
+        once: whether ``logits`` takes several texts of an image, side by side, and encodes the
             image only once.
         vocabulary: what tells its words and their numbers from those of others; empty where
             nobody shares them.
@@ -67,7 +67,7 @@ class Captioner(Model):
         """The tokens that it would write each of ``texts`` with, as an answer to ``prompt``."""
 
     @abstractmethod
-    def spell(self, ids: Tensor) -> str:
+    def detokenize(self, ids: Tensor) -> str:
         """The text of tokens ``[L]``."""
 
     @abstractmethod
@@ -80,18 +80,20 @@ class Captioner(Model):
             prompt: what is asked.
         """
 
+    def probe_answers(self) -> Sequence[Answer]:
+        texts = [TEXTS] * IMAGES
+        return (*super().probe_answers(), lambda x: self.score_texts(x, texts).likelihood)
+
     def write(self, x: Tensor, keys: Keys, decoding: Decoding, prompt: str) -> list[str]:
         """A text for each image, token by token; each one reads all that is written so far."""
         wide = x.repeat_interleave(decoding.width, 0)
-        return self.told(
-            lambda ids: self.logits(wide, F.pad(ids, (0, 1)), prompt)[:, -1], x, keys, decoding
-        )
+        return self.decode(lambda ids: self.logits(wide, F.pad(ids, (0, 1)), prompt)[:, -1], x, keys, decoding)
 
-    def told(self, scores: Scores, x: Tensor, keys: Keys, decoding: Decoding) -> list[str]:
+    def decode(self, scores: Scores, x: Tensor, keys: Keys, decoding: Decoding) -> list[str]:
         """A text for each image of ``x``, by ``scores`` of the next token after those so far."""
-        return self._spelt(written(scores, keys, decoding, self.end, x))
+        return self._spelt(generate_tokens(scores, keys, decoding, self.end, x))
 
-    def worded(self, texts: Sequence[str], prompt: str = "") -> list[str]:
+    def round_trip(self, texts: Sequence[str], prompt: str = "") -> list[str]:
         """Texts as they read when it writes them: its tokens may drop case and punctuation."""
         ids, mask = self.tokens(texts, prompt or self.prompt)
         return self._spelt(ids.masked_fill(mask == 0, self.end))
@@ -99,19 +101,27 @@ class Captioner(Model):
     def _spelt(self, ids: Tensor) -> list[str]:
         """The text of each row of ``[B, L]``, up to its end."""
         ended = (ids == self.end).cumsum(1) > 0
-        return [self.spell(row[~over]) for row, over in zip(ids, ended, strict=True)]
+        return [self.detokenize(row[~over]) for row, over in zip(ids, ended, strict=True)]
 
     @torch.no_grad()
     def caption(
-        self, x: Tensor, keys: Keys, *, style: Style = "greedy", temperature: float = 1.0,
-        top_p: float = 1.0, beams: int = 3, length: int = 30, prompt: str = "",
-    ) -> list[str]:  # fmt: skip
+        self,
+        x: Tensor,
+        keys: Keys,
+        *,
+        style: Style = "greedy",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        beams: int = 3,
+        length: int = 30,
+        prompt: str = "",
+    ) -> list[str]:
         """A text for each image.
 
         Args:
             x: images ``[B, 3, H, W]`` in [0, 1].
             keys: randomness of ``style="sample"``; a sample's text does not depend on its batch.
-            style: see :class:`~secondlook.models.decoding.Decoding`, as for the rest.
+            style: see :class:`~secondlook.models.text.decoding.Decoding`, as for the rest.
             temperature: of random tokens.
             top_p: of random tokens.
             beams: texts kept side by side by ``style="beam"``.
@@ -121,10 +131,8 @@ class Captioner(Model):
         Raises:
             InvalidInput: bad pixels, a number outside its range, or a style it does not know.
         """
-        decoding = Decoding(
-            style=style, temperature=temperature, top_p=top_p, beams=beams, length=length
-        )
-        x = self.see(x)
+        decoding = Decoding(style=style, temperature=temperature, top_p=top_p, beams=beams, length=length)
+        x = self.checked_input(x)
         return self.write(x, keys, decoding, prompt or self.prompt) if len(x) else []
 
     def likelihood(self, x: Tensor, texts: Sequence[str], prompt: str = "") -> Tensor:
@@ -142,12 +150,10 @@ class Captioner(Model):
             InvalidInput: bad pixels, not as many texts as images, or an empty text.
         """
         if isinstance(texts, str) or len(texts) != len(x) or not all(t.strip() for t in texts):
-            raise InvalidInput(
-                f"{len(x)} image(s) need as many texts, none of them empty; got {texts!r}"
-            )
-        return self.weigh(x, [(text,) for text in texts], prompt).likelihood[:, 0]
+            raise InvalidInput(f"{len(x)} image(s) need as many texts, none of them empty; got {texts!r}")
+        return self.score_texts(x, [(text,) for text in texts], prompt).likelihood[:, 0]
 
-    def weigh(self, x: Tensor, texts: Sequence[Sequence[str]], prompt: str = "") -> Weighed:
+    def score_texts(self, x: Tensor, texts: Sequence[Sequence[str]], prompt: str = "") -> TextScores:
         """How likely several texts of each image are; differentiable in ``x``.
 
         Args:
@@ -160,16 +166,16 @@ class Captioner(Model):
                 empty text.
         """
         count = _texts_each(texts, len(x))
-        seen = self.see(x if self.once else x.repeat_interleave(count, 0))
+        seen = self.checked_input(x if self.once else x.repeat_interleave(count, 0))
         if not len(x):
-            return Weighed(x.new_zeros(0, count), x.new_zeros(0, count, dtype=torch.bool))
+            return TextScores(x.new_zeros(0, count), x.new_zeros(0, count, dtype=torch.bool))
         flat = [text for several in texts for text in several]
         ids, mask = (part.to(seen.device) for part in self.tokens(flat, prompt or self.prompt))
         chances = self.logits(seen, ids, prompt or self.prompt).float().log_softmax(-1)
         taken = chances.gather(-1, ids[..., None])[..., 0]
-        first = ((chances.argmax(-1) == ids) | (mask == 0)).all(1)
+        greedy = ((chances.argmax(-1) == ids) | (mask == 0)).all(1)
         likelihood = (taken * mask).sum(1) / mask.sum(1)
-        return Weighed(likelihood.view(-1, count), first.view(-1, count))
+        return TextScores(likelihood.view(-1, count), greedy.view(-1, count))
 
 
 def _texts_each(texts: Sequence[Sequence[str]], images: int) -> int:

@@ -32,9 +32,7 @@ def renamed(classes: Sequence[str], labels: Mapping[str, str]) -> tuple[str, ...
     return tuple(other.get(plain(name), name) for name in classes)
 
 
-def places(
-    ours: Sequence[str], theirs: Sequence[str], labels: Mapping[str, str], who: str
-) -> tuple[int, ...]:
+def places(ours: Sequence[str], theirs: Sequence[str], labels: Mapping[str, str], who: str) -> tuple[int, ...]:
     """Where each of our classes stands among theirs, ``[K]``.
 
     Args:

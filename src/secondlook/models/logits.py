@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,41 +13,47 @@ from secondlook.models.base import Classifier, resized
 
 
 class LogitClassifier(Classifier):
-    """Wraps ``function``; its logits are features and scores at once.
+    """Wraps ``function``; its logits are features and scores at once. Images have any channels.
 
     Args:
         name: how the user calls it.
-        function: ``[B, 3, H, W]`` in [0, 1] to logits ``[B, K]``.
-        classes: the ``K`` names.
-        size: the height and width that it takes; None where any will do.
+        function: ``[B, C, H, W]`` in [0, 1] to logits ``[B, K]``, or to an object or mapping that
+            has them under ``logits``.
+        classes: the ``K`` names in order, or a mapping from 0, 1, … to them (``id2label``).
+        size: the height and width that it takes, or the side of a square; None where any will do.
         modules: the networks inside.
 
     Raises:
-        InvalidInput: fewer than two classes; when it is asked, an answer that is not ``[B, K]``.
+        InvalidInput: names or a size that are none, or fewer than two classes; when it is asked,
+            an answer that is not ``[B, K]``.
     """
 
+    channels = None
+
     def __init__(
-        self, name: str, function: Callable[[Tensor], Tensor], classes: Sequence[str], *,
-        size: tuple[int, int] | None = None, modules: tuple[nn.Module, ...] = (),
-    ) -> None:  # fmt: skip
-        if isinstance(classes, str) or len(classes) < 2:
-            raise InvalidInput(f"{name} has classes={classes!r}; write two or more names")
-        self.name, self.function, self.classes = name, function, tuple(map(str, classes))
-        self.size, self.modules = size, modules
+        self,
+        name: str,
+        function: Callable[[Tensor], Tensor],
+        classes: Iterable[Any] | Mapping[Any, Any],
+        *,
+        size: int | Iterable[int] | None = None,
+        modules: tuple[nn.Module, ...] = (),
+    ) -> None:
+        self.name, self.function, self.modules = name, function, modules
+        self.classes, self.size = class_names(classes, name), image_size(size, name)
 
     def features(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` in fp32."""
-        seen = self.see(x)
+        seen = self.checked_input(x)
         out = self.engine(self._logits, resized(seen, *self.size) if self.size else seen)
         return out.to(x.device)
 
     def _logits(self, x: Tensor) -> Tensor:
-        out = self.function(x)
+        out = logits_of(self.function(x), self.name, len(x))
         wanted = (len(x), len(self.classes))
-        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        if shape != wanted:
+        if tuple(out.shape) != wanted:
             raise InvalidInput(
-                f"{self.name} answered {shape} where logits {wanted} were due: "
+                f"{self.name} answered {tuple(out.shape)} where logits {wanted} were due: "
                 f"one for each of {wanted[0]} images and {wanted[1]} classes"
             )
         return out
@@ -53,3 +61,102 @@ class LogitClassifier(Classifier):
     def scores(self, features: Tensor) -> Tensor:
         """The logits as they are."""
         return features
+
+
+def logits_of(out: Any, name: str, count: int) -> Tensor:
+    """The logits ``[B, K]`` in what a function answers to ``count`` images.
+
+    They may be the answer itself, or an object or mapping that has them under ``logits``.
+
+    Raises:
+        InvalidInput: there are none; the message says what to give.
+    """
+    out = out.get("logits", out) if isinstance(out, Mapping) else getattr(out, "logits", out)
+    if not isinstance(out, Tensor):
+        what, pick = type(out).__name__, "[0]"
+        if isinstance(out, Mapping):
+            what, pick = (
+                f"{what} with {', '.join(map(repr, out)) or 'nothing in it'}",
+                f"[{next(iter(out), 'logits')!r}]",
+            )
+        elif isinstance(out, list | tuple):
+            what = f"{what} of {len(out)}"
+        raise InvalidInput(
+            f"{name} answered {what}, not logits [B, K]; give a function that names the logits in it: "
+            f"lambda x: model(x){pick}"
+        )
+    shape = tuple(out.shape)
+    if shape in ((count,), (count, 1)):
+        raise InvalidInput(
+            f"{name} answered {shape}, one number for an image; give two classes: "
+            "lambda x: torch.stack([-model(x).flatten(), model(x).flatten()], 1)"
+        )
+    if out.dim() != 2 or len(out) != count:
+        raise InvalidInput(
+            f"{name} answered {shape} where logits [B, K] of {count} image(s) were due; give "
+            "lambda x: model(x).flatten(1), or what makes them of it"
+        )
+    if not out.is_floating_point():
+        raise InvalidInput(
+            f"{name} answered {str(out.dtype).removeprefix('torch.')}; logits are floats, as they are before an argmax"
+        )
+    return out
+
+
+def class_names(classes: Any, who: str) -> tuple[str, ...]:
+    """Names in the order of the logits, from a sequence or from ``{0: name, 1: name, ...}``.
+
+    Args:
+        classes: what a model calls its classes.
+        who: whose they are, for the message.
+
+    Raises:
+        InvalidInput: fewer than two, no names, or names without an order.
+
+    Example:
+        >>> class_names({1: "dog", 0: "cat"}, "mine")
+        ('cat', 'dog')
+    """
+    if isinstance(classes, Mapping):
+        by_row = {str(key): name for key, name in classes.items()}
+        if set(by_row) != set(map(str, range(len(by_row)))):
+            raise InvalidInput(f"{who} has classes={_short(classes)}; write a name for 0, 1, 2, …")
+        classes = [by_row[str(row)] for row in range(len(by_row))]
+    if isinstance(classes, set | frozenset):
+        raise InvalidInput(f"{who} has classes={_short(classes)}, which has no order; write a list")
+    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
+        raise InvalidInput(f"{who} has classes={classes!r}; write the names of its logits")
+    names = tuple(map(str, classes))
+    if len(names) < 2:
+        raise InvalidInput(f"{who} has classes={_short(names)}; write two or more names")
+    return names
+
+
+def image_size(size: Any, who: str) -> tuple[int, int] | None:
+    """Height and width, from both or from the side of a square; None stays None.
+
+    Raises:
+        InvalidInput: it is no size; ``who`` has it, for the message.
+
+    Example:
+        >>> image_size(224, "mine")
+        (224, 224)
+    """
+    if size is None:
+        return None
+    try:
+        sides = [operator.index(side) for side in ([size, size] if _whole(size) else size)]
+    except TypeError:
+        sides = []
+    if len(sides) != 2 or min(sides) < 1:
+        raise InvalidInput(f"{who} has size={size!r}; write (height, width) or one number")
+    return sides[0], sides[1]
+
+
+def _whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not hasattr(value, "__len__")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]} ..."

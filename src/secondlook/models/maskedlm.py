@@ -13,6 +13,7 @@ from torch import Tensor
 from secondlook.errors import InvalidInput
 from secondlook.ledger import tally
 from secondlook.models.base import Model
+from secondlook.models.identity import TEXTS, Answer
 
 
 class Span(NamedTuple):
@@ -51,29 +52,36 @@ class MaskedLM(Model):
     """Scores for every place of a text; a subclass writes the tokenizer and the network.
 
     Attributes:
-        gap: the token that stands for a word to be filled in.
-        padding: the token that fills a row up.
-        special: tokens that are no words: gap, padding, unknown, and the marks of both ends.
-        whole: ``[V]``, whether a token is a whole word or the beginning of one, where it stands
-            behind another word.
+        mask_id: the token that stands for a word to be filled in.
+        pad_id: the token that fills a row up.
+        special_ids: tokens that are no words: mask, padding, unknown, and the marks of both ends.
+        word_starts: ``[V]``, whether a token is a whole word or begins one, where it stands behind
+            another word.
     """
 
-    gap: int
-    padding: int
-    special: frozenset[int]
-    whole: Tensor
+    mask_id: int
+    pad_id: int
+    special_ids: frozenset[int]
+    word_starts: Tensor
 
     @abstractmethod
     def split(self, text: str) -> Sequence[Piece]:
         """The tokens of a text; marks stand for no characters: their start is their end."""
 
     @abstractmethod
-    def spell(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """The text of tokens in a row, as one word where they are pieces of one."""
 
     @abstractmethod
     def fill(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Scores ``[B, L, V]`` at each place of ``ids`` ``[B, L]``."""
+
+    def probe_answers(self) -> Sequence[Answer]:
+        return (*super().probe_answers(), self._scored)
+
+    def _scored(self, _: Tensor) -> Tensor:
+        pieces = self.tokenize(TEXTS)
+        return self.logits(pieces.ids, pieces.mask)
 
     def tokenize(self, texts: Sequence[str]) -> Pieces:
         """Texts to tokens, with the way back from words to them.
@@ -85,20 +93,21 @@ class MaskedLM(Model):
             raise InvalidInput(f"{texts!r} must be a list of texts with a word in each")
         rows = [self.split(text) for text in texts]
         longest = max(map(len, rows))
-        ids = [[p.id for p in row] + [self.padding] * (longest - len(row)) for row in rows]
+        ids = [[p.id for p in row] + [self.pad_id] * (longest - len(row)) for row in rows]
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
         return Pieces(
-            torch.tensor(ids), torch.tensor(mask),
+            torch.tensor(ids),
+            torch.tensor(mask),
             words=tuple(tuple(text.split()) for text in texts),
             spans=tuple(_spans(text, row) for text, row in zip(texts, rows, strict=True)),
-        )  # fmt: skip
+        )
 
     @torch.no_grad()
     def logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Scores ``[B, L, V]`` in fp32 of what could stand at each place of ``ids`` ``[B, L]``.
 
         Args:
-            ids: token numbers, with :attr:`gap` wherever nothing is to be read.
+            ids: token numbers, with :attr:`mask_id` wherever nothing is to be read.
             mask: ``[B, L]``, 1 at tokens and 0 at padding; None has none of it.
 
         Raises:
@@ -115,8 +124,9 @@ def _spans(text: str, row: Sequence[Piece]) -> tuple[Span, ...]:
     found = []
     for word in re.finditer(r"\S+", text):
         inside = [
-            place for place, piece in enumerate(row)
+            place
+            for place, piece in enumerate(row)
             if piece.start < word.end() and piece.end > word.start() and piece.end > piece.start
-        ]  # fmt: skip
+        ]
         found.append(Span(inside[0], inside[-1] + 1) if inside else Span(0, 0))
     return tuple(found)

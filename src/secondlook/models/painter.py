@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model
+from secondlook.models.identity import TEXTS, Answer
 from secondlook.randomness import Keys
 
 
@@ -31,15 +32,18 @@ class Painter(Model):
     def draw(self, texts: Sequence[str], keys: Keys, steps: int, guidance: float) -> Tensor:
         """An image of each text, ``[B, 3, H, W]``, with randomness from ``keys``."""
 
-    def unread(self, text: str) -> bool:
+    def probe_answers(self) -> Sequence[Answer]:
+        keys = Keys.of(0, range(1)).fold("probe")
+        return (*super().probe_answers(), lambda _: self.paint(TEXTS[:1], keys, steps=2))
+
+    def truncates(self, text: str) -> bool:
         """Whether the end of a text goes unread, as it is longer than the painter's context."""
         return False
 
     @torch.no_grad()
     def paint(
-        self, texts: Sequence[str], keys: Keys, *, steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:  # fmt: skip
+        self, texts: Sequence[str], keys: Keys, *, steps: int | None = None, guidance: float | None = None
+    ) -> Tensor:
         """An image of each text, ``[B, 3, H, W]`` in [0, 1].
 
         Args:
@@ -75,8 +79,7 @@ class Painter(Model):
         spoilt = [text for text, one in zip(texts, made, strict=True) if not one.isfinite().all()]
         if spoilt:
             raise InvalidInput(
-                f"{self.name} painted NaN or infinite pixels of {spoilt[0]!r}; run it in fp32, "
-                "or leave it away"
+                f"{self.name} painted NaN or infinite pixels of {spoilt[0]!r}; run it in fp32, or leave it away"
             )
         return made
 
@@ -85,14 +88,12 @@ class Painter(Model):
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         if steps < 1 or not 0 <= guidance < float("inf"):
-            raise InvalidInput(
-                f"steps={steps} must be 1 or more, guidance={guidance:g} 0 or more, to paint"
-            )
+            raise InvalidInput(f"steps={steps} must be 1 or more, guidance={guidance:g} 0 or more, to paint")
         return steps, guidance
 
 
 class SoftPainter(Painter):
-    """A painter that can be told how likely each word is, with a gradient back to the chances.
+    """A painter that takes how likely each word is, with a gradient back to the chances.
 
     Attributes:
         vocabulary: what tells its words and their numbers from those of others.
@@ -101,15 +102,12 @@ class SoftPainter(Painter):
     vocabulary: str
 
     @abstractmethod
-    def draw_soft(
-        self, words: Tensor, mask: Tensor, keys: Keys, steps: int, guidance: float
-    ) -> Tensor:
+    def draw_soft(self, words: Tensor, mask: Tensor, keys: Keys, steps: int, guidance: float) -> Tensor:
         """An image of each row of :meth:`paint_soft`, ``[B, 3, H, W]``."""
 
     def paint_soft(
-        self, words: Tensor, mask: Tensor, keys: Keys, *, steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:  # fmt: skip
+        self, words: Tensor, mask: Tensor, keys: Keys, *, steps: int | None = None, guidance: float | None = None
+    ) -> Tensor:
         """An image of each row of words, ``[B, 3, H, W]`` in [0, 1], differentiable in ``words``.
 
         Where a row is certain of each word, it is what :meth:`paint` makes of that text.

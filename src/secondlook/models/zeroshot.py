@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from secondlook.errors import InvalidInput
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.labels import labels
 from secondlook.models.base import Classifier, Embedder
-from secondlook.models.templates import templates
-from secondlook.models.textcache import cached
+from secondlook.models.runtime.textcache import cached
+
+
+class TemplateSet(NamedTuple):
+    """Templates that belong together.
+
+    Attributes:
+        about: where they come from.
+        templates: sentences, each with ``{}`` where the class goes, as their source spells them.
+    """
+
+    about: str
+    templates: tuple[str, ...]
+
+
+@cache
+def template_sets() -> MappingProxyType[str, TemplateSet]:
+    """The named sets; they are data, ``templates.toml``."""
+    text = files("secondlook.models").joinpath("templates.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text)
+    return MappingProxyType({name: TemplateSet(t["about"], tuple(t["templates"])) for name, t in tables.items()})
+
+
+def templates(prompt: str) -> tuple[str, ...]:
+    """The templates that ``prompt`` stands for: itself if it has ``{}``, else the set it names.
+
+    Example:
+        >>> templates("a picture of a {}")
+        ('a picture of a {}',)
+        >>> templates("illusions")
+        ('A photo of a {}.',)
+
+    Raises:
+        UnknownName: no set is called so; the nearest are offered.
+    """
+    if "{}" in prompt:
+        return (prompt,)
+    sets = template_sets()
+    if prompt not in sets:
+        raise UnknownName("set of templates (a template of your own has {} in it)", prompt, sets)
+    return sets[prompt].templates
 
 
 class ZeroShot(Classifier):
     """An embedder as a classifier: the score of a class is the cosine to its prompt's vector.
 
-    With a set of templates the vector of a class is the normalised mean of the unit vectors of
+    With a set of templates the vector of a class is the normalized mean of the unit vectors of
     its texts, one for each template (Radford et al. 2021, section 3.1.4).
 
     Args:
@@ -65,6 +110,6 @@ class ZeroShot(Classifier):
         """Cosines ``[..., K]``."""
         return features @ self.texts.T.to(features.device)
 
-    def aim(self, classes: Tensor) -> Tensor:
+    def class_features(self, classes: Tensor) -> Tensor:
         """The vectors of the classes' prompts, ``[B, D]``."""
-        return self.texts[classes]
+        return self.texts[labels(classes, None, len(self.classes), "classes")]

@@ -1,1 +1,1 @@
-"""The embedded world of rendered scenes, with room for depth, thermal, sound and overhead views."""
+"""The embedded world: rendered scenes with captions, classes and boxes, and models of them."""

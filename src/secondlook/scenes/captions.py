@@ -1,4 +1,4 @@
-"""Says what a scene shows, in five different wordings, each of them true."""
+"""Describes a scene in five different wordings, each of them true."""
 
 import re
 from types import MappingProxyType
@@ -7,19 +7,19 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from secondlook.scenes.shapes import SHAPES
-from secondlook.scenes.world import COLOURS, GROUNDS, Place, Relation, Scene, Thing, relation
+from secondlook.scenes.world import COLORS, GROUNDS, Place, Relation, Scene, SceneObject, relation
 
 Captions = tuple[str, str, str, str, str]
 
 
-class Manner(NamedTuple):
-    """How the other things of a scene are told.
+class Phrasing(NamedTuple):
+    """How the other objects of a scene are described.
 
     Attributes:
         other: Template for one of them.
         opening: What stands before the first.
         joint: What stands between two.
-        lone: What is told where there are none.
+        lone: What stands where there are none.
     """
 
     other: str
@@ -75,20 +75,20 @@ RELATION_PHRASES: Final = MappingProxyType[Relation, tuple[str, ...]]({
     "below": ("below", "under"),
 })  # fmt: skip
 TEMPLATES: Final = (
-    "a {size} {texture} {colour} {shape} {place} {related}, on a {ground}",
-    "a {ground} with a {texture} {colour} {shape} {place} {placed}",
-    "there is a {size} {colour} {shape} {inverted}; it is {texture} and {place}, on a {ground}",
-    "a picture of a {size} {colour} {shape} {place} {placed}, before a {ground}",
-    "{colour} {shape}, {size}, {texture}, {place}; {listed}; {ground}",
+    "a {size} {texture} {color} {shape} {place} {related}, on a {ground}",
+    "a {ground} with a {texture} {color} {shape} {place} {placed}",
+    "there is a {size} {color} {shape} {inverted}; it is {texture} and {place}, on a {ground}",
+    "a picture of a {size} {color} {shape} {place} {placed}, before a {ground}",
+    "{color} {shape}, {size}, {texture}, {place}; {listed}; {ground}",
 )
-"""One sentence for each caption; the main thing, the others in four manners, the background."""
-MANNERS: Final = MappingProxyType({
-    "related": Manner("a {size} {colour} {shape} {relation} it", "with ", " and ", "by itself"),
-    "inverted": Manner("{inverse} a {size} {colour} {shape}", "", " and ", "alone"),
-    "placed": Manner("a {colour} {shape} {place}", "and ", " and ", "and nothing else"),
-    "listed": Manner("{size} {colour} {shape} {place}", "", ", ", "nothing else"),
+"""One sentence for each caption; the main object, the others in four phrasings, the background."""
+PHRASINGS: Final = MappingProxyType({
+    "related": Phrasing("a {size} {color} {shape} {relation} it", "with ", " and ", "by itself"),
+    "inverted": Phrasing("{inverse} a {size} {color} {shape}", "", " and ", "alone"),
+    "placed": Phrasing("a {color} {shape} {place}", "and ", " and ", "and nothing else"),
+    "listed": Phrasing("{size} {color} {shape} {place}", "", ", ", "nothing else"),
 })  # fmt: skip
-"""How the things beside the main one are told."""
+"""How the objects beside the main one are described."""
 
 
 def captions(scene: Scene) -> Captions:
@@ -105,27 +105,27 @@ def captions(scene: Scene) -> Captions:
     return first, second, third, fourth, fifth
 
 
-def titles(scene: Scene) -> str:
-    """The shortest true description of the main thing: its article, colour and shape."""
-    return f"a {scene.main.colour} {scene.main.shape}"
+def short_caption(scene: Scene) -> str:
+    """The shortest true description of the main object: its article, color and shape."""
+    return f"a {scene.main.color} {scene.main.shape}"
 
 
 def class_names() -> tuple[str, ...]:
     """The 64 names of the classes in the order of ``Scene.label``."""
-    return tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    return tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
 
 def vocabulary() -> tuple[str, ...]:
     """All words that captions, prompts and class names are made of, sorted."""
     phrases = [*TEMPLATES, *PROMPTS, *class_names(), *GROUNDS]
-    phrases += [part for manner in MANNERS.values() for part in manner]
+    phrases += [part for phrasing in PHRASINGS.values() for part in phrasing]
     for table in (SYNONYMS, PLACE_PHRASES, RELATION_PHRASES):
         phrases += [phrase for wordings in table.values() for phrase in wordings]
-    spoken = re.sub(r"{\w*}", " ", " ".join(phrases))
-    return tuple(sorted(set(re.findall(r"[a-z]+", spoken))))
+    text = re.sub(r"{\w*}", " ", " ".join(phrases))
+    return tuple(sorted(set(re.findall(r"[a-z]+", text))))
 
 
-def _say(word: str, rng: np.random.Generator) -> str:
+def _synonym(word: str, rng: np.random.Generator) -> str:
     return _pick(SYNONYMS.get(word, (word,)), rng)
 
 
@@ -135,31 +135,31 @@ def _pick(wordings: tuple[str, ...], rng: np.random.Generator) -> str:
 
 def _write(scene: Scene, template: str, rng: np.random.Generator) -> str:
     ground = scene.background
-    words = (ground.pattern, ground.colour, "background")
-    told = {name: _beside(scene, name, rng) for name in MANNERS if f"{{{name}}}" in template}
-    backdrop = " ".join(_say(word, rng) for word in words)
-    return template.format(ground=backdrop, **told, **_words(scene.main, rng))
+    words = (ground.pattern, ground.color, "background")
+    clauses = {name: _beside(scene, name, rng) for name in PHRASINGS if f"{{{name}}}" in template}
+    backdrop = " ".join(_synonym(word, rng) for word in words)
+    return template.format(ground=backdrop, **clauses, **_words(scene.main, rng))
 
 
-def _words(thing: Thing, rng: np.random.Generator) -> dict[str, str]:
+def _words(obj: SceneObject, rng: np.random.Generator) -> dict[str, str]:
     return {
-        "colour": thing.colour,
-        "shape": _say(thing.shape, rng),
-        "size": _say(thing.size, rng),
-        "texture": _say(thing.texture, rng),
-        "place": _pick(PLACE_PHRASES[thing.place], rng),
+        "color": obj.color,
+        "shape": _synonym(obj.shape, rng),
+        "size": _synonym(obj.size, rng),
+        "texture": _synonym(obj.texture, rng),
+        "place": _pick(PLACE_PHRASES[obj.place], rng),
     }
 
 
 def _beside(scene: Scene, name: str, rng: np.random.Generator) -> str:
-    manner, main = MANNERS[name], scene.main
+    phrasing, main = PHRASINGS[name], scene.main
     others = scene.others[:: int(rng.choice((-1, 1)))]
-    told = [
-        manner.other.format(
+    clauses = [
+        phrasing.other.format(
             relation=_pick(RELATION_PHRASES[relation(other, main)], rng),
             inverse=_pick(RELATION_PHRASES[relation(main, other)], rng),
             **_words(other, rng),
         )
         for other in others
     ]
-    return manner.opening + manner.joint.join(told) if told else manner.lone
+    return phrasing.opening + phrasing.joint.join(clauses) if clauses else phrasing.lone

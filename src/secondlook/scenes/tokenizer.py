@@ -18,7 +18,7 @@ BOS: Final = 1
 EOS: Final = 2
 UNK: Final = 3
 LENGTH: Final = 48
-"""Tokens in a row unless told otherwise; the longest caption fits."""
+"""Tokens in a row by default; the longest caption fits."""
 
 _MARKS: Final = ("<pad>", "<bos>", "<eos>", "<unk>")
 

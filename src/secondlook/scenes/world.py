@@ -1,4 +1,4 @@
-"""The words of the embedded world and the two things that they build: a thing and a scene."""
+"""The words of the embedded world and the two objects that they build: an object and a scene."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -13,7 +13,7 @@ from secondlook.scenes.shapes import SHAPES, Shape, outline
 SIDE: Final = 64
 """Width and height of the world; every position and radius is in these units."""
 
-Colour = Literal["red", "yellow", "green", "cyan", "blue", "purple", "pink", "white"]
+Color = Literal["red", "yellow", "green", "cyan", "blue", "purple", "pink", "white"]
 Size = Literal["small", "medium", "large"]
 Texture = Literal["solid", "striped", "dotted", "checkered"]
 Place = Literal[
@@ -27,7 +27,7 @@ Relation = Literal["left of", "right of", "above", "below"]
 
 
 class RGB(NamedTuple):
-    """A colour, each channel in [0, 1]."""
+    """A color, each channel in [0, 1]."""
 
     red: float
     green: float
@@ -41,14 +41,14 @@ class Span(NamedTuple):
     high: float
 
 
-COLOURS: Final[tuple[Colour, ...]] = get_args(Colour)
+COLORS: Final[tuple[Color, ...]] = get_args(Color)
 SIZES: Final[tuple[Size, ...]] = get_args(Size)
 TEXTURES: Final[tuple[Texture, ...]] = get_args(Texture)
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 GROUNDS: Final[tuple[Ground, ...]] = get_args(Ground)
 PATTERNS: Final[tuple[Pattern, ...]] = get_args(Pattern)
 
-COLOUR_RGB: Final = MappingProxyType[Colour, RGB]({
+COLOR_RGB: Final = MappingProxyType[Color, RGB]({
     "red": RGB(0.86, 0.16, 0.15),
     "yellow": RGB(0.95, 0.82, 0.16),
     "green": RGB(0.18, 0.66, 0.27),
@@ -88,23 +88,23 @@ def _outline(shape: Shape) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
+class SceneObject:
     """One object: its words, and the numbers that draw it.
 
     Attributes:
-        colour: Named colour.
+        color: Named color.
         shape: Named shape.
         size: Named size, an interval of ``radius`` (``RADII``).
         texture: What covers it.
-        place: The ninth of the picture that holds its centre.
+        place: The ninth of the picture that holds its center.
         cx: Centre, rightward from the left edge, units of the world.
         cy: Centre, downward from the top edge.
         radius: Radius of the circle about the shape.
         angle: Rotation in radians, clockwise on the screen.
-        rgb: The named colour with its jitter.
+        rgb: The named color with its jitter.
     """
 
-    colour: Colour
+    color: Color
     shape: Shape
     size: Size
     texture: Texture
@@ -117,7 +117,7 @@ class Thing:
 
     @property
     def box(self) -> Box:
-        """The smallest upright rectangle about the thing, cut at the edges of the picture."""
+        """The smallest upright rectangle about the object, cut at the edges of the picture."""
         points = _outline(self.shape)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         x = self.cx + self.radius * (cos * points[:, 0] - sin * points[:, 1])
@@ -128,9 +128,9 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What lies behind the things; ``angle`` in radians, ``period`` in units of the world."""
+    """What lies behind the objects; ``angle`` in radians, ``period`` in units of the world."""
 
-    colour: Ground
+    color: Ground
     pattern: Pattern
     rgb: RGB
     angle: float
@@ -148,52 +148,52 @@ class Light:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One to three things before a background; ``things`` are in the order in which to paint.
+    """One to three objects before a background; ``objects`` are in the order in which to paint.
 
     Attributes:
-        things: The objects.
+        objects: The objects.
         background: What is behind them.
         light: The light on all of it.
         key: The number from which pixel noise and the choice of words are drawn.
     """
 
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     background: Background
     light: Light
     key: int
 
     @cached_property
-    def main(self) -> Thing:
-        """The largest thing."""
-        return max(self.things, key=lambda thing: thing.radius)
+    def main(self) -> SceneObject:
+        """The largest object."""
+        return max(self.objects, key=lambda obj: obj.radius)
 
     @property
-    def others(self) -> tuple[Thing, ...]:
-        """All things but the largest."""
-        return tuple(thing for thing in self.things if thing is not self.main)
+    def others(self) -> tuple[SceneObject, ...]:
+        """All objects but the largest."""
+        return tuple(obj for obj in self.objects if obj is not self.main)
 
     @property
     def label(self) -> int:
-        """Class of the main thing in [0, 64): colour index times eight plus shape index."""
-        return COLOURS.index(self.main.colour) * len(SHAPES) + SHAPES.index(self.main.shape)
+        """Class of the main object in [0, 64): color index times eight plus shape index."""
+        return COLORS.index(self.main.color) * len(SHAPES) + SHAPES.index(self.main.shape)
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """One box for each thing, in the order of ``things``."""
-        return tuple(thing.box for thing in self.things)
+        """One box for each object, in the order of ``objects``."""
+        return tuple(obj.box for obj in self.objects)
 
 
-def relation(thing: Thing, anchor: Thing) -> Relation:
-    """Where ``thing`` lies as seen from ``anchor``, along the axis on which they are further apart.
+def relation(obj: SceneObject, anchor: SceneObject) -> Relation:
+    """The relation of an object to ``anchor``, along the axis on which they are further apart.
 
     Args:
-        thing: The thing spoken of.
-        anchor: The thing it is compared with.
+        obj: The object that is described.
+        anchor: The object it is compared with.
 
     Returns:
-        The relation that completes "thing is ... anchor".
+        The relation that completes "object is ... anchor".
     """
-    right, down = thing.cx - anchor.cx, thing.cy - anchor.cy
+    right, down = obj.cx - anchor.cx, obj.cy - anchor.cy
     if abs(right) >= abs(down):
         return "right of" if right > 0 else "left of"
     return "below" if down > 0 else "above"

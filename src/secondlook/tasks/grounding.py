@@ -1,37 +1,97 @@
-"""Finding the thing on an image that a text speaks of, without having been trained to."""
+"""Finding the thing on an image that a text names, without having been trained to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from importlib.resources import files
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.data.refcoco import Grounded
+from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Embedder
+from secondlook.metrics.figures import average, share
+from secondlook.metrics.pointing import Pointed, pointed
+from secondlook.models.base import Embedder, Model, evaluating
+from secondlook.models.heatmap import Site, Weights, find_site, heat
+from secondlook.models.runtime.engine import exactly
+from secondlook.objectives.base import ThroughViews
+from secondlook.objectives.grounding import LowerCosine, MoveMap
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.scenes.sampling import sample
 from secondlook.scenes.source import SceneSource
 from secondlook.scenes.world import SIDE
-from secondlook.tasks.grounding_goal import Estrange, Misdirect
-from secondlook.tasks.grounding_maps import Site, Weights, find_site, heat
-from secondlook.tasks.grounding_metrics import Pointed, pointed
+from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, mean_records
+from secondlook.tasks.view import Column, GoalView, ImageExample, Part, View, Word, compared, picture, pictures
 
-Aim = Literal["map", "cosine"]
-AIMS: tuple[Aim, ...] = get_args(Aim)
-"""What an attack on an image climbs: the map that points, or the cosine that it is made from."""
+NEAR: Final = 0.5
+"""The overlap from which a box counts as found."""
+
+
+class Place(Part):
+    """Where a text is found on an image; places are shares of its width and height."""
+
+    picture: str
+    """The image with the map over it."""
+    x: float
+    y: float
+    """The hottest place."""
+    hit: bool
+
+
+class MapExample(ImageExample):
+    """One image with a text, and where it is found before and after the attack."""
+
+    objective: str
+    """``map``, ``cosine``, or empty for an attack on images with texts."""
+    box: tuple[float, float, float, float]
+    """What the text names: left, top, width and height as shares of the image."""
+    text: list[Word]
+    altered: list[Word]
+    before: Place
+    after: Place
+
+
+VIEW: Final = View(
+    goals=(
+        GoalView(
+            name="grounding",
+            deed="moves the hottest place out of the box on",
+            columns=("pointing", "iou50", "overlap", "inside"),
+            brief=("pointing", "overlap"),
+            drawn=("pointing", "iou50"),
+            note="<em>Pointing</em>: the hottest place of the map is inside the box; high is good. "
+            "<em>IoU ≥ 0.5</em>: the box around the heat fits the true one. <em>Heat inside</em>: "
+            "its share in the box.",
+        ),
+    ),
+    columns=(
+        Column(metric="pointing", title="pointing", unit="share"),
+        Column(metric="iou50", title="IoU ≥ 0.5", unit="share"),
+        Column(metric="overlap", title="mean IoU", unit="share"),
+        Column(metric="inside", title="heat inside", unit="share"),
+    ),
+    outcome="Of a map: whether its hottest place is inside the box.",
+    example=MapExample,
+    gallery="Where a text is found, before and after the attack: the map in red, the true box, "
+    "and the hottest place as a dot, green where it is inside. Words that the attacker has put in "
+    "are marked; what is added to an image is magnified to full contrast.",
+    template=files("secondlook.tasks").joinpath("grounding.html.jinja"),
+)
 
 
 class Query(NamedTuple):
-    """A text and what it speaks of.
+    """A text and what it names.
 
     Attributes:
         text: the text.
@@ -61,12 +121,12 @@ class GroundingBatch(NamedTuple):
 @register("task", "grounding")
 @dataclass(frozen=True, kw_only=True)
 class GroundingTask:
-    """Pointing at what a text speaks of, one text an image.
+    """Pointing at what a text names, one text an image.
 
     Attributes:
         data: a source that knows boxes, ``scenes:test`` or ``refcoco:FILE.json``.
         samples: how many of its images; 0 takes all.
-        weights: how features are weighed, see :data:`secondlook.tasks.grounding_maps.Weights`.
+        weights: how features are weighed, see :data:`secondlook.models.heatmap.Weights`.
         contrast: look for what sets a text apart from the others of the task, its vector less
             their mean, and not for all that it has in common with them.
         threshold: the share of the peak from which a place counts as found.
@@ -84,6 +144,7 @@ class GroundingTask:
     threshold: float = 0.5
     side: int = 0
     seed: int = 0
+    view: ClassVar[View] = VIEW
 
     def __post_init__(self) -> None:
         if self.samples < 0:
@@ -100,99 +161,232 @@ class GroundingTask:
         return OpenGrounding(self, load(self.data))
 
 
-class OpenGrounding:
-    """A task whose images can be read.
+class Found(NamedTuple):
+    """Where a guarded embedder finds the texts of a batch.
 
     Attributes:
-        rows: the chosen images, as positions in the source.
-        ids: their names.
-        queries: the text of each, and its box.
-        device: where the images are put.
+        maps: ``[B, H, W]`` in [0, 1], the mean over the views.
+        cosines: ``[B]``, between the mean vector of the views and the text.
+    """
+
+    maps: Tensor
+    cosines: Tensor
+
+
+class OpenGrounding(OpenTask[GroundingBatch, Found]):
+    """Grounding whose images can be read.
+
+    Attributes:
+        queries: the text of each image, and its box.
 
     Raises:
         InvalidInput: no image of the source has a text to ask for.
     """
 
-    def __init__(self, task: GroundingTask, source: Source) -> None:
-        self.task, self.source = task, source
-        self.device = torch.device("cpu")
-        keys, ask = Keys.of(task.seed, source.ids), _asking(source)
+    modalities = ("images", "captions", "both")
+    settings: GroundingTask
+    source: Source
+
+    def __init__(self, settings: GroundingTask, source: Source) -> None:
+        self.settings, self.source = settings, source
+        keys, ask = Keys.of(settings.seed, source.ids), _asking(source)
         asked = ((row, ask(row)) for row in keys.fold("choose").order())
         found = [(row, queries) for row, queries in asked if queries]
         if not found:
-            raise InvalidInput(f"{task.data} has no image with a text and a box; look at its files")
-        chosen = found[: task.samples or None]
+            raise InvalidInput(f"{settings.data} has no image with a text and a box; look at its files")
+        chosen = found[: settings.samples or None]
         self.rows = tuple(row for row, _ in chosen)
         self.ids = tuple(source.ids[row] for row in self.rows)
         luck = [keys[np.array([row])].fold("query") for row in self.rows]
         self.queries = tuple(
-            queries[key.integers(len(queries))[0]]
-            for key, (_, queries) in zip(luck, chosen, strict=True)
+            queries[key.integers(len(queries))[0]] for key, (_, queries) in zip(luck, chosen, strict=True)
         )
+        self._sites: dict[str, Site] = {}
 
     @property
-    def name(self) -> str:
-        """How reports call it."""
-        return f"grounding {self.task.data}"
+    def objectives(self) -> tuple[str, ...]:
+        """The map that points, or the cosine that it is made from."""
+        return ("map", "cosine")
 
     @property
     def chance(self) -> float:
-        """The share of pixels inside a box: how often a random finger hits."""
+        """The share of pixels inside a box: how often a random place hits."""
         return float(np.mean([query.box[2] * query.box[3] for query in self.queries]))
 
-    def batch(self, at: Sequence[int], size: tuple[int, int] | None) -> GroundingBatch:
-        """The images at the positions ``at``, at the task's side or ``size``, with text and box."""
-        size = (self.task.side,) * 2 if self.task.side else size
+    def check(self, model: Model, name: str) -> None:
+        """Refuses what embeds no texts, or has no spatial features."""
+        if not isinstance(model, Embedder):
+            raise InvalidInput(f"{name} embeds no images and texts; try scenes:clip")
+        self._site(model)
+
+    def batch(self, at: Sequence[int], guarded: Guarded) -> GroundingBatch:
+        """Images at the task's side or the model's size, each with its text and box."""
+        return self.read(at, guarded.size)
+
+    def read(self, at: Sequence[int], size: tuple[int, int] | None) -> GroundingBatch:
+        """The same at ``size``, unless the task has a side of its own."""
+        size = (self.settings.side,) * 2 if self.settings.side else size
         queries, ids = [self.queries[row] for row in at], tuple(self.ids[row] for row in at)
         images = self.source.read([self.rows[row] for row in at], size).images.to(self.device)
         texts = tuple((query.text,) for query in queries)
         boxes = torch.tensor([query.box for query in queries]).reshape(-1, 4)
-        return GroundingBatch(ids, Pairs(images, texts), boxes, Keys.of(self.task.seed, ids))
+        return GroundingBatch(ids, Pairs(images, texts), boxes, Keys.of(self.settings.seed, ids))
 
-    def maps(self, pairs: Pairs, model: Embedder, site: Site | None = None) -> Tensor:
-        """Where the model finds what the texts of ``pairs`` speak of, ``[B, H, W]``, 1 at its best.
+    def objective(self, batch: GroundingBatch, guarded: Guarded, options: AttackOptions) -> ThroughViews:
+        """Away with the hottest place, or with the cosine."""
+        return ThroughViews(
+            objective=self.map_objective(batch, _embedder(guarded), options.objective),
+            victim=guarded,
+            draws=options.draws,
+            gradient=options.gradient,
+        )
 
-        Args:
-            pairs: a text each, and of each one image or more side by side: several looks, the mean
-                of whose maps is taken.
-            model: the embedder.
-            site: see :func:`~secondlook.tasks.grounding_maps.find_site`; None looks for it.
+    def map_objective(self, batch: GroundingBatch, model: Embedder, objective: str) -> Objective:
+        """What an attacker on the images wants of the bare embedder.
 
         Raises:
             InvalidInput: the model has no spatial features.
         """
-        looks = len(pairs.images) // max(len(pairs.captions), 1)
-        vectors = self.directions(pairs, model).repeat_interleave(looks, 0)
-        each = heat(model, pairs.images, vectors, site, self.task.weights)
-        return each.unflatten(0, (-1, looks)).mean(1) if looks > 1 else each
+        if objective == "cosine":
+            texts = [text for (text,) in batch.pairs.captions]
+            return LowerCosine(model=model, vectors=model.embed_text(texts).to(batch.pairs.images))
+        return MoveMap(
+            model=model,
+            vectors=self.directions(batch.pairs, model),
+            boxes=batch.boxes,
+            site=find_site(model, batch.pairs.images[0]),
+            weights=self.settings.weights,
+        )
+
+    def answer(self, batch: GroundingBatch, given: Pairs, guarded: Guarded, keys: Keys) -> Found:
+        """Where the embedder finds the texts of ``given`` on the views that it is shown."""
+        model, views = _embedder(guarded), guarded.shown(given.images, keys)
+        maps = self.maps(Pairs(views, given.captions), model, self._site(model))
+        return Found(maps, _cosines(model, views, given))
+
+    def records(
+        self, batch: GroundingBatch, guarded: Guarded, answers: Sequence[Found], objective: str
+    ) -> list[Record]:
+        """How well the maps fit the boxes of what was asked for at first."""
+        return mean_records([self._records(batch, each) for each in answers])
+
+    def _records(self, batch: GroundingBatch, found: Found) -> list[Record]:
+        hit, overlap, inside = self.pointed(found.maps, batch.boxes)
+        rows = zip(
+            hit.tolist(), overlap.tolist(), inside.tolist(), found.cosines.tolist(), _peaks(found.maps), strict=True
+        )
+        return [
+            {
+                "outcome": "correct" if right else "wrong",
+                "original_top1": float(right),
+                "success": float(not right),
+                "iou50": float(over >= NEAR),
+                "overlap": over,
+                "inside": within,
+                "cosine": near,
+                "peak": peak,
+            }
+            for right, over, within, near, peak in rows
+        ]
+
+    def maps(self, pairs: Pairs, model: Embedder, site: Site | None = None) -> Tensor:
+        """Where the model finds what the texts of ``pairs`` name, ``[B, H, W]``, 1 at its best.
+
+        Args:
+            pairs: a text each, and of each one image or more side by side: several views, the mean
+                of whose maps is taken.
+            model: the embedder.
+            site: see :func:`~secondlook.models.heatmap.find_site`; None looks for it.
+
+        Raises:
+            InvalidInput: the model has no spatial features.
+        """
+        count = len(pairs.images) // max(len(pairs.captions), 1)
+        vectors = self.directions(pairs, model).repeat_interleave(count, 0)
+        each = heat(model, pairs.images, vectors, site, self.settings.weights)
+        return each.unflatten(0, (-1, count)).mean(1) if count > 1 else each
 
     def pointed(self, maps: Tensor, boxes: Tensor) -> Pointed:
         """How well maps ``[B, H, W]`` fit the boxes of a batch."""
-        return pointed(maps, boxes, self.task.threshold)
-
-    def objective(
-        self, batch: GroundingBatch, model: Embedder, aim: Aim = "map"
-    ) -> Misdirect | Estrange:
-        """What an attacker on the images climbs: how the model is made to point, or its cosine.
-
-        Raises:
-            InvalidInput: the model has no spatial features.
-        """
-        if aim == "cosine":
-            texts = [text for (text,) in batch.pairs.captions]
-            return Estrange(model=model, vectors=model.embed_text(texts).to(batch.pairs.images))
-        return Misdirect(
-            model=model, vectors=self.directions(batch.pairs, model), boxes=batch.boxes,
-            site=find_site(model, batch.pairs.images[0]), weights=self.task.weights,
-        )  # fmt: skip
+        return pointed(maps, boxes, self.settings.threshold)
 
     def directions(self, pairs: Pairs, model: Embedder) -> Tensor:
         """What the model looks for, for the text of each pair, ``[B, D]``."""
         vectors = model.embed_text([text for (text,) in pairs.captions])
-        if self.task.contrast:
+        if self.settings.contrast:
             common = sorted({query.text for query in self.queries})
             vectors = vectors - model.embed_text(common).mean(0)
         return vectors.to(pairs.images)
+
+    def figures(self, rows: Sequence[Record], clean: Sequence[Record]) -> Figures:
+        """The pointing game, the overlap of the boxes, the heat inside, the cosine."""
+        found = {
+            "pointing": share([row["original_top1"] for row in rows]),
+            "iou50": share([row["iou50"] for row in rows]),
+        }
+        means = {n: average([row[n] for row in rows]) for n in ("overlap", "inside", "cosine")}
+        return Figures(metrics=found | means)
+
+    def goal(self, objective: str) -> str:
+        """That the hottest place leaves the box, whatever is optimized."""
+        return "grounding"
+
+    def provenance(self) -> Record:
+        """How many images there are, and how often a random place hits."""
+        return {"images": len(self.rows), "a random place hits": f"{self.chance:.3f}", **super().provenance()}
+
+    def example(self, guarded: Guarded, shown: Shown) -> MapExample:
+        """An image with the map over it, before and after."""
+        batch = self.batch([shown.at], guarded)
+        clean, (old,), (new,) = batch.pairs.images[0], *batch.pairs.captions, *shown.given.captions
+        places = []
+        for pairs, row in zip((batch.pairs, shown.given), (shown.before, shown.after), strict=True):
+            found = self.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
+            places.append(_place(pairs.images[0], found.maps[0], row))
+        return MapExample(
+            **shown.about,
+            **pictures(clean, shown.given.images[0]),
+            objective=shown.objective,
+            box=self.queries[shown.at].box,
+            text=compared(old, old),
+            altered=compared(old, new),
+            before=places[0],
+            after=places[1],
+        )
+
+    def _site(self, model: Embedder) -> Site:
+        if model.name not in self._sites:
+            first = self.read([0], getattr(model, "size", None)).pairs.images[0]
+            self._sites[model.name] = find_site(model, first)
+        return self._sites[model.name]
+
+
+def _embedder(guarded: Guarded) -> Embedder:
+    assert isinstance(guarded.model, Embedder), f"{guarded.model.name} was not checked"
+    return guarded.model
+
+
+def _cosines(model: Embedder, views: Tensor, given: Pairs) -> Tensor:
+    """Between the mean of what was seen of each image and the text that was asked for, ``[B]``."""
+    with torch.no_grad(), evaluating(model.modules), exactly((model,)):
+        seen = model.embed(views).unflatten(0, (len(given.images), -1)).mean(1)
+        texts = model.embed_text([text for (text,) in given.captions]).to(seen)
+    return F.cosine_similarity(seen, texts, dim=1)
+
+
+def _peaks(maps: Tensor) -> list[list[float]]:
+    """The middle of the hottest pixel of each map, as shares of width and height."""
+    height, width = maps.shape[1:]
+    places: list[int] = maps.flatten(1).argmax(1).tolist()
+    return [[(place % width + 0.5) / width, (place // width + 0.5) / height] for place in places]
+
+
+def _place(image: Tensor, heat: Tensor, row: Record) -> Place:
+    """The map over the image in red, where it points, and whether that is right."""
+    red = heat.new_tensor([1.0, 0.25, 0.0]).view(3, 1, 1)
+    over = 0.7 * heat
+    x, y = row["peak"]
+    return Place(picture=picture(image * (1 - over) + red * over), x=x, y=y, hit=row["original_top1"] > 0.5)
 
 
 def _asking(source: Source) -> Callable[[int], Sequence[Query]]:
@@ -201,25 +395,19 @@ def _asking(source: Source) -> Callable[[int], Sequence[Query]]:
         return lambda row: _of_scene(source, row)
     if isinstance(source, Grounded):
         return lambda row: _of_photograph(source, row)
-    raise InvalidInput(
-        f"{type(source).__name__} knows no boxes; name scenes:test or refcoco:FILE.json"
-    )
+    raise InvalidInput(f"{type(source).__name__} knows no boxes; name scenes:test or refcoco:FILE.json")
 
 
 def _of_scene(source: SceneSource, row: int) -> Sequence[Query]:
     """The things that no other thing of the scene is named like."""
-    things = sample(source.seed, source.split, row).things
-    names = [f"a {thing.colour} {thing.shape}" for thing in things]
+    things = sample(source.seed, source.split, row).objects
+    names = [f"a {thing.color} {thing.shape}" for thing in things]
     return [
-        Query(name, _shares(*thing.box))
-        for name, thing in zip(names, things, strict=True)
-        if names.count(name) == 1
+        Query(name, _shares(*thing.box)) for name, thing in zip(names, things, strict=True) if names.count(name) == 1
     ]
 
 
-def _shares(
-    left: float, top: float, right: float, bottom: float
-) -> tuple[float, float, float, float]:
+def _shares(left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
     return left / SIDE, top / SIDE, (right - left) / SIDE, (bottom - top) / SIDE
 
 

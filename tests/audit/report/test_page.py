@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from secondlook.audit.exhibit import Exhibit
+from secondlook.audit.report.matrix import verdicts
 from secondlook.audit.report.page import flat, html, pixelated, place
-from secondlook.audit.report.verdict import EMBEDDED, verdicts
-from secondlook.audit.schema import Audit
+from secondlook.scenes.source import CAVEAT
+from secondlook.schema import Audit
+from secondlook.tasks.classification import ClassExample
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 LIMIT = 2_000_000
@@ -51,8 +52,8 @@ def parsed(page: str) -> Balance:
 
 
 @pytest.fixture(scope="module")
-def page(audit: Audit, exhibits: list[Exhibit]) -> str:
-    return html(audit, exhibits)
+def page(audit: Audit, examples: list[ClassExample]) -> str:
+    return html(audit, examples)
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +96,26 @@ def test_all_states_of_health_stand_there_with_their_details(words: str) -> None
         assert text in words
 
 
-def test_all_parts_are_there_and_the_empty_ones_are_not(
-    page: str, audit: Audit, photographs: Audit
-) -> None:
-    assert {"verdict", "table", "curves", "outcomes", "votes", "gallery", "health", "cost",
-            "details", "provenance"} <= set(parsed(page).ids)  # fmt: skip
+def test_all_parts_are_there_and_the_empty_ones_are_not(page: str, audit: Audit, photographs: Audit) -> None:
+    assert {
+        "verdict",
+        "table",
+        "curves",
+        "outcomes",
+        "votes",
+        "gallery",
+        "health",
+        "cost",
+        "details",
+        "provenance",
+    } <= set(parsed(page).ids)
     bare = set(parsed(html(photographs, [])).ids)
     assert not bare & {"curves", "votes", "gallery"}
 
 
 def test_only_the_embedded_world_is_called_so(words: str, photographs: Audit) -> None:
-    assert EMBEDDED in words
-    assert EMBEDDED not in html(photographs, [])
+    assert CAVEAT in words
+    assert CAVEAT not in html(photographs, [])
 
 
 def test_every_picture_has_words_and_small_ones_keep_their_pixels(page: str) -> None:

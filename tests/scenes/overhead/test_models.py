@@ -16,7 +16,7 @@ from secondlook.models.zeroshot import ZeroShot
 from secondlook.randomness import Keys
 from secondlook.scenes.overhead import training
 from secondlook.scenes.overhead.captions import PROMPT, captions, class_names, vocabulary
-from secondlook.scenes.overhead.sampling import sample
+from secondlook.scenes.overhead.world import sample
 
 NAMES = ("overhead-clip", "overhead-classifier", "overhead-mlm", "overhead-vae", "overhead-painter")
 
@@ -28,14 +28,16 @@ def silent(done: int, of: int, what: str) -> None:
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All models, each trained for three steps on a handful of sites."""
-    folder, whole = tmp_path_factory.mktemp("weights"), training.models
+    folder, whole = tmp_path_factory.mktemp("weights"), training.recipes
 
     def short(where: Path = folder) -> dict[str, Any]:
-        return {name: replace(model, recipe=replace(model.recipe, steps=3, batch=8, images=24))
-                for name, model in whole(where).items()}  # fmt: skip
+        return {
+            name: replace(model, recipe=replace(model.recipe, steps=3, batch=8, images=24))
+            for name, model in whole(where).items()
+        }
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "models", short)
+        patch.setattr(training, "recipes", short)
         patch.setattr(training, "MEASURED_ON", 12)
         for name in NAMES:
             training.train_overhead(name, folder, device="cpu", tick=silent)
@@ -50,7 +52,7 @@ def test_all_are_read_again_with_their_words(shelf: Path) -> None:
     assert clip.embed(x).shape == (2, 128)
     assert ZeroShot(clip, class_names(), PROMPT)(x).shape == (2, 12)
     pieces = mlm.tokenize(texts[:1])
-    assert mlm.spell(pieces.ids[0, 1:3].tolist()) == " ".join(texts[0].split()[:2])
+    assert mlm.detokenize(pieces.ids[0, 1:3].tolist()) == " ".join(texts[0].split()[:2])
     assert mlm.logits(pieces.ids).shape[-1] == len(vocabulary()) + 5
     classifier = load(f"local:{shelf / 'overhead-classifier'}")
     assert classifier.classes == class_names() and classifier(x).shape == (2, 12)
@@ -77,6 +79,6 @@ def test_the_classifier_and_the_image_tower_are_of_one_make(shelf: Path) -> None
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="overhead-clip"):
         training.train_overhead("overhead-clop", tmp_path, device="cpu", tick=silent)
-    eyes = training.painted_through(tmp_path)
+    eyes = training.painter_objective(tmp_path)
     with pytest.raises(InvalidInput, match="secondlook train overhead-vae --out"):
-        eyes(training.models(tmp_path)["overhead-painter"].network(), None, "cpu")  # type: ignore[arg-type]
+        eyes(training.recipes(tmp_path)["overhead-painter"].network(), None, "cpu")  # type: ignore[arg-type]

@@ -8,18 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.scenes.overhead.captions import (
-    BESIDE_WORDS,
-    COUNT_WORDS,
-    captions,
-    class_names,
-    prompts,
-    vocabulary,
-)
+from secondlook.scenes.overhead.captions import BESIDE_WORDS, COUNT_WORDS, captions, class_names, prompts, vocabulary
 from secondlook.scenes.overhead.renderer import DRAWN, render
-from secondlook.scenes.overhead.sampling import sample, share_of
 from secondlook.scenes.overhead.training import CONTEXT, tokenizer
-from secondlook.scenes.overhead.world import KINDS, MANNERS, Plan, Site
+from secondlook.scenes.overhead.world import KINDS, PHRASINGS, Plan, Site, sample, share_of
 from secondlook.scenes.sampling import SHARES, SPLITS, Split
 from secondlook.scenes.tokenizer import UNK
 from secondlook.scenes.world import SIDE
@@ -81,9 +73,9 @@ def test_five_captions_are_told_in_words_of_the_vocabulary(sites: list[Site]) ->
 def test_captions_say_what_the_plan_is(sites: list[Site]) -> None:
     for site in sites:
         plan, told = site.plan, captions(site)
-        thing = MANNERS[plan.kind].thing[0 if plan.number == "one" else 1]
+        obj = PHRASINGS[plan.kind].noun[0 if plan.number == "one" else 1]
         for at in (0, 3, 4):
-            assert any(f"{word} {thing}" in told[at] for word in COUNT_WORDS[plan.number])
+            assert any(f"{word} {obj}" in told[at] for word in COUNT_WORDS[plan.number])
         for at in (0, 1, 2, 3):
             assert plan.kind in told[at]
         assert plan.tint in told[0] and plan.tint in told[4]
@@ -100,12 +92,17 @@ def drawn(key: int = 7, **changes: str) -> NDArray[np.float64]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_told_is_seen(kind: str) -> None:
     """Each word changes the picture, and the tint most of what is tinted."""
-    tints = list(MANNERS[kind].tints)  # type: ignore[index]
+    tints = list(PHRASINGS[kind].tints)  # type: ignore[index]
     plain = drawn(kind=kind, tint=tints[0])
     changes = [
-        {"number": "many"}, {"ground": "yellow"}, {"heading": "upright"}, {"beside": "buildings"},
-        {"air": "hazy"}, {"tint": tints[1]}, {"season": "winter"},
-    ]  # fmt: skip
+        {"number": "many"},
+        {"ground": "yellow"},
+        {"heading": "upright"},
+        {"beside": "buildings"},
+        {"air": "hazy"},
+        {"tint": tints[1]},
+        {"season": "winter"},
+    ]
     for change in changes:
         other = drawn(kind=kind, **{"tint": tints[0], **change})
         assert (np.abs(other - plain).max(2) > 12).mean() > 0.008, (kind, change)
@@ -117,7 +114,7 @@ def test_haze_takes_contrast_and_winter_whitens_the_ground() -> None:
 
 
 def test_planes_are_as_many_as_are_told() -> None:
-    """White things on the dark apron, counted as patches that hang together."""
+    """White objects on the dark apron, counted as patches that hang together."""
     from scipy.ndimage import label
 
     for number, wanted in (("one", 1), ("two", 2), ("three", 3), ("many", 5)):

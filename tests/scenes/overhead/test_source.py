@@ -7,9 +7,9 @@ from secondlook import data
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.scenes.overhead.captions import PROMPT, captions, class_names
 from secondlook.scenes.overhead.renderer import render
-from secondlook.scenes.overhead.sampling import sample
+from secondlook.scenes.overhead.world import sample
+from secondlook.tasks.classification import ZeroShotTask
 from secondlook.tasks.retrieval import RetrievalTask
-from secondlook.tasks.zeroshot import ZeroShotTask
 
 
 def test_rows_are_the_sites_of_their_index() -> None:
@@ -28,13 +28,12 @@ def test_a_site_has_its_captions() -> None:
     assert source.captions(2) == captions(sample(0, "val", 2))
     assert len(source.texts) == 20 and source.owner[7] == 1
     assert source.read([3], (32, 32)).truth.tolist() == [3]
-    assert source.labelled().classes == class_names()
-    assert source.hash != source.labelled().hash
+    assert source.labeled().classes == class_names()
+    assert source.hash != source.labeled().hash
 
 
 def test_splits_and_seeds_are_different_sets() -> None:
-    hashes = {data.load(f"overhead:{split}", seed=seed).hash
-              for split in data.listed("overhead") for seed in (0, 1)}  # fmt: skip
+    hashes = {data.load(f"overhead:{split}", seed=seed).hash for split in data.listed("overhead") for seed in (0, 1)}
     assert len(hashes) == 8
 
 
@@ -48,7 +47,7 @@ def test_bad_names_and_rows() -> None:
 
 
 def test_naming_and_searching_open_on_it() -> None:
-    naming = ZeroShotTask(data="overhead:test", samples=5).open()
-    assert naming.source.classes == class_names()
+    task = ZeroShotTask(data="overhead:test", samples=5).open()
+    assert task.source.classes == class_names()
     searching = RetrievalTask(data="overhead:test", samples=5).open()
     assert len(searching.texts) == 25

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from secondlook.attacks.joint.base import JointAttack, seen
-from secondlook.attacks.joint.objectives import means
+from secondlook.attacks.joint.base import JointAttack, image_vectors
+from secondlook.attacks.joint.objectives import mean_vectors
 from secondlook.attacks.pairs import AlteredPairs, Captions, Pairs
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
@@ -22,49 +22,51 @@ _GAIN = 1e-4
 
 
 @dataclass(frozen=True)
-class Held:
+class BestPairs:
     """Images and captions as they stand, with their vectors by embedder.
 
     Attributes:
-        images: ``[B, 3, H, W]``.
+        images: ``[B, C, H, W]``.
         captions: of each image.
-        shown: vectors ``[B, D]`` of the images.
-        told: vectors ``[C, D]`` of the captions.
+        image_vectors: ``[B, D]`` of each embedder.
+        caption_vectors: ``[C, D]`` of each embedder.
         owner: ``[C]``, the row of each caption's image.
     """
 
     images: Tensor
     captions: Captions
-    shown: tuple[Tensor, ...]
-    told: tuple[Tensor, ...]
+    image_vectors: tuple[Tensor, ...]
+    caption_vectors: tuple[Tensor, ...]
     owner: Tensor
 
     @property
     def closeness(self) -> Tensor:
         """The mean cosine of each image to its captions, summed over embedders, ``[B]``."""
-        pushed = means(self.told, self.owner, len(self.images))
-        rows = zip(self.shown, pushed, strict=True)
+        means = mean_vectors(self.caption_vectors, self.owner, len(self.images))
+        rows = zip(self.image_vectors, means, strict=True)
         return torch.stack([(image * texts).sum(1) for image, texts in rows]).sum(0)
 
-    def with_captions(self, captions: Captions, told: Sequence[Tensor]) -> Held:
+    def with_captions(self, captions: Captions, caption_vectors: Sequence[Tensor]) -> BestPairs:
         """Other captions for those images that are further from them."""
-        better = replace(self, told=tuple(told)).closeness < self.closeness - _GAIN
+        better = replace(self, caption_vectors=tuple(caption_vectors)).closeness < self.closeness - _GAIN
         own = better[self.owner.to(better.device)][:, None]
         rows = zip(better.tolist(), captions, self.captions, strict=True)
         return replace(
             self,
             captions=tuple(new if wins else old for wins, new, old in rows),
-            told=tuple(torch.where(own, n, o) for n, o in zip(told, self.told, strict=True)),
+            caption_vectors=tuple(
+                torch.where(own, n, o) for n, o in zip(caption_vectors, self.caption_vectors, strict=True)
+            ),
         )
 
-    def with_images(self, images: Tensor, shown: Sequence[Tensor]) -> Held:
+    def with_images(self, images: Tensor, image_vectors: Sequence[Tensor]) -> BestPairs:
         """Other images where those are further from their captions."""
-        better = replace(self, shown=tuple(shown)).closeness < self.closeness - _GAIN
+        better = replace(self, image_vectors=tuple(image_vectors)).closeness < self.closeness - _GAIN
         own = better[:, None]
         return replace(
             self,
             images=torch.where(per_sample(better).to(images.device), images, self.images),
-            shown=tuple(torch.where(own, n, o) for n, o in zip(shown, self.shown, strict=True)),
+            image_vectors=tuple(torch.where(own, n, o) for n, o in zip(image_vectors, self.image_vectors, strict=True)),
         )
 
 
@@ -90,23 +92,26 @@ class Alternating(JointAttack):
         if self.rounds < 1:
             raise InvalidInput(f"rounds={self.rounds}; write 1 or more")
 
-    def search(
-        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
-    ) -> AlteredPairs:
+    def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Turns until one of them changes nothing."""
         side, clean = self.texts(victims, pairs.captions), pairs.images
-        held = Held(clean, pairs.captions, tuple(seen(victims, clean)), side.vectors, side.owner)
+        best = BestPairs(clean, pairs.captions, tuple(image_vectors(victims, clean)), side.vectors, side.owner)
         trace = None
         for turn in range(self.rounds):
-            before = held
-            tried = side.away_from(held.shown)
-            held = held.with_captions(tried, side.read(tried))
+            before = best
+            tried = side.away_from(best.image_vectors)
+            best = best.with_captions(tried, side.read(tried))
             found = self.from_captions(
-                victims, held.told, held.owner, clean, threat, keys.fold("turn", turn),
-                warm=held.images if turn else None,
-            )  # fmt: skip
-            held = held.with_images(found.x, seen(victims, found.x))
+                victims,
+                best.caption_vectors,
+                best.owner,
+                clean,
+                threat,
+                keys.fold("turn", turn),
+                warm=best.images if turn else None,
+            )
+            best = best.with_images(found.x, image_vectors(victims, found.x))
             trace = trace or found.trace
-            if bool((held.closeness >= before.closeness - _GAIN).all()):
+            if bool((best.closeness >= before.closeness - _GAIN).all()):
                 break
-        return AlteredPairs(held.images, held.captions, trace, side.notices)
+        return AlteredPairs(best.images, best.captions, trace, side.notices)

@@ -1,23 +1,56 @@
-"""The settings that all attacks on images share, and one climb of their image side."""
+"""What the joint attacks share: the settings and the search of their image side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attacked
-from secondlook.attacks.joint.climber import Climber, Start
-from secondlook.attacks.joint.objectives import Estrange, Mark, means
-from secondlook.attacks.joint.views import Views
+from secondlook.attacks.base import AttackResult
+from secondlook.attacks.joint.objectives import AwayFromReferences, Reference, Views, mean_vectors
 from secondlook.attacks.pairs import PairAttack
-from secondlook.attacks.words.base import WordSearch
+from secondlook.attacks.pgd import PGD
+from secondlook.attacks.text.base import WordSubstitution
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
+
+Start = Literal["ball", "above", "clean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePGD(PGD):
+    """PGD with the starts that the joint attacks are published with.
+
+    Attributes:
+        pace: all steps together are this many times eps.
+        begin: ``ball`` at random within, ``above`` at random and brighter only, ``clean``.
+        warm: images ``[B, C, H, W]`` to go on from instead.
+    """
+
+    keep_best: bool = False
+    pace: float = 2.5
+    begin: Start = "ball"
+    warm: Tensor | None = field(default=None, compare=False)
+
+    def automatic_step(self, threat: Threat) -> float:
+        """The pace shared out over the steps."""
+        return self.pace * threat.eps / self.steps
+
+    def start(self, clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
+        """As ``begin`` says, or where another search has ended."""
+        if self.warm is not None:
+            return self.warm.clone()
+        if self.begin == "ball":
+            return super().start(clean, threat, keys)
+        if self.begin == "clean":
+            return clean.clone()
+        up = keys.fold("start").uniform(clean.shape[1:], like=clean)
+        return threat.project(clean + threat.eps * up, clean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +61,10 @@ class ImageSearch(PairAttack):
         steps: gradient steps.
         pace: all steps together are this many times eps.
         start: ``ball`` at random within, ``above`` at random and brighter only, ``clean``.
-        momentum: share of the last direction that is kept, for transfer (MIM, Dong et al. 2018).
-        scales: copies of each image at these scales are climbed with it.
+        momentum: share of the last direction that is kept, for transfer (MI-FGSM, 1710.06081).
+        scales: copies of each image at these scales are attacked with it.
         noise: deviation of the noise on such a copy, in pixel units.
-        diversity: the chance that a view is shrunk and moved, for transfer (DI, Xie et al. 2019).
+        diversity: the chance that a view is resized and padded, for transfer (DI-FGSM, 1803.06978).
 
     Raises:
         InvalidInput: a number of steps below one, or a scale or chance that is none.
@@ -55,43 +88,52 @@ class ImageSearch(PairAttack):
 
     @property
     def views(self) -> Views:
-        """What of an image is looked at in a step."""
+        """What of an image is embedded in a step."""
         return Views(scales=self.scales, noise=self.noise, diversity=self.diversity)
 
     def from_captions(
-        self, victims: Sequence[Embedder], vectors: Sequence[Tensor], owner: Tensor,
-        clean: Tensor, threat: Threat, keys: Keys, warm: Tensor | None = None,
-    ) -> Attacked:  # fmt: skip
+        self,
+        victims: Sequence[Embedder],
+        vectors: Sequence[Tensor],
+        owner: Tensor,
+        clean: Tensor,
+        threat: Threat,
+        keys: Keys,
+        warm: Tensor | None = None,
+    ) -> AttackResult:
         """Images away from all of their captions, whose unit vectors ``[C, D]`` are given."""
-        pushed = means(vectors, owner, len(clean))
-        marks = [Mark(*row) for row in zip(victims, pushed, strict=True)]
-        return self.climb(marks, clean, threat, keys, warm=warm)
+        means = mean_vectors(vectors, owner, len(clean))
+        references = [Reference(*row) for row in zip(victims, means, strict=True)]
+        return self.search_images(references, clean, threat, keys, warm=warm)
 
-    def from_themselves(
-        self, victims: Sequence[Embedder], clean: Tensor, threat: Threat, keys: Keys
-    ) -> Attacked:
+    def from_themselves(self, victims: Sequence[Embedder], clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Images away from the vectors that they had, whatever their captions."""
-        marks = [Mark(v, past=x) for v, x in zip(victims, seen(victims, clean), strict=True)]
-        return self.climb(marks, clean, threat, keys)
+        own = image_vectors(victims, clean)
+        references = [Reference(v, image=x) for v, x in zip(victims, own, strict=True)]
+        return self.search_images(references, clean, threat, keys)
 
-    def climb(
-        self, marks: Sequence[Mark], clean: Tensor, threat: Threat, keys: Keys, *,
-        alpha: float = 0.0, warm: Tensor | None = None,
-    ) -> Attacked:  # fmt: skip
-        """Images away from ``marks``, on the 8-bit grid, as whoever looks next will see them."""
-        climber = Climber(
-            steps=self.steps, pace=self.pace, start=self.start, momentum=self.momentum, warm=warm
-        )
-        objective = Estrange(marks=tuple(marks), views=self.views, alpha=alpha)
-        return climber(objective, clean, threat, keys)
+    def search_images(
+        self,
+        references: Sequence[Reference],
+        clean: Tensor,
+        threat: Threat,
+        keys: Keys,
+        *,
+        alpha: float = 0.0,
+        warm: Tensor | None = None,
+    ) -> AttackResult:
+        """Images away from ``references``, as an attack's call gives them."""
+        attack = ImagePGD(steps=self.steps, pace=self.pace, begin=self.start, momentum=self.momentum, warm=warm)
+        objective = AwayFromReferences(references=tuple(references), views=self.views, alpha=alpha)
+        return attack(objective, clean, threat, keys)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointAttack(WordSearch, ImageSearch):
+class JointAttack(WordSubstitution, ImageSearch):
     """Both sides: words in captions, steps on images. A subclass is a schedule of the two."""
 
 
 @torch.no_grad()
-def seen(victims: Sequence[Embedder], images: Tensor) -> list[Tensor]:
+def image_vectors(victims: Sequence[Embedder], images: Tensor) -> list[Tensor]:
     """Of each embedder the unit vectors ``[B, D]`` of images."""
     return [victim.embed(images) for victim in victims]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from secondlook.attacks.joint.base import ImageSearch
 from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
-from secondlook.attacks.words.reader import Reader, flat, owners
+from secondlook.attacks.text.captions import flat, owners, text_vectors
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
@@ -37,14 +37,12 @@ class PairPGD(ImageSearch):
         if self.guide not in ("captions", "image"):
             raise InvalidInput(f"guide={self.guide!r}; write 'captions' or 'image'")
 
-    def search(
-        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
-    ) -> AlteredPairs:
-        """Climbs on all images together."""
+    def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
+        """Searches all images together."""
         if self.guide == "image":
             found = self.from_themselves(victims, pairs.images, threat, keys)
         else:
-            vectors = Reader(victims).read(flat(pairs.captions), raw=False)
+            vectors = text_vectors(victims, flat(pairs.captions))
             owner = owners(pairs.captions)
             found = self.from_captions(victims, vectors, owner, pairs.images, threat, keys)
         return AlteredPairs(found.x, pairs.captions, found.trace)

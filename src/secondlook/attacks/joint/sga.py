@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secondlook.attacks.joint.base import JointAttack, seen
+from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
@@ -26,12 +26,10 @@ class SGA(JointAttack):
 
     scales: tuple[float, ...] = SCALES
 
-    def search(
-        self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys
-    ) -> AlteredPairs:
+    def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Captions, images, captions."""
         side, clean = self.texts(victims, pairs.captions), pairs.images
-        told = side.read(side.away_from(seen(victims, clean)))
-        found = self.from_captions(victims, told, side.owner, clean, threat, keys)
-        captions = side.away_from(seen(victims, found.x))
+        caption_vectors = side.read(side.away_from(image_vectors(victims, clean)))
+        found = self.from_captions(victims, caption_vectors, side.owner, clean, threat, keys)
+        captions = side.away_from(image_vectors(victims, found.x))
         return AlteredPairs(found.x, captions, found.trace, side.notices)

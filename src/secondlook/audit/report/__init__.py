@@ -1,1 +1,6 @@
-"""The reading room: one typed result, shown on the console and as one offline page."""
+"""One typed result, shown: on the console, as Markdown, as one offline page, and as a figure."""
+
+from secondlook.audit.report.page import figure_svg, html
+from secondlook.audit.report.text import markdown, render
+
+__all__ = ["figure_svg", "html", "markdown", "render"]

@@ -1,4 +1,4 @@
-"""The report as one offline page: a template, a style sheet, and what they are given."""
+"""The report as one offline page, or one figure: templates, a style sheet, what they are given."""
 
 from __future__ import annotations
 
@@ -7,57 +7,115 @@ import binascii
 import struct
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from itertools import groupby
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.exhibit import (
-    CaptionExhibit,
-    Exhibit,
-    MapExhibit,
-    SearchExhibit,
-    Shown,
-)
-from secondlook.audit.report import (
-    curves,
-    detection,
-    outcomes,
-    recalls,
-    risk,
-    security,
-    suspicions,
-    votes,
-    words,
-)
-from secondlook.audit.report.names import KNOWLEDGE
-from secondlook.audit.report.sweeps import panels
-from secondlook.audit.report.tables import blocks
-from secondlook.audit.report.verdict import EMBEDDED, embedded, verdicts
-from secondlook.audit.schema import Audit
+from secondlook.audit.report import curves, detection, outcomes, words
+from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, foreign, goal_of, verdicts
+from secondlook.audit.report.svg import HATCH, HEIGHT, WIDTH, tag
+from secondlook.schema import Audit
+from secondlook.tasks.view import PLAIN, Example, view_of
 
+_GAP, _MARGIN = 30.0, 16.0
+_SHEET = ".chart .chart { height: 100%; } .sheet { color: var(--ink); } .sheet .strong { font-weight: 650; }"
+"""What the style of a figure adds to that of the page's charts."""
 _SMALL = 96
 """Pictures up to this many pixels wide are shown with their pixels."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
 
 
-def html(audit: Audit, shown: Sequence[Shown]) -> str:
+def html(audit: Audit, examples: Sequence[Example]) -> str:
     """The whole page, which asks nothing of any other file or host."""
-    matrix = blocks(audit)
-    return _environment().get_template("page.html.jinja").render(
-        audit=audit, exhibits=[each for each in shown if isinstance(each, Exhibit)],
-        searches=[each for each in shown if isinstance(each, SearchExhibit)],
-        tellings=[each for each in shown if isinstance(each, CaptionExhibit)],
-        pointings=[each for each in shown if isinstance(each, MapExhibit)],
-        css=_css(), verdicts=verdicts(audit), blocks=matrix,
-        risky=[group for block in matrix for group in block.groups if risk.worth(group)],
-        panels=panels(audit.cells), security=security.curves(audit.cells),
-        recalls=recalls.recalls(audit.cells), watches=detection.watches(matrix),
-        knowledge=KNOWLEDGE, goals={cell.goal for cell in audit.cells},
-        embedded=EMBEDDED if embedded(audit) else "", provenance=list(flat(audit.provenance)),
-    )  # fmt: skip
+    matrix, made = blocks(audit), _environment()
+    made.filters["example"] = lambda one: _example(made, one)
+    return made.get_template("page.html.jinja").render(
+        audit=audit,
+        css=Markup(_css()),
+        hatch=HATCH,
+        verdicts=verdicts(audit),
+        blocks=matrix,
+        caveats=caveats(audit),
+        foreign=foreign(audit),
+        knowledge=KNOWLEDGE,
+        goals=list(dict.fromkeys(goal_of(cell) for cell in audit.cells)),
+        views=[view_of(task) for task in dict.fromkeys(cell.task for cell in audit.cells)],
+        risky=[group for block in matrix for group in block.groups if outcomes.risky(group)],
+        panels=curves.panels(audit.cells),
+        sweeps=curves.sweeps(audit.cells),
+        charted=curves.charted(audit.cells),
+        detectors=detection.detectors(matrix),
+        galleries=[
+            (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
+        ],
+        provenance=list(flat(audit.provenance)),
+    )
+
+
+def _example(made: Environment, one: Example) -> Markup:
+    """An example as its task shows it; nothing where the task does not say how."""
+    source = view_of(one.task).template
+    text = source if isinstance(source, str) else source.read_text("utf-8")
+    return Markup(made.from_string(text).render(example=one)) if text else Markup()
+
+
+class Chart(NamedTuple):
+    """A chart with its title and its size."""
+
+    title: str
+    drawn: Markup
+    width: float
+    height: float
+
+
+def figure_svg(audit: Audit) -> str:
+    """A figure that stands by itself: every curve, or where there is none the outcomes of each row.
+
+    It brings its own style, and goes with the reader's light or dark.
+    """
+    drawn = [
+        Chart(f"{panel.name} · {column.title}", curves.chart(panel, column), curves.WIDTH, HEIGHT)
+        for panel in curves.panels(audit.cells)
+        for column in panel.columns
+    ]
+    bars = [
+        Chart(group.name, outcomes.bars(group.cells, audit.cells), WIDTH, outcomes.ROW * len(group.cells))
+        for block in blocks(audit)
+        for group in block.groups
+    ]
+    return _sheet(drawn) if drawn else _sheet(bars, outcomes.key())
+
+
+def _sheet(charts: Sequence[Chart], key: Markup | None = None) -> str:
+    """Charts with their titles, two side by side, and the key to their colors above them."""
+    wide = max((chart.width for chart in charts), default=0.0) + _GAP
+    drawn, top = [], _MARGIN
+    if key is not None:
+        drawn, top = [tag("svg", key, x=_MARGIN, y=top, width=WIDTH, height=20)], top + 34
+    for at in range(0, len(charts), 2):
+        for number, chart in enumerate(charts[at : at + 2]):
+            left = _MARGIN + number * wide
+            drawn += [
+                tag("text", chart.title, x=left, y=top + 14, class_="strong"),
+                tag("svg", chart.drawn, x=left, y=top + 30, width=chart.width, height=chart.height),
+            ]
+        top += max(chart.height for chart in charts[at : at + 2]) + 30 + _GAP
+    size = (2 * _MARGIN + min(len(charts), 2) * wide, top)
+    return str(
+        tag(
+            "svg",
+            tag("style", Markup(_charts_css())),
+            HATCH,
+            *drawn,
+            class_="chart sheet",
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {size[0]:g} {size[1]:g}",
+        )
+    )
 
 
 def pixelated(picture: str) -> bool:
@@ -94,25 +152,53 @@ def place(share: float) -> str:
     return f"{100 * min(max(share, 0.0), 1.0):.2f}%" if isfinite(share) else "0%"
 
 
-def _css() -> Markup:
-    text = resources.files("secondlook.audit.report").joinpath("page.css").read_text("utf-8")
-    return Markup(text)
+def _charts_css() -> str:
+    """What the style sheet says of colors and charts."""
+    css, parts = _css(), [(":root", "*, *::before"), ("/* colors", "/* verdict"), ("/* charts", "/* gallery")]
+    chosen = [css[css.index(start) : css.index(end)] for start, end in parts]
+    return "\n".join([*chosen, _SHEET])
+
+
+def _css() -> str:
+    return resources.files("secondlook.audit.report").joinpath("page.css").read_text("utf-8")
 
 
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("secondlook.audit.report", ""), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("secondlook.audit.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters.update(
-        percent=words.percent, ends=words.ends, carried=words.carried, share=words.share,
-        measure=words.measure, plainly=words.plainly, is_share=words.is_share,
-        metric_title=words.title, budget=words.budget, times=words.times,
-        duration=words.duration, memory=words.memory, place=place, pixelated=pixelated,
-        chart=curves.chart, bars=outcomes.bars, vote_picture=votes.picture, excess=votes.excess,
-        areas=security.picture, risks=risk.picture,
-        recall=recalls.picture, detecting=detection.rows, attacked=detection.attacked,
-        largest=detection.largest, extremes=detection.extremes, lead=detection.lead,
-        area=detection.area, suspicions=suspicions.spread, roc=suspicions.curve,
-    )  # fmt: skip
+        percent=words.percent,
+        ends=words.ends,
+        carried=words.carried,
+        share=words.share,
+        measure=words.measure,
+        plainly=words.plainly,
+        column=PLAIN.column,
+        budget=words.budget,
+        times=words.times,
+        duration=words.duration,
+        memory=words.memory,
+        place=place,
+        pixelated=pixelated,
+        chart=curves.chart,
+        areas=curves.areas,
+        several=curves.several,
+        bars=outcomes.bars,
+        votes=outcomes.votes,
+        excess=outcomes.excess,
+        risks=outcomes.risks,
+        detecting=detection.rows,
+        attacked=detection.attacked,
+        largest=detection.largest,
+        extremes=detection.extremes,
+        difference=detection.difference,
+        area=detection.area,
+        suspicions=detection.suspicions,
+        roc=detection.roc,
+    )
     return made

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from math import isfinite
-from typing import Final
 
-from secondlook.audit.schema import Metric, ThreatRow
+from secondlook.schema import Metric, ThreatRow
+from secondlook.tasks.view import Column
 
 NOTHING = "–"
-SHARES = (
-    "target_top", "original_top", "reached", "asr_", "correct", "wrong", "rejected", "coverage",
-    "selective_accuracy", "image_to_text_", "text_to_image_", "mean_recall", "alike_",
-    "right", "said", "verbatim", "whole", "claims", "bleu", "pointing", "iou", "overlap", "inside",
-)  # fmt: skip
-"""How the names of metrics begin that are shares of the samples, 0 to 1."""
-
-SEARCHED: Final = re.compile(r"(alike_)?(image_to_text|text_to_image)_(r|asr|drop)(\d+)")
-"""The names of the figures of a search: direction, figure, and the k that it is cut at."""
-_CUT: Final = {"r": "R", "asr": "ASR", "drop": "drop of R"}
-_NAMES: Final = {
-    "cider": "CIDEr-D", "target_cider": "CIDEr-D to the attacker’s", "bleu4": "BLEU-4",
-    "said": "attacker’s said", "whole": "all claims true", "claims": "claims true",
-    "iou50": "IoU ≥ 0.5", "overlap": "mean IoU", "inside": "heat inside",
-}  # fmt: skip
-"""Metrics that go by another name than their own."""
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 _LEVELS = 255
 _ROUNDING = 1e-9
@@ -69,30 +52,25 @@ def share(metric: Metric, n: int) -> str:
     return f"{percent(metric.value, n)} {ends(metric, carried(n))}".strip()
 
 
-def is_share(name: str) -> bool:
-    """Whether a metric is a share of the samples, 0 to 1."""
-    return name.startswith(SHARES)
-
-
-def plainly(name: str, metric: Metric, n: int) -> tuple[str, str]:
+def plainly(column: Column, metric: Metric, n: int) -> tuple[str, str]:
     """The value and the interval of a metric of the main table: of shares in percent.
 
     Example:
-        >>> plainly("cider", Metric(value=3.29, low=3.1, high=3.4), 200)
+        >>> plainly(Column(metric="cider"), Metric(value=3.29, low=3.1, high=3.4), 200)
         ('3.29', '[3.10, 3.40]')
     """
-    if is_share(name):
+    if column.unit == "share":
         return percent(metric.value, n), ends(metric, carried(n))
     bounded = isfinite(metric.low) and isfinite(metric.high)
     interval = f"[{metric.low:.2f}, {metric.high:.2f}]" if bounded else ""
     return f"{metric.value:.2f}" if isfinite(metric.value) else NOTHING, interval
 
 
-def measure(name: str, metric: Metric, n: int) -> str:
+def measure(column: Column, metric: Metric, n: int) -> str:
     """Any metric with what it carries: shares in percent, means with deviation and interval."""
-    if name == "accuracy_drop" or _is_drop(name):
+    if column.unit == "points":
         return f"{points(metric.value)} [{points(metric.low)}, {points(metric.high)}] points"
-    if is_share(name):
+    if column.unit == "share":
         return share(metric, n)
     if not isfinite(metric.value):
         return NOTHING
@@ -119,26 +97,17 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def title(metric: str) -> str:
-    """A metric's name for the eye.
-
-    Example:
-        >>> title("target_top1"), title("image_to_text_asr5")
-        ('target top-1', 'image to text ASR@5')
-    """
-    if found := SEARCHED.fullmatch(metric):
-        alike, way, figure, cut = found.groups()
-        named = f"{way.replace('_', ' ')} {_CUT[figure]}@{cut}"
-        return f"{named}, captions alike" if alike else named
-    return _NAMES.get(metric) or metric.replace("_top", " top-").replace("_", " ")
-
-
 def budget(threat: ThreatRow) -> str:
     """The ball of the attacker, ``L∞ 8/255``; L2 and L1 stay in pixel units."""
     norm = _NORMS.get(threat.norm, threat.norm)
     if threat.eps == 0:
         return "no change"
     return f"{norm} {level(threat)}" + ("/255" if threat.norm == "linf" else "")
+
+
+def unit(norm: str) -> str:
+    """What an axis of budgets measures."""
+    return "eps, L∞, in 1/255" if norm == "linf" else f"eps, {norm.upper()}, in pixel units"
 
 
 def level(threat: ThreatRow) -> str:
@@ -168,17 +137,3 @@ def memory(size: int) -> str:
         return NOTHING
     mebibytes = size / 2**20
     return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
-
-
-def search_order(metric: str) -> tuple[int, bool, str, int]:
-    """Where a figure of a search stands among the others: recalls first, k rising."""
-    found = SEARCHED.fullmatch(metric)
-    if found is None:
-        return len(_CUT), False, metric, 0
-    alike, way, figure, cut = found.groups()
-    return list(_CUT).index(figure), bool(alike), way, int(cut)
-
-
-def _is_drop(metric: str) -> bool:
-    found = SEARCHED.fullmatch(metric)
-    return found is not None and found[3] == "drop"

@@ -16,7 +16,7 @@ class Canvas:
 
     Args:
         size: its width and height in pixels.
-        ground: its colour at first.
+        ground: its color at first.
         angle: which way a site runs, radians clockwise on the screen.
         rng: where jitter is drawn from.
 
@@ -36,7 +36,7 @@ class Canvas:
         self.rgb[:] = ground
 
     def lay(self, mask: Array, rgb: RGB | Array, strength: float = 1.0) -> None:
-        """Paints a colour where ``mask``, ``[size, size]`` in [0, 1], says so."""
+        """Paints a color where ``mask``, ``[size, size]`` in [0, 1], says so."""
         self.rgb += (strength * mask)[..., None] * (np.asarray(rgb) - self.rgb)
 
     def soft(self, inside: Array) -> Array:
@@ -79,7 +79,7 @@ class Canvas:
         return Tiles(self, period_u, period_v, jitter)
 
     def jittered(self, rgb: RGB, amount: float = 0.04) -> RGB:
-        """A colour, a little off."""
+        """A color, a little off."""
         return RGB(*np.clip(np.asarray(rgb) + self.rng.uniform(-amount, amount, 3), 0, 1).tolist())
 
     def spread(self, count: int, reach: float, jitter: float = 1.0) -> list[float]:
@@ -113,7 +113,7 @@ class Tiles:
         """One number for each tile, the same for all its pixels."""
         return self._rng.uniform(low, high, (self._COUNT, self._COUNT))[self._at]
 
-    def colours(self, palette: Sequence[RGB]) -> Array:
-        """One colour of a palette for each tile, ``[size, size, 3]``."""
+    def colors(self, palette: Sequence[RGB]) -> Array:
+        """One color of a palette for each tile, ``[size, size, 3]``."""
         chosen = self._rng.integers(len(palette), size=(self._COUNT, self._COUNT))
         return np.asarray(palette)[chosen[self._at]]

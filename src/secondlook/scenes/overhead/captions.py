@@ -1,4 +1,4 @@
-"""Says what a site shows, in five wordings after the manner of RSICD's, each of them true."""
+"""Describes a site in five wordings like those of RSICD, each of them true."""
 
 import re
 from types import MappingProxyType
@@ -7,19 +7,17 @@ from typing import Final
 import numpy as np
 
 from secondlook.scenes.captions import Captions
-from secondlook.scenes.overhead.world import KINDS, MANNERS, Kind, Site
+from secondlook.scenes.overhead.world import KINDS, PHRASINGS, Kind, Site
 
 PROMPT: Final = "an aerial photograph of {}"
 """Turns a class name into a sentence for zero-shot classification."""
 
-ARTICLES: Final = MappingProxyType[Kind, str](
-    {"airport": "an {}", "farmland": "{}", "storage tanks": "a group of {}"}
-)
+ARTICLES: Final = MappingProxyType[Kind, str]({"airport": "an {}", "farmland": "{}", "storage tanks": "a group of {}"})
 """What stands before a kind; where it is not here, ``a``."""
 WITHIN: Final = MappingProxyType[Kind, str](
     {"airport": "at", "beach": "at", "bridge": "at", "stadium": "at", "storage tanks": "among"}
 )
-"""How things lie on a site; where it is not here, ``in``."""
+"""How objects lie on a site; where it is not here, ``in``."""
 COUNT_WORDS: Final = MappingProxyType({
     "one": ("one", "a single"),
     "two": ("two", "a pair of"),
@@ -80,12 +78,12 @@ def vocabulary() -> tuple[str, ...]:
     """All words that captions, prompts and class names are made of, sorted."""
     phrases = [*TEMPLATES, *prompts(), *KINDS, *ARTICLES.values(), "a is are in"]
     phrases += WITHIN.values()
-    for manner in MANNERS.values():
-        phrases += [*manner.thing, manner.doing, manner.where, manner.tinted, *manner.tints]
+    for phrasing in PHRASINGS.values():
+        phrases += [*phrasing.noun, phrasing.doing, phrasing.where, phrasing.tinted, *phrasing.tints]
     for table in _TABLES:
         phrases += [phrase for wordings in table.values() for phrase in wordings]
-    spoken = re.sub(r"{\w*}", " ", " ".join(phrases))
-    return tuple(sorted(set(re.findall(r"[a-z]+", spoken))))
+    text = re.sub(r"{\w*}", " ", " ".join(phrases))
+    return tuple(sorted(set(re.findall(r"[a-z]+", text))))
 
 
 _TABLES: Final = (
@@ -94,17 +92,17 @@ _TABLES: Final = (
 
 
 def _write(site: Site, template: str, rng: np.random.Generator) -> str:
-    plan, manner = site.plan, MANNERS[site.plan.kind]
+    plan, phrasing = site.plan, PHRASINGS[site.plan.kind]
     one = plan.number == "one"
-    thing = manner.thing[0 if one else 1]
+    obj = phrasing.noun[0 if one else 1]
     return template.format(
-        counted=f"{_pick(COUNT_WORDS[plan.number], rng)} {thing}",
+        counted=f"{_pick(COUNT_WORDS[plan.number], rng)} {obj}",
         are="is" if one else "are",
-        doing=manner.doing,
-        where=manner.where.format(plan.tint),
+        doing=phrasing.doing,
+        where=phrasing.where.format(plan.tint),
         site=ARTICLES.get(plan.kind, "a {}").format(plan.kind),
         within=WITHIN.get(plan.kind, "in"),
-        tinted=f"{plan.tint} {manner.tinted}",
+        tinted=f"{plan.tint} {phrasing.tinted}",
         ground=_pick(GROUND_WORDS[plan.ground], rng),
         beside=_pick(BESIDE_WORDS[plan.beside], rng),
         heading=_pick(HEADING_WORDS[plan.heading], rng),

@@ -9,22 +9,24 @@ import torch
 from PIL import Image
 
 from secondlook.data import decoding, images
-from secondlook.data.base import Samples, Source
-from secondlook.data.family import Family
+from secondlook.data.base import Family, Samples, Source
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import digest, register
-from secondlook.scenes.overhead.captions import PROMPT, class_names
-from secondlook.scenes.overhead.captions import captions as sentences
+from secondlook.scenes.overhead.captions import PROMPT, captions as sentences, class_names
 from secondlook.scenes.overhead.renderer import render
-from secondlook.scenes.overhead.sampling import sample
+from secondlook.scenes.overhead.world import sample
 from secondlook.scenes.sampling import SPLITS, Split
-from secondlook.scenes.written import Written
+from secondlook.scenes.source import RenderedCaptions
 
 
 class OverheadSource(Source):
     """The first ``n`` sites of a split under a seed; 64×64 pixels of their own."""
 
     prompt = PROMPT
+    provenance = (
+        "The images are those of the embedded world: small rendered sites, seen from above. They "
+        "show how attack and defense behave there, not on photographs."
+    )
 
     def __init__(self, split: Split, n: int, seed: int) -> None:
         self.split, self.seed = split, seed
@@ -48,12 +50,12 @@ class OverheadSource(Source):
         return CaptionedSites(self)
 
 
-class CaptionedSites(Written[OverheadSource]):
+class CaptionedSites(RenderedCaptions[OverheadSource]):
     """Sites with five captions each."""
 
-    def write(self, row: int) -> tuple[str, ...]:
+    def write_captions(self, row: int) -> tuple[str, ...]:
         """The five sentences of a site."""
-        return sentences(sample(self.pictures.seed, self.pictures.split, row))
+        return sentences(sample(self.source.seed, self.source.split, row))
 
 
 @register("data", "overhead")

@@ -11,79 +11,80 @@ import torch
 from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.models import load as open_model
+from secondlook.models import load as load_model
 from secondlook.progress import Tick
-from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
-from secondlook.scenes.networks.masked_lm import CaptionMlmNetwork
+from secondlook.scenes.models.masked_lm import CaptionMlmNetwork
+from secondlook.scenes.models.purifiers import AutoencoderNetwork
 from secondlook.scenes.overhead.captions import captions, class_names, prompts, vocabulary
-from secondlook.scenes.overhead.networks import (
+from secondlook.scenes.overhead.models import (
     CONTEXT,
     OverheadClassifierNetwork,
     OverheadClipNetwork,
     OverheadPainterNetwork,
 )
 from secondlook.scenes.overhead.renderer import render
-from secondlook.scenes.overhead.sampling import sample
+from secondlook.scenes.overhead.world import sample
 from secondlook.scenes.sampling import Split
 from secondlook.scenes.tokenizer import Tokenizer
-from secondlook.scenes.training.cloze import filling, of_masked_lm
-from secondlook.scenes.training.images import SceneSet
+from secondlook.scenes.training.dataset import SceneSet
 from secondlook.scenes.training.loop import Loss, Recipe, Training
-from secondlook.scenes.training.measure import Figures, of_autoencoder, of_classifier, of_clip
-from secondlook.scenes.training.objectives import classifying, contrastive, likeness
-from secondlook.scenes.training.painting import painting
-from secondlook.scenes.training.recipes import Model
-from secondlook.scenes.training.train import as_shipped, shelve
+from secondlook.scenes.training.losses import classification_loss, contrastive_loss, reconstruction_error
+from secondlook.scenes.training.measure import Figures, autoencoder_figures, classifier_figures, clip_figures
+from secondlook.scenes.training.painter import painting_loss
+from secondlook.scenes.training.text_losses import masked_lm_figures, masked_lm_loss
+from secondlook.scenes.training.train import ModelRecipe, round_to_half, write_model
 
 Objective = Callable[[Any, SceneSet, str], Loss]
 """A network, its sites and a device, to the loss of a batch."""
 MEASURED_ON = 500
 _DIVERGENCE = 3e-4
-_TOLD_EVERY = 100
+_TICK_EVERY = 100
 
 
 def tokenizer() -> Tokenizer:
-    """That of the words of sites."""
+    """The tokenizer of captions of sites."""
     return Tokenizer(words=vocabulary())
 
 
-def titles() -> Tensor:
+def class_prompts() -> Tensor:
     """Token ids of the twelve class prompts, ``[12, L]``."""
     return torch.from_numpy(tokenizer().encode(prompts(), CONTEXT))
 
 
-def load(seed: int, split: Split, n: int, tick: Tick) -> SceneSet:
+def render_sites(seed: int, split: Split, n: int, tick: Tick) -> SceneSet:
     """Renders the first ``n`` sites of a split, with their captions as token ids."""
     words = tokenizer()
-    pixels, told, labels = [], [], []
+    pixels, captions_, labels = [], [], []
     for row in range(n):
         site = sample(seed, split, row)
         pixels.append(render(site))
-        told.append(words.encode(captions(site), CONTEXT))
+        captions_.append(words.encode(captions(site), CONTEXT))
         labels.append(site.label)
-        if row % _TOLD_EVERY == 0:
+        if row % _TICK_EVERY == 0:
             tick(row, n, "rendering sites")
     return SceneSet(
         pixels=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(),
-        captions=torch.from_numpy(np.stack(told)), labels=torch.tensor(labels),
-        seed=seed, split=split,
-    )  # fmt: skip
+        captions=torch.from_numpy(np.stack(captions_)),
+        labels=torch.tensor(labels),
+        seed=seed,
+        split=split,
+    )
 
 
-def _contrasting(network: OverheadClipNetwork, sites: SceneSet, device: str) -> Loss:
-    return contrastive(network, sites, titles(), device)  # type: ignore[arg-type]
+def _contrastive_loss(network: OverheadClipNetwork, sites: SceneSet, device: str) -> Loss:
+    return contrastive_loss(network, sites, class_prompts(), device)  # type: ignore[arg-type]
 
 
-def _filling(network: CaptionMlmNetwork, sites: SceneSet, device: str) -> Loss:
-    return filling(network, sites, titles(), device)
+def _masked_lm_loss(network: CaptionMlmNetwork, sites: SceneSet, device: str) -> Loss:
+    return masked_lm_loss(network, sites, class_prompts(), device)
 
 
-def resembling(network: AutoencoderNetwork, sites: SceneSet, device: str) -> Loss:
+def reconstruction_loss(network: AutoencoderNetwork, sites: SceneSet, device: str) -> Loss:
     """Reconstruction through a Gaussian latent, from the weights of ``scenes:vae`` on.
 
-    That one takes noise and stains away, and small things with them; for painting they are kept.
+    That one takes noise and stains away, and small objects with them; for painting they are kept.
     """
-    network.load_state_dict(open_model("scenes:vae").network.state_dict())
+    network.load_state_dict(load_model("scenes:vae").network.state_dict())
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         x = sites.images(rows).to(device)
@@ -91,12 +92,12 @@ def resembling(network: AutoencoderNetwork, sites: SceneSet, device: str) -> Los
         noise = torch.randn(mean.shape, generator=generator).to(device)
         made = network.decode(mean + (0.5 * log_variance).exp() * noise)
         surplus = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return likeness(made, x) + _DIVERGENCE * surplus
+        return reconstruction_error(made, x) + _DIVERGENCE * surplus
 
     return loss
 
 
-def painted_through(folder: Path) -> Objective:
+def painter_objective(folder: Path) -> Objective:
     """The loss of a painter in the latent of the ``overhead-vae`` that lies in ``folder``."""
 
     def objective(network: OverheadPainterNetwork, sites: SceneSet, device: str) -> Loss:
@@ -106,41 +107,52 @@ def painted_through(folder: Path) -> Objective:
                 f"{folder} holds no overhead-vae, in whose latent a painter paints; "
                 f"run: secondlook train overhead-vae --out {folder}"
             )
-        vae = open_model(f"local:{place}").network
-        return painting(network, sites, titles(), device, vae)
+        vae = load_model(f"local:{place}").network
+        return painting_loss(network, sites, class_prompts(), device, vae)
 
     return objective
 
 
-def models(folder: Path = Path("weights")) -> dict[str, Model]:
+def recipes(folder: Path = Path("weights")) -> dict[str, ModelRecipe]:
     """All recipes by name; the painter's reads ``overhead-vae`` from ``folder``."""
     words = {"words": list(vocabulary())}
     return {
-        "overhead-clip": Model(
-            role="embedder", build=OverheadClipNetwork, architecture=words,
-            objective=_contrasting, recipe=Recipe(steps=600, batch=96, images=6000, seed=1),
+        "overhead-clip": ModelRecipe(
+            role="embedder",
+            build=OverheadClipNetwork,
+            architecture=words,
+            objective=_contrastive_loss,
+            recipe=Recipe(steps=600, batch=96, images=6000, seed=1),
         ),
-        "overhead-classifier": Model(
-            role="classifier", build=OverheadClassifierNetwork,
+        "overhead-classifier": ModelRecipe(
+            role="classifier",
+            build=OverheadClassifierNetwork,
             architecture={"classes": len(class_names())},
-            objective=classifying, recipe=Recipe(steps=600, batch=96, images=6000, seed=2),
+            objective=classification_loss,
+            recipe=Recipe(steps=600, batch=96, images=6000, seed=2),
         ),
-        "overhead-mlm": Model(
-            role="masked language model", build=CaptionMlmNetwork,
+        "overhead-mlm": ModelRecipe(
+            role="masked language model",
+            build=CaptionMlmNetwork,
             architecture={**words, "width": 64, "context": CONTEXT},
-            objective=_filling, recipe=Recipe(steps=800, batch=64, rate=3e-3, images=3000, seed=3),
+            objective=_masked_lm_loss,
+            recipe=Recipe(steps=800, batch=64, rate=3e-3, images=3000, seed=3),
         ),
-        "overhead-vae": Model(
-            role="purifier", build=AutoencoderNetwork, architecture={"variational": True},
-            objective=resembling,
+        "overhead-vae": ModelRecipe(
+            role="purifier",
+            build=AutoencoderNetwork,
+            architecture={"variational": True},
+            objective=reconstruction_loss,
             recipe=Recipe(steps=500, batch=32, rate=1e-3, images=6000, seed=5),
         ),
-        "overhead-painter": Model(
-            role="painter", build=OverheadPainterNetwork, architecture=words,
-            objective=painted_through(folder),
+        "overhead-painter": ModelRecipe(
+            role="painter",
+            build=OverheadPainterNetwork,
+            architecture=words,
+            objective=painter_objective(folder),
             recipe=Recipe(steps=1500, batch=64, images=6000, seed=4, average=0.995),
         ),
-    }  # fmt: skip
+    }
 
 
 def train_overhead(name: str, out: Path, *, device: str, tick: Tick) -> dict[str, Any]:
@@ -155,35 +167,41 @@ def train_overhead(name: str, out: Path, *, device: str, tick: Tick) -> dict[str
         UnknownName: there is no such recipe.
         InvalidInput: a painter is asked for and ``out`` holds no ``overhead-vae``.
     """
-    known = models(out)
+    known = recipes(out)
     if name not in known:
         raise UnknownName("recipe", name, known)
     model = known[name]
-    sites = load(model.recipe.seed, "train", model.recipe.images, tick)
+    sites = render_sites(model.recipe.seed, "train", model.recipe.images, tick)
     network = model.network().to(device)
     loss = model.objective(network, sites, device)
     training = Training(network, model.recipe, out / f"{name}.checkpoint")
     training.run(loss, len(sites), tick)
-    weights = as_shipped(network)
-    measured = figures(network, load(0, "test", MEASURED_ON, tick))
-    return shelve(training, weights, measured, out / name, {
-        "name": name,
-        "role": model.role,
-        "architecture": {"network": type(network).__name__, **model.architecture},
-        "data": f"the first {len(sites)} sites of the train split, seed {model.recipe.seed}",
-        "command": f"secondlook train {name}",
-        "measured_on": f"the first {MEASURED_ON} sites of the test split, seed 0",
-    })  # fmt: skip
+    weights = round_to_half(network)
+    measured = figures(network, render_sites(0, "test", MEASURED_ON, tick))
+    return write_model(
+        training,
+        weights,
+        measured,
+        out / name,
+        {
+            "name": name,
+            "role": model.role,
+            "architecture": {"network": type(network).__name__, **model.architecture},
+            "data": f"the first {len(sites)} sites of the train split, seed {model.recipe.seed}",
+            "command": f"secondlook train {name}",
+            "measured_on": f"the first {MEASURED_ON} sites of the test split, seed 0",
+        },
+    )
 
 
 def figures(network: nn.Module, sites: SceneSet) -> Figures:
     """Clean figures of all but a painter."""
     if isinstance(network, OverheadClipNetwork):
-        return of_clip(network, sites, titles())  # type: ignore[arg-type]
+        return clip_figures(network, sites, class_prompts())  # type: ignore[arg-type]
     if isinstance(network, OverheadClassifierNetwork):
-        return of_classifier(network, sites)
+        return classifier_figures(network, sites)
     if isinstance(network, CaptionMlmNetwork):
-        return of_masked_lm(network, sites)
+        return masked_lm_figures(network, sites)
     if isinstance(network, AutoencoderNetwork):
-        return of_autoencoder(network, sites)
+        return autoencoder_figures(network, sites)
     return {}

@@ -1,9 +1,15 @@
-"""The words of the world from above, and what they build: a site of one of twelve kinds."""
+"""Overhead sites: their attributes, and how they are drawn from a seed."""
 
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, TypeVar, get_args
 
+import numpy as np
+
+from secondlook.errors import InvalidInput, UnknownName
+from secondlook.scenes.sampling import SHARES, SPLITS, Share, Split
 from secondlook.scenes.world import RGB
 
 Kind = Literal[
@@ -31,9 +37,7 @@ GROUND_RGB: Final = MappingProxyType[Ground, RGB]({
     "yellow": RGB(0.66, 0.59, 0.35),
     "grey": RGB(0.52, 0.52, 0.50),
 })  # fmt: skip
-DEGREES: Final = MappingProxyType[Heading, float](
-    {"level": 0.0, "falling": 45.0, "upright": 90.0, "rising": 135.0}
-)
+DEGREES: Final = MappingProxyType[Heading, float]({"level": 0.0, "falling": 45.0, "upright": 90.0, "rising": 135.0})
 """Which way a site runs, clockwise on the screen."""
 
 _WATER: Final = {
@@ -53,53 +57,51 @@ _LEAF: Final = {
 }  # fmt: skip
 
 
-class Manner(NamedTuple):
-    """What is told of a kind of site.
+class Phrasing(NamedTuple):
+    """The words for a kind of site.
 
     Attributes:
-        thing: one of what is counted there, with its plural.
+        noun: one of what is counted there, with its plural.
         doing: what those do; the sentence goes on with ``where``.
         where: where they do it, with a gap for the tint.
         tinted: what has the tint.
         tints: the tints that it may have.
     """
 
-    thing: tuple[str, str]
+    noun: tuple[str, str]
     doing: str
     where: str
     tinted: str
     tints: MappingProxyType[str, RGB]
 
 
-def _manner(
-    one: str, more: str, doing: str, where: str, tinted: str, tints: dict[str, RGB]
-) -> Manner:
-    return Manner((one, more), doing, where, tinted, MappingProxyType(tints))
+def _phrasing(one: str, more: str, doing: str, where: str, tinted: str, tints: dict[str, RGB]) -> Phrasing:
+    return Phrasing((one, more), doing, where, tinted, MappingProxyType(tints))
 
 
-MANNERS: Final = MappingProxyType[Kind, Manner]({
-    "airport": _manner("plane", "planes", "parked", "near a long {} runway", "runway", _ROADWAY),
-    "beach": _manner("boat", "boats", "sailing", "off the sand on the {} sea", "sea", _WATER),
-    "bridge": _manner("boat", "boats", "passing", "below a deck over {} water", "water", _WATER),
-    "farmland": _manner("field", "fields", "lying", "side by side with {} crops", "crops", _CROP),
-    "forest": _manner("clearing", "clearings", "lying", "between {} trees", "trees", _LEAF),
-    "harbour": _manner("ship", "ships", "moored", "at the piers in {} water", "water", _WATER),
-    "parking lot": _manner("row of cars", "rows of cars", "standing", "on {} asphalt",
+PHRASINGS: Final = MappingProxyType[Kind, Phrasing]({
+    "airport": _phrasing("plane", "planes", "parked", "near a long {} runway", "runway", _ROADWAY),
+    "beach": _phrasing("boat", "boats", "sailing", "off the sand on the {} sea", "sea", _WATER),
+    "bridge": _phrasing("boat", "boats", "passing", "below a deck over {} water", "water", _WATER),
+    "farmland": _phrasing("field", "fields", "lying", "side by side with {} crops", "crops", _CROP),
+    "forest": _phrasing("clearing", "clearings", "lying", "between {} trees", "trees", _LEAF),
+    "harbour": _phrasing("ship", "ships", "moored", "at the piers in {} water", "water", _WATER),
+    "parking lot": _phrasing("row of cars", "rows of cars", "standing", "on {} asphalt",
                            "asphalt", _ROADWAY),
-    "railway station": _manner("train", "trains", "waiting", "beside {} platforms",
+    "railway station": _phrasing("train", "trains", "waiting", "beside {} platforms",
                                "platforms", _ROADWAY),
-    "residential area": _manner("row of houses", "rows of houses", "built", "with {} roofs",
+    "residential area": _phrasing("row of houses", "rows of houses", "built", "with {} roofs",
                                 "roofs", _PAINT),
-    "river": _manner("island", "islands", "lying", "in a winding {} stream", "stream", _WATER),
-    "stadium": _manner("court", "courts", "lying", "beside an oval with {} seats",
+    "river": _phrasing("island", "islands", "lying", "in a winding {} stream", "stream", _WATER),
+    "stadium": _phrasing("court", "courts", "lying", "beside an oval with {} seats",
                        "seats", _PAINT),
-    "storage tanks": _manner("tank", "tanks", "standing", "with {} lids", "lids", _PAINT),
+    "storage tanks": _phrasing("tank", "tanks", "standing", "with {} lids", "lids", _PAINT),
 })  # fmt: skip
-"""How each kind of site is told."""
+"""How each kind of site is described."""
 
 
 class Plan(NamedTuple):
-    """What can be said of a site; the splits are split on it."""
+    """The attributes of a site; they decide its split."""
 
     kind: Kind
     ground: Ground
@@ -127,3 +129,54 @@ class Site:
     def label(self) -> int:
         """Its class, in [0, 12): the kind."""
         return KINDS.index(self.plan.kind)
+
+
+_WORLD: Final = 0x0EAD
+_TENTHS: Final = 10
+_FIRST_HELD_OUT: Final = 8
+_T = TypeVar("_T")
+
+
+def share_of(plan: Plan) -> Share:
+    """The one share to which a plan belongs: eight tenths train, one val, one test."""
+    tenth = zlib.crc32(repr(tuple(plan)).encode()) % _TENTHS
+    return SHARES[max(0, tenth - _FIRST_HELD_OUT + 1)]
+
+
+def sample(seed: int, split: Split, index: int) -> Site:
+    """Draws one site; the same three arguments always give the same site.
+
+    The kind is drawn first, and then plans of that kind until one falls in the split's share: no
+    plan is in two of train, val and test, and every kind is as frequent in each. Calibration
+    draws from the share of test.
+
+    Args:
+        seed: names the world, at least 0.
+        split: which part of the world.
+        index: which site of the part, at least 0.
+
+    Raises:
+        UnknownName: there is no such split.
+        InvalidInput: a number is negative.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    if min(seed, index) < 0:
+        raise InvalidInput(f"seed={seed}, index={index} must both be 0 or more; count from 0")
+    rng = np.random.default_rng([_WORLD, seed, SPLITS.index(split), index])
+    share = "test" if split == "calibration" else split
+    plan = next(plan for plan in _plans(rng) if share_of(plan) == share)
+    return Site(plan=plan, key=int(rng.integers(2**62)))
+
+
+def _plans(rng: np.random.Generator) -> Iterator[Plan]:
+    kind = _pick(rng, KINDS)
+    while True:
+        yield Plan(
+            kind, _pick(rng, GROUNDS), _pick(rng, tuple(PHRASINGS[kind].tints)), _pick(rng, COUNTS),
+            _pick(rng, HEADINGS), _pick(rng, BESIDES), _pick(rng, AIRS), _pick(rng, SEASONS),
+        )  # fmt: skip
+
+
+def _pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:
+    return options[int(rng.integers(len(options)))]

@@ -21,7 +21,7 @@ class Recipe:
     """How long and how fast a model is trained.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch: scenes in a step.
         rate: peak learning rate of AdamW.
         decay: weight decay.
@@ -61,7 +61,7 @@ class Training:
     def __post_init__(self) -> None:
         # Channels last is the faster layout for small convolutions on a CPU.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
         )
         self.mean = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -71,7 +71,7 @@ class Training:
     def _load(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.mean = state["mean"]
 
     def save(self) -> None:
@@ -79,7 +79,7 @@ class Training:
         state = {
             "step": self.step,
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
         }
         draft = self.checkpoint.with_suffix(".part")
@@ -105,22 +105,22 @@ class Training:
     def _take_step(self, loss: Loss, scenes: int) -> float:
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
         rows = torch.randint(scenes, (self.recipe.batch,), generator=generator)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.step)
         value = loss(rows, generator)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+        self.optimizer.step()
         self._average()
         return float(value.detach())
 
     def _average(self) -> None:
         if self.recipe.average:
-            follow(self.mean, self.network, self.recipe.average, self.step)
+            update_average(self.mean, self.network, self.recipe.average, self.step)
 
 
-def follow(mean: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+def update_average(mean: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
     """Moves an average of the weights in place; at the first steps it forgets faster."""
     keep = min(decay, (1 + step) / (10 + step))
     for name, value in network.state_dict().items():

@@ -7,18 +7,16 @@ from torch import Tensor, nn
 
 from secondlook.attacks.pgd import PGD
 from secondlook.randomness import Keys
-from secondlook.scenes.networks.autoencoder import AutoencoderNetwork
-from secondlook.scenes.networks.captioner import CaptionerNetwork
-from secondlook.scenes.networks.classifier import ClassifierNetwork
-from secondlook.scenes.networks.clip import ClipNetwork
-from secondlook.scenes.networks.denoiser import DenoiserNetwork, Schedule
-from secondlook.scenes.networks.masked_lm import MaskedLmNetwork
-from secondlook.scenes.networks.painter import PainterNetwork
-from secondlook.scenes.training.adversarial import THREAT, Surprise
-from secondlook.scenes.training.cloze import of_masked_lm
-from secondlook.scenes.training.images import SceneSet
-from secondlook.scenes.training.painting import of_painter
-from secondlook.scenes.training.telling import of_captioner
+from secondlook.scenes.models.captioner import CaptionerNetwork
+from secondlook.scenes.models.classifier import ClassifierNetwork
+from secondlook.scenes.models.clip import ClipNetwork
+from secondlook.scenes.models.masked_lm import MaskedLmNetwork
+from secondlook.scenes.models.painter import PainterNetwork
+from secondlook.scenes.models.purifiers import AutoencoderNetwork, DenoiserNetwork, NoiseSchedule
+from secondlook.scenes.training.dataset import SceneSet
+from secondlook.scenes.training.losses import THREAT, CrossEntropy
+from secondlook.scenes.training.painter import painter_figures
+from secondlook.scenes.training.text_losses import captioner_figures, masked_lm_figures
 
 Figures = dict[str, float]
 
@@ -42,7 +40,7 @@ def embed(network: ClipNetwork, scenes: SceneSet) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def of_clip(network: ClipNetwork, scenes: SceneSet, prompts: Tensor) -> Figures:
+def clip_figures(network: ClipNetwork, scenes: SceneSet, prompts: Tensor) -> Figures:
     """Zero-shot top-1 over the 64 classes, and R@1 both ways over the scenes and their captions."""
     images, texts = embed(network, scenes)
     answer = (images @ network.embed_text(prompts).T).argmax(1)
@@ -56,12 +54,12 @@ def of_clip(network: ClipNetwork, scenes: SceneSet, prompts: Tensor) -> Figures:
     }
 
 
-def of_classifier(network: ClassifierNetwork, scenes: SceneSet) -> Figures:
+def classifier_figures(network: ClassifierNetwork, scenes: SceneSet) -> Figures:
     """Top-1 on clean scenes, and on those that PGD of 20 steps made of them within 8/255."""
     attack, clean, robust = PGD(steps=20, early_exit=True), 0, 0
     for rows in torch.arange(len(scenes)).split(250):
         x, truth = scenes.images(rows), scenes.labels[rows]
-        objective = Surprise(network=network, truth=truth)
+        objective = CrossEntropy(network=network, truth=truth)
         attacked = attack(objective, x, THREAT, Keys.of(0, rows.tolist())).x
         with torch.no_grad():
             clean += int((network(x).argmax(1) == truth).sum())
@@ -70,7 +68,7 @@ def of_classifier(network: ClassifierNetwork, scenes: SceneSet) -> Figures:
 
 
 @torch.no_grad()
-def of_autoencoder(network: AutoencoderNetwork, scenes: SceneSet) -> Figures:
+def autoencoder_figures(network: AutoencoderNetwork, scenes: SceneSet) -> Figures:
     """Peak signal-to-noise ratio of the reconstruction from the posterior's mean, in dB."""
     x = scenes.images(torch.arange(len(scenes)))
     made = torch.cat([network.decode(network.encode(part).mean) for part in x.split(250)])
@@ -78,12 +76,12 @@ def of_autoencoder(network: AutoencoderNetwork, scenes: SceneSet) -> Figures:
 
 
 @torch.no_grad()
-def of_denoiser(network: DenoiserNetwork, scenes: SceneSet, t: int = 100) -> Figures:
+def denoiser_figures(network: DenoiserNetwork, scenes: SceneSet, t: int = 100) -> Figures:
     """Peak signal-to-noise ratio of one-step denoising from step 100, in dB."""
     x = scenes.images(torch.arange(len(scenes))) * 2 - 1
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    schedule, steps = Schedule(), torch.full((len(x),), t)
-    kept = schedule.kept[t]
+    schedule, steps = NoiseSchedule(), torch.full((len(x),), t)
+    kept = schedule.alpha_bar[t]
     noised = schedule.noised(x, steps, noise)
     parts = zip(noised.split(250), steps.split(250), strict=True)
     guess = torch.cat([network(part, step) for part, step in parts])
@@ -100,17 +98,17 @@ def psnr(made: Tensor, wanted: Tensor) -> float:
 def figures(network: nn.Module, scenes: SceneSet, prompts: Tensor) -> Figures:
     """The clean figures that fit the kind of ``network``."""
     if isinstance(network, ClipNetwork):
-        return of_clip(network, scenes, prompts)
+        return clip_figures(network, scenes, prompts)
     if isinstance(network, ClassifierNetwork):
-        return of_classifier(network, scenes)
+        return classifier_figures(network, scenes)
     if isinstance(network, AutoencoderNetwork):
-        return of_autoencoder(network, scenes)
+        return autoencoder_figures(network, scenes)
     if isinstance(network, DenoiserNetwork):
-        return of_denoiser(network, scenes)
+        return denoiser_figures(network, scenes)
     if isinstance(network, MaskedLmNetwork):
-        return of_masked_lm(network, scenes)
+        return masked_lm_figures(network, scenes)
     if isinstance(network, CaptionerNetwork):
-        return of_captioner(network, scenes)
+        return captioner_figures(network, scenes)
     if isinstance(network, PainterNetwork):
-        return of_painter(network, scenes)
+        return painter_figures(network, scenes)
     raise TypeError(f"no clean figure is defined for {type(network).__name__}")

@@ -1,0 +1,1 @@
+"""Experiments: trainings and comparisons that take hours, each one command that can be resumed."""

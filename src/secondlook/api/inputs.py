@@ -1,0 +1,79 @@
+"""Arrays of the user as the tensors that the package computes with, and the way back."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secondlook.errors import InvalidInput
+from secondlook.labels import kind, tensor
+from secondlook.models.base import check_pixels
+from secondlook.threat import fraction
+
+Array = TypeVar("Array", Tensor, NDArray[Any])
+"""A torch tensor or a NumPy array; what comes out is of the same kind as what went in."""
+
+_CHANNELS = (1, 3, 4)
+"""What a last dimension of this size most often is: the channels of ``[B, H, W, C]``."""
+
+
+def pixels(x: object, field: str = "x") -> Tensor:
+    """A batch of images as a tensor ``[B, C, H, W]`` of its own memory, in fp32 or fp64.
+
+    Args:
+        x: a torch tensor or NumPy array in [0, 1], with any number of channels.
+        field: how the caller calls it, for messages.
+
+    Raises:
+        InvalidInput: it is something else; the message says what to write.
+    """
+    if isinstance(x, list | tuple):
+        stack = "torch.stack" if any(isinstance(each, Tensor) for each in x) else "np.stack"
+        raise InvalidInput(f"{field} is a {type(x).__name__}; write {stack}({field})")
+    batch = tensor(x, field).detach()
+    shape = tuple(batch.shape)
+    if batch.dim() == 3:
+        raise InvalidInput(f"{field} has shape {shape}; a single image is a batch of one: {field}[None]")
+    if batch.dim() != 4:
+        raise InvalidInput(f"{field} has shape {shape}; images are [B, C, H, W]")
+    if not len(batch):
+        raise InvalidInput(f"{field} has shape {shape}, a batch of nothing; give one image or more")
+    if not batch.numel():
+        raise InvalidInput(f"{field} has shape {shape}, images without pixels; look how it is made")
+    if shape[3] in _CHANNELS and shape[1] not in _CHANNELS:
+        swap = "permute" if isinstance(x, Tensor) else "transpose"
+        raise InvalidInput(f"{field} has shape {shape}, which is [B, H, W, C]; write {field}.{swap}(0, 3, 1, 2)")
+    if not batch.is_floating_point():
+        raise InvalidInput(f"{field} is {kind(batch)}; pixels are floats in [0, 1], write {field} / 255")
+    if batch.dtype not in (torch.float32, torch.float64):
+        cast = f"{field}.float()" if isinstance(x, Tensor) else f'{field}.astype("float32")'
+        raise InvalidInput(f"{field} is {kind(batch)}, too coarse for a small change of a pixel; write {cast}")
+    if batch.is_meta:
+        raise InvalidInput(f"{field} is on the device meta, which holds no pixels")
+    check_pixels(batch, field, channels=None)
+    return batch.clone()
+
+
+def radius(eps: object) -> float:
+    """A length in pixel units, from a number or from ``8/255``.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if isinstance(eps, Real):
+        return float(eps)
+    try:
+        return fraction(str(eps))
+    except InvalidInput:
+        raise InvalidInput(f"eps={eps!r} is not a number; write 8/255") from None
+
+
+def back(value: Tensor, like: Array) -> Array:
+    """``value`` as the kind of array that ``like`` is, on its device."""
+    if isinstance(like, Tensor):
+        return value.detach().to(like.device)
+    return value.detach().cpu().numpy()

@@ -1,0 +1,56 @@
+"""VMI-FGSM, which corrects each gradient by how it differed from those nearby a step before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secondlook.attacks.mi_fgsm import MIFGSM
+from secondlook.attacks.pgd import Iterate, random_point
+from secondlook.errors import InvalidInput
+from secondlook.registry import register
+from secondlook.threat import Threat
+
+
+@register("attack", "vmi-fgsm")
+@dataclass(frozen=True, kw_only=True)
+class VMIFGSM(MIFGSM):
+    """MI-FGSM with variance tuning (Wang & He 2021, arXiv 2103.15571).
+
+    A neighbor is an image: where the published code leaves [0, 1] it is clipped here.
+
+    Attributes:
+        neighbors: gradients that are averaged around each iterate, N.
+        beta: how far off they are taken, in units of eps.
+
+    Raises:
+        InvalidInput: a number below zero.
+    """
+
+    neighbors: int = 20
+    beta: float = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbors < 0 or self.beta < 0:
+            raise InvalidInput(f"neighbors={self.neighbors} and beta={self.beta:g} must be 0 or more")
+
+    def direction(self, gradient: Tensor, now: Iterate) -> Tensor:
+        """Momentum of the gradient plus the last step's variance."""
+        tuned = gradient + now.memory.get("variance", torch.zeros_like(gradient))
+        if self.neighbors and self.beta:
+            now.memory["variance"] = self._mean_nearby(now) - gradient
+        return super().direction(tuned, now)
+
+    def _mean_nearby(self, now: Iterate) -> Tensor:
+        """The mean gradient at random points around the iterate, ``[A, ...]``."""
+        reach = self.beta * now.threat.eps
+        around = Threat(norm=now.threat.norm, eps=min(reach, 1) if now.threat.norm == "linf" else reach)
+        total = torch.zeros_like(now.x)
+        for neighbor in range(self.neighbors):
+            keys = now.keys.fold("neighbor", neighbor)
+            gradient, _ = self.gradient(now.objective, random_point(now.x, around, keys), keys)
+            total += torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+        return total / self.neighbors

@@ -1,0 +1,47 @@
+"""What a check of one row is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from secondlook.schema import Cell, Check, SampleRecord, Status
+
+Rows: TypeAlias = Sequence[SampleRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a row beside its records.
+
+    Attributes:
+        probe: how the row's attack did with nothing to hold it back; None where it was not tried.
+        reached: the samples on which the row has reached what the probe is after; None takes
+            those of its records that say ``success``.
+        inspection: what an inspection of the defense and its model before the run has found.
+        hashes: of the models, by name.
+        stochastic: whether the defense says that its decisions differ.
+    """
+
+    probe: Mapping[str, Any] | None = None
+    reached: frozenset[str] | None = None
+    inspection: Mapping[str, Any] | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    stochastic: bool = False
+
+
+class Row(NamedTuple):
+    """One row of the matrix, its records, and what is known beside them."""
+
+    cell: Cell
+    records: Rows
+    evidence: Evidence
+
+
+RowCheck: TypeAlias = Callable[[Row], Iterator[Check]]
+
+
+def graded(value: float, warn: float, fail: float) -> Status:
+    """A status: ``pass`` up to ``warn``, ``fail`` above ``fail``."""
+    return "fail" if value > fail else "warn" if value > warn else "pass"

@@ -1,0 +1,146 @@
+"""Scoring all samples together: guarded models answer all of them, and then rows are scored."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from secondlook.attacks.pairs import Pairs
+from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole, load_part
+from secondlook.audit.generate import check, with_attack
+from secondlook.audit.plan import Chunk, Plan, Row
+from secondlook.audit.store import Record, Run
+from secondlook.defenses.base import Defense
+from secondlook.errors import BrokenRun
+from secondlook.ledger import counting
+from secondlook.progress import Tick
+from secondlook.tasks.base import Answered, Batch
+
+_Place = tuple[int, str]
+_COSTS = ("forwards", "backwards", "seconds", "bare_seconds")
+
+
+def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], tick: Tick) -> None:
+    """Scores what was generated, and writes the records that are missing.
+
+    Raises:
+        BrokenRun: a part of what has to be scored was not generated.
+    """
+    _check_generated(plan, run, parts)
+    done = {(record["cell"], record["sample"]) for record in run.records}
+    left = [row for row in plan.rows if any((row.id, name) not in done for name in plan.task.ids)]
+    scoring = _Scoring(plan, run, left)
+    for number, chunk in enumerate(parts if left else []):
+        tick(number, len(parts), "answering all samples")
+        scoring.answer(chunk)
+    for number, row in enumerate(left):
+        tick(number, len(left), f"scoring: {row.label}, {row.knowledge}")
+        rows, about = scoring.score(row)
+        run.ledger.append([about])
+        named = [{"cell": row.id, **found} for found in rows]
+        run.records.append([each for each in named if (row.id, each["sample"]) not in done])
+
+
+class _Scoring:
+    """What guarded models answer to all samples, clean and attacked.
+
+    Args:
+        plan: with everything generated.
+        run: where it lies.
+        rows: those that are left to score.
+    """
+
+    def __init__(self, plan: Plan, run: Run, rows: Sequence[Row]) -> None:
+        self.plan, self.run, self.rows = plan, run, rows
+        self._answers: dict[_Place, list[Any]] = defaultdict(list)
+        self._costs: dict[_Place, Record] = {}
+        self._made: dict[str, list[tuple[Pairs, Adversarial]]] = defaultdict(list)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Asks every guarded model about a chunk, clean and as each of its attacks has left it."""
+        batches: dict[Any, Batch] = {}
+        asked: set[_Place] = set()
+        for row in self.rows:
+            key = self.plan.task.batch_key(row.guarded)
+            if key not in batches:
+                batches[key] = self.plan.task.batch(chunk.at, row.guarded)
+            batch = batches[key]
+            given = [("", batch.pairs)]
+            if row.spec is not None:
+                given.append((row.spec.id, self._attacked(row, batch, chunk)))
+            for name, pairs in given:
+                place = (id(row.guarded), name)
+                if place not in asked:
+                    asked.add(place)
+                    self._ask(row, place, batch, pairs)
+
+    def _attacked(self, row: Row, batch: Batch, chunk: Chunk) -> Pairs:
+        assert row.spec is not None
+        known = self._made[row.spec.id]
+        if len(known) <= chunk.number:
+            part = load_part(self.run.adversarial(row.spec.id, chunk.number))
+            if part is None or part.ids != batch.ids:
+                raise BrokenRun(f"part {chunk.number} of {row.spec.id} is damaged; delete it")
+            images = part.adversarial.images.to(batch.pairs.images)
+            made = part.adversarial._replace(images=images)
+            check(made, batch, row.spec)
+            # Images are not held, for what is searched may be larger than memory.
+            known.append((Pairs(batch.pairs.images[:0], batch.pairs.captions), made._replace(images=images[:0])))
+            return Pairs(images, made.captions)
+        images = self._stored(row).named(batch.ids).to(batch.pairs.images)
+        return Pairs(images, known[chunk.number][1].captions)
+
+    def _ask(self, row: Row, place: _Place, batch: Batch, pairs: Pairs) -> None:
+        task, guarded = self.plan.task, row.guarded
+        with counting() as alone:
+            if not guarded.bare:
+                bare = task.guarded(guarded.model, Defense())
+                task.answer(batch, pairs, bare, batch.keys)
+        with counting() as ledger:
+            found = task.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
+        self._answers[place].append(found)
+        spent = self._costs.setdefault(place, dict.fromkeys(_COSTS, 0))
+        spent["forwards"] += ledger.forwards
+        spent["backwards"] += ledger.backwards
+        spent["seconds"] += ledger.seconds
+        spent["bare_seconds"] += alone.seconds if alone.forwards else ledger.seconds
+        spent["peak_memory"] = ledger.peak_memory
+
+    def score(self, row: Row) -> tuple[list[Record], Record]:
+        """The records of a row, and what it cost."""
+        name = row.spec.id if row.spec else ""
+        stored = self._stored(row) if row.spec else None
+        before = Answered(self._answers[id(row.guarded), ""], None)
+        after = Answered(self._answers[id(row.guarded), name], stored)
+        rows, more = self.plan.task.collected(row.guarded, before, after, row.variant, self.plan.study.examples)
+        about: Record = {"cell": row.id, "chunk": 0, "attack": {}, **more}
+        about["decide"] = _rounded(self._costs[id(row.guarded), name])
+        if stored is None:
+            return rows, about
+        start, found = 0, list[Record]()
+        for clean, made in self._made[name]:
+            end = start + len(clean.captions)
+            found += with_attack(rows[start:end], row, clean, made)
+            start = end
+        return found, {**about, "attack": stored.cost, "notices": stored.notices}
+
+    def _stored(self, row: Row) -> AdversarialSet:
+        assert row.spec is not None
+        return AdversarialSet(self.run.adversarial(row.spec.id, 0).parent)
+
+
+def _rounded(cost: Record) -> Record:
+    return {k: round(v, 5) if isinstance(v, float) else v for k, v in cost.items()}
+
+
+def _check_generated(plan: Plan, run: Run, parts: Sequence[Chunk]) -> None:
+    """What is scored goes through everything: a part that is missing would make it look easier."""
+    for chunk in parts:
+        for spec in plan.specs:
+            path = run.adversarial(spec.id, chunk.number)
+            if not is_whole(path):
+                raise BrokenRun(
+                    f"{path} is missing, and the whole is scored together; run the shard that "
+                    f"generates part {chunk.number + 1} to its end, and merge again"
+                )

@@ -1,0 +1,407 @@
+"""What an audit says before anything is drawn: names of rows, the matrix, headlines, caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from secondlook import registry
+from secondlook.audit.report.words import budget, percent, share
+from secondlook.errors import UnknownName
+from secondlook.schema import Audit, Cell, Check, Headline, Metric, Status
+from secondlook.tasks.view import Column, GoalView, View, installed, name_of, view_of
+
+KNOWLEDGE: Final[Mapping[str, str]] = {
+    "clean": "nobody attacks",
+    "oblivious": "attacks the bare model and does not know the defense",
+    "transfer": "attacks other models and knows neither this one nor its defense",
+    "adaptive": "knows the defense and attacks all of it",
+}
+"""The kinds of attacker, from none to the strongest, with one line for each."""
+
+_PHRASES = {
+    "steps": "{} steps",
+    "samples": "N = {}",
+    "draws": "{} draws",
+    "attacked": "attacked: {}",
+    "objective": "{}",
+    "through": "through the {}",
+}
+Facts = dict[str, str]
+_GRAVITY: dict[Status, int] = {"pass": 0, "warn": 1, "fail": 2}
+
+
+def goal_of(row: Cell | Headline) -> GoalView:
+    """What the attackers of a row or a headline want, as its task shows it."""
+    return view_of(row.task).goal(row.goal)
+
+
+def defense_name(cell: Cell, cells: Sequence[Cell]) -> str:
+    """The label of a defense, with the settings in which its namesakes differ."""
+    peers = [each for each in cells if _place(each) == _place(cell)]
+    return ", ".join([cell.defense, *_apart(_defense_facts(cell), map(_defense_facts, peers))])
+
+
+def attacker_name(cell: Cell, cells: Sequence[Cell]) -> str:
+    """The knowledge of a row, with what sets it apart from others of that knowledge."""
+    return " · ".join([cell.knowledge, *attack_details(cell, peers_of(cell, cells))])
+
+
+def attack_details(cell: Cell, peers: Sequence[Cell], besides: str = "") -> list[str]:
+    """The facts of an attack, ``besides`` one, that are not the same for all ``peers``.
+
+    Settings are compared among attacks of one name: others do not have them.
+    """
+    own = {key: text for key, text in _attack_facts(cell).items() if key != besides}
+    namesakes = [peer for peer in peers if peer.attack == cell.attack]
+    settings = _phrases(cell.settings.get("attack", {}))
+    settings.pop(besides, None)
+    apart = _apart(own, map(_attack_facts, peers))
+    apart += _apart(settings, [_phrases(peer.settings.get("attack", {})) for peer in namesakes])
+    return [*apart, *_beliefs(cell)]
+
+
+def peers_of(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
+    """The rows of the same defense and knowledge."""
+    return [
+        each
+        for each in cells
+        if _place(each) == _place(cell)
+        and each.knowledge == cell.knowledge
+        and each.settings.get("defense") == cell.settings.get("defense")
+    ]
+
+
+def headline_name(headline: Headline, audit: Audit) -> str:
+    """A defense's name, with model, task and budget where the headlines differ in them."""
+    rows = [cell for cell in audit.cells if cell.id in headline.rows]
+    name = defense_name(rows[0], audit.cells) if rows else headline.defense
+    more = _apart(_scope(headline), map(_scope, audit.headline))
+    return f"{name} ({', '.join(more)})" if more else name
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return cell.task, cell.model, cell.defense
+
+
+def _scope(headline: Headline) -> Facts:
+    return {"task": headline.task, "model": headline.model, "budget": budget(headline.threat), "goal": headline.goal}
+
+
+def _defense_facts(cell: Cell) -> Facts:
+    return _phrases(cell.settings.get("defense", {}))
+
+
+def _attack_facts(cell: Cell) -> Facts:
+    facts = {"attack": cell.attack, "budget": budget(cell.threat)}
+    if cell.surrogates:
+        facts["surrogates"] = "on " + " + ".join(cell.surrogates)
+    return facts
+
+
+def _beliefs(cell: Cell) -> list[str]:
+    """What the attacker takes the defense for, where that is not what it is."""
+    instead = cell.settings.get("attack", {}).get("instead") or {}
+    return [f"believes {key} {value}" for key, value in instead.items()]
+
+
+def _phrases(settings: Mapping[str, Any]) -> Facts:
+    """Settings in words; which defense an attacker believes in is said apart."""
+    named = {k: v for k, v in settings.items() if k not in ("name", "instead") and v != ""}
+    return {key: _PHRASES.get(key, f"{key} {{}}").format(value) for key, value in named.items()}
+
+
+def _apart(own: Facts, others: Iterable[Facts]) -> list[str]:
+    peers = list(others)
+    return [text for key, text in own.items() if any(peer.get(key) != text for peer in peers)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A cell with its name.
+
+    Attributes:
+        cell: the figures.
+        name: the attacker.
+    """
+
+    cell: Cell
+    name: str
+
+    @property
+    def status(self) -> Status:
+        """The gravest of the row's health checks."""
+        return max((check.status for check in self.cell.health), key=_GRAVITY.__getitem__, default="pass")
+
+    @property
+    def troubles(self) -> list[Check]:
+        """The checks that did not pass, gravest first."""
+        found = [check for check in self.cell.health if check.status != "pass"]
+        return sorted(found, key=lambda check: -_GRAVITY[check.status])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The rows of one defense.
+
+    Attributes:
+        name: of the defense.
+        rows: at least one.
+        withheld: whether a headline over these rows was taken away.
+    """
+
+    name: str
+    rows: list[Row]
+    withheld: bool
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The figures alone."""
+        return [row.cell for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The defenses of one task and model.
+
+    Attributes:
+        task: its name.
+        model: its name.
+        budget: the attackers' budget, where it is one.
+        groups: in the order of the audit.
+        view: how the task is shown.
+    """
+
+    task: str
+    model: str
+    budget: str
+    groups: list[Group]
+    view: View
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, defense after defense."""
+        return [row for group in self.groups for row in group.rows]
+
+    @property
+    def goal(self) -> GoalView:
+        """What the attackers want."""
+        return self.view.goal(self.rows[0].cell.goal)
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics, in order of appearance."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.cell.metrics))
+
+    @property
+    def columns(self) -> list[Column]:
+        """The main table's; where something is rejected, how much of it takes the last place."""
+        names = self.goal.columns or tuple(self.metrics[:3])
+        if "rejected" in self.metrics and "rejected" not in names:
+            names = (*names[:-1], "rejected")
+        return [self.view.column(name) for name in names]
+
+    def chief(self, roomy: bool) -> list[Column]:
+        """Those of a narrow table, or the first three where there is more room."""
+        brief = self.goal.brief if not roomy else ()
+        return [self.view.column(name) for name in brief] or self.columns[:3]
+
+    @property
+    def tables(self) -> list[tuple[str, str, list[Column]]]:
+        """Further tables of the task: title, note and columns, of those that have any."""
+        found = [
+            (table.title, table.note, [name for name in table.metrics if name in self.metrics])
+            for table in self.view.tables
+        ]
+        return [(title, note, list(map(self.view.column, names))) for title, note, names in found if names]
+
+    @property
+    def details(self) -> list[Column]:
+        """The metrics that no other table shows."""
+        shown = {column.metric for column in self.columns} | self.goal.restated
+        shown |= {name for table in self.view.tables for name in table.metrics}
+        return [self.view.column(name) for name in self.metrics if name not in shown]
+
+    @property
+    def rejecting(self) -> list[Group]:
+        """The defenses that reject, of those whose attackers are content with any wrong answer."""
+        return [group for group in self.groups if any(cell.controls and cell.outcomes.rejected for cell in group.cells)]
+
+
+def blocks(audit: Audit) -> list[Block]:
+    """The whole matrix, in the order of the audit."""
+    places: dict[tuple[str, str], list[Cell]] = {}
+    for cell in audit.cells:
+        places.setdefault((cell.task, cell.model), []).append(cell)
+    return [
+        Block(task=task, model=model, budget=_budget(cells), groups=_groups(cells, audit), view=view_of(task))
+        for (task, model), cells in places.items()
+    ]
+
+
+def _groups(cells: Sequence[Cell], audit: Audit) -> list[Group]:
+    lost = {row for each in audit.headline if each.status == "withheld" for row in each.rows}
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(defense_name(cell, audit.cells), []).append(cell)
+    return [
+        Group(
+            name=name,
+            rows=[Row(cell=cell, name=attacker_name(cell, audit.cells)) for cell in members],
+            withheld=any(cell.id in lost for cell in members),
+        )
+        for name, members in groups.items()
+    ]
+
+
+def _budget(cells: Sequence[Cell]) -> str:
+    budgets = {budget(cell.threat) for cell in cells if cell.knowledge != "clean"}
+    return budgets.pop() if len(budgets) == 1 else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One attacker and how far they got.
+
+    Attributes:
+        who: the attacker, in words.
+        knowledge: what they know; it chooses the color.
+        metric: share of the samples on which the attacker's goal was reached.
+        n: samples.
+    """
+
+    who: str
+    knowledge: str
+    metric: Metric
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A headline, ready to be said.
+
+    Attributes:
+        headline: the figures.
+        name: what the defense is called.
+        worst: all attack rows taken together, sample by sample; None where nobody attacked.
+        unaware: the best of those who do not know the defense, beside one who does.
+        remark: what has to be added, such as that no adaptive attacker was tried.
+    """
+
+    headline: Headline
+    name: str
+    worst: Claim | None
+    unaware: Claim | None
+    remark: str
+
+    @property
+    def withheld(self) -> bool:
+        """Whether a health check took the headline away."""
+        return self.headline.status == "withheld"
+
+    @property
+    def deed(self) -> str:
+        """What an attacker does to the images that follow."""
+        return goal_of(self.headline).deed
+
+    @property
+    def things(self) -> str:
+        """What there are ``n`` of, or shares of."""
+        return view_of(self.headline.task).things
+
+    @property
+    def gauge(self) -> str:
+        """What has become of the share that the attacker has."""
+        return goal_of(self.headline).gauge
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line of plain text."""
+        if self.withheld:
+            return f"{self.name}: withheld: {'; '.join(self.headline.reasons) or 'no reason given'}"
+        said = [f"{claim.who}: {share(claim.metric, claim.n)}" for claim in (self.unaware,) if claim]
+        said = [each for each in [self._worst, *said, self.remark] if each]
+        return f"{self.name}: {' — '.join(said)}"
+
+    @property
+    def _worst(self) -> str:
+        if self.worst is None:
+            return ""
+        metric, n = self.worst.metric, self.worst.n
+        interval = share(metric, n).removeprefix(percent(metric.value, n))
+        taken = f"{percent(metric.value, n)} of {self.things}{interval} (n = {n})"
+        return f"{self.worst.who} {self.deed} {taken}"
+
+
+def verdicts(audit: Audit) -> list[Verdict]:
+    """The verdicts of an audit, in its order."""
+    return [_verdict(headline, audit) for headline in audit.headline]
+
+
+def caveats(audit: Audit) -> list[str]:
+    """What has to be said of all figures: of the data by their source, and of kinds of models."""
+    found: dict[str, list[str]] = {}
+    for model in dict.fromkeys(cell.model for cell in audit.cells):
+        found.setdefault(_of_family(model), []).append(model)
+    models = [f"{', '.join(names)}: {text}" for text, names in found.items() if text]
+    return [text for text in (audit.provenance.get("caveat", ""), *models) if text]
+
+
+def _of_family(model: str) -> str:
+    """What a family of models says of its figures; nothing where none is called that."""
+    try:
+        return str(getattr(registry.find("model", model.partition(":")[0]), "caveat", ""))
+    except UnknownName:
+        return ""
+
+
+def foreign(audit: Audit) -> list[str]:
+    """The tasks that are not installed: what is shown of them is what any task has."""
+    names = dict.fromkeys(name_of(cell.task) for cell in audit.cells)
+    return [name for name in names if not installed(name)]
+
+
+def _verdict(headline: Headline, audit: Audit) -> Verdict:
+    rows = [cell for cell in audit.cells if cell.id in headline.rows]
+    known = {cell.knowledge for cell in rows}
+    undefended = any(cell.undefended for cell in rows)
+    adaptive = "adaptive" in known and not undefended
+    return Verdict(
+        headline=headline,
+        name=headline_name(headline, audit),
+        worst=_worst(headline, known, undefended) if rows else None,
+        unaware=_unaware(rows) if adaptive else None,
+        remark=_remark(known, undefended),
+    )
+
+
+def _worst(headline: Headline, known: set[str], undefended: bool) -> Claim | None:
+    if headline.success is None:
+        return None
+    strongest = [knowledge for knowledge in KNOWLEDGE if knowledge in known]
+    who = "an attacker who does not know the defense"
+    if known == {"transfer"}:
+        who = "an attacker who has only other models"
+    elif undefended:
+        who = "an attacker"
+    elif "adaptive" in known:
+        who = "an attacker who knows the defense"
+    return Claim(who=who, knowledge=strongest[-1] if strongest else "adaptive", metric=headline.success, n=headline.n)
+
+
+def _unaware(rows: list[Cell]) -> Claim | None:
+    blind = [
+        Claim(who="an attacker who does not", knowledge=row.knowledge, metric=row.success, n=row.n)
+        for row in rows
+        if row.knowledge != "adaptive" and row.success is not None
+    ]
+    return max(blind, key=lambda claim: claim.metric.value, default=None)
+
+
+def _remark(known: set[str], undefended: bool) -> str:
+    if not known:
+        return "nobody attacked it"
+    if undefended or "adaptive" in known:
+        return ""
+    return "an attacker who knows the defense was not tried"

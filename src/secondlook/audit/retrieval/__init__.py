@@ -1,1 +1,0 @@
-"""Audits of retrieval: images and captions are attacked, and all of them are searched anew."""

@@ -1,0 +1,32 @@
+"""JPEG compression of the input, the plainest purification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from secondlook.defenses.consensus import Consensus
+from secondlook.defenses.voting import Rule
+from secondlook.models.purifiers.filters import JpegPurifier
+from secondlook.registry import register
+
+
+@register("defense", "jpeg")
+@dataclass(frozen=True, kw_only=True)
+class Jpeg(Consensus):
+    """The answer for the JPEG of the input.
+
+    Attributes:
+        quality: of Pillow's codec, 1 to 95; its own default is 75.
+    """
+
+    quality: int = 75
+    purifier: Any = field(default=None, init=False)
+    samples: int = field(default=1, init=False)
+    noise: float = field(default=-1.0, init=False)
+    rule: Rule = field(default="plurality", init=False)  # type: ignore[misc]
+    early_stop: bool = field(default=False, init=False)  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "purifier", JpegPurifier(self.quality))
+        super().__post_init__()

@@ -1,1 +1,0 @@
-"""What an attacker wants: objectives to climb and tests of success."""

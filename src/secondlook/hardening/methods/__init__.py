@@ -1,1 +1,0 @@
-"""What a hardening teaches, one file a method."""

@@ -1,0 +1,1 @@
+"""Model families: one file or one package each, registered by name."""

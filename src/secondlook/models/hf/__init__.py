@@ -1,1 +1,0 @@
-"""Adapters of the families of encoders that transformers knows."""

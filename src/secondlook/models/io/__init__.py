@@ -1,0 +1,1 @@
+"""Checkpoints, cards, and the preprocessing of images."""

@@ -1,0 +1,1 @@
+"""How networks are run: engine, memory, caches."""

@@ -1,0 +1,1 @@
+"""Tokenizers, and how a caption is decoded."""

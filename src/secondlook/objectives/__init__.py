@@ -1,0 +1,1 @@
+"""What an attacker wants: objectives to maximize and tests of success."""

@@ -1,0 +1,1 @@
+"""The models of the embedded world: a file for each kind, network and adapter together."""

@@ -1,1 +1,0 @@
-"""The architectures of the embedded world's models, from plain layers, one family a file."""

@@ -1,0 +1,382 @@
+"""The typed results of an audit: a line of ``records.jsonl``, and all of ``audit.json``."""
+
+from __future__ import annotations
+
+import shutil
+from math import nan
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+
+from secondlook.errors import InvalidInput
+
+SCHEMA = 1
+Status = Literal["pass", "warn", "fail"]
+Measured = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
+"""A number, or none: a share of nothing. JSON has no word for it but null."""
+
+
+class SampleRecord(TypedDict, total=False):
+    """One sample of one row: a line of ``records.jsonl``, in the words that all tasks share.
+
+    A task that records more says what in a ``TypedDict`` of its own that extends this one.
+    Numbers that JSON cannot hold (NaN, infinity) are None.
+    """
+
+    cell: str
+    """Id of the row, :attr:`Cell.id`."""
+    sample: str
+    """Stable name of the sample in its data source."""
+    outcome: str
+    """``correct``, ``wrong`` or ``rejected``, by the first of the fresh decisions."""
+    success: float
+    """Share of the fresh decisions in which the attacker has what the goal says, 0 to 1."""
+    success_worst: float
+    """Whether any of them gave it to the attacker."""
+    original_top1: float
+    """Share of them that are right and accepted."""
+    rejected: float
+    """Share of them that were rejected."""
+    right: float
+    """Share of them that are right, accepted or not."""
+    wrong: float
+    """Share of them that are accepted and wrong, where that is not what the attacker wants."""
+    suspicion: float | None
+    """Of the first decision; the larger, the sooner an input is rejected."""
+    answer: int
+    """The class that was answered first, accepted or not."""
+    truth: int
+    """The class that is right."""
+    target: int
+    """The class that the attacker wants."""
+    target_top1: float
+    """Share of the fresh decisions that accept the attacker's class."""
+    words: list[int]
+    """Words that the attack has changed in each of the sample's texts."""
+    by: int | None
+    """Which member of a composed attack fooled the sample, -1 for none."""
+    first_loss: float | None
+    """The attacker's objective at the start, see :class:`~secondlook.attacks.base.Trace`."""
+    middle_loss: float | None
+    """Half-way."""
+    last_loss: float | None
+    """At the last iterate that was evaluated."""
+    zero_gradient: float | None
+    """Share of the steps whose gradient was zero everywhere."""
+    bad_gradient: float | None
+    """Share of the steps whose gradient held NaN or infinity."""
+    steps: int | None
+    """Steps that the attack took."""
+
+
+class Plain(BaseModel):
+    """A record that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(Plain):
+    """A figure with its 95 % interval; not a number where it is a share of nothing."""
+
+    value: Measured
+    low: Measured
+    high: Measured
+    sd: float | None = None
+    """Standard deviation over the samples, for means."""
+
+
+class Calibrated(Plain):
+    """A suspicion at a threshold from held-out clean inputs: shares of inputs above it."""
+
+    threshold: float
+    fpr: Metric
+    tpr: Metric | None = None
+    """None in clean rows."""
+
+
+class Sorting(Plain):
+    """Clean and attacked inputs as a threshold sorts them; ``accuracy`` is over all of them."""
+
+    threshold: Measured
+    accuracy: Metric
+    caught: int
+    missed: int
+    passed: int
+    refused: int
+
+
+class Histogram(Plain):
+    """Inputs by suspicion; what is infinite is in the last bin."""
+
+    edges: list[float]
+    clean: list[int]
+    attacked: list[int]
+
+
+class Roc(Plain):
+    """Points of the curve, both rates rising."""
+
+    fpr: list[float]
+    tpr: list[float]
+
+
+class Flagged(Plain):
+    """Share of the ``n`` inputs of one kind that were rejected."""
+
+    attribute: str
+    value: str
+    n: int
+    flagged: Metric
+
+
+class Detection(Plain):
+    """How well a suspicion tells the attacked inputs of a row from those of its clean row.
+
+    Clean rows have the rejections and the rates at calibrated thresholds alone.
+    """
+
+    rejected: Metric
+    """Share of the row's inputs that the defense itself rejected."""
+    by_attribute: list[Flagged] = Field(default_factory=list)
+    calibrated: dict[str, Calibrated] = Field(default_factory=dict)
+    """By the false positive rate that was asked for, ``0.05``."""
+    sorting: Sorting | None = None
+    """At the threshold of ``0.05``."""
+    auroc: Metric | None = None
+    average_precision: Metric | None = None
+    auroc_difference: Metric | None = None
+    """AUROC of the audit's first detector less this one's, on the same inputs."""
+    optimistic: dict[str, Sorting] = Field(default_factory=dict)
+    """At thresholds chosen on these very inputs: ``youden``, ``equal_tpr_tnr``."""
+    histogram: Histogram | None = None
+    roc: Roc | None = None
+
+
+class ThreatRow(Plain):
+    """The attacker's budget; ``eps`` is in pixel units, 0 for clean rows."""
+
+    norm: str
+    eps: float
+
+
+class Outcomes(Plain):
+    """Counts of samples, by the first fresh decision; they sum to ``n``."""
+
+    correct: int
+    wrong: int
+    rejected: int
+
+
+class Cost(Plain):
+    """What deciding on the samples of a cell cost, and what its attack cost."""
+
+    forwards: int
+    """Samples sent forward through any network while deciding."""
+    backwards: int
+    seconds: float
+    overhead: float
+    """Seconds of a decision over those of the bare model on the same samples."""
+    peak_memory: int = 0
+    attack_forwards: int = 0
+    attack_backwards: int = 0
+    attack_seconds: float = 0.0
+
+
+class Check(Plain):
+    """One health check of one cell."""
+
+    check: str
+    status: Status
+    detail: str
+
+
+class Vote(Plain):
+    """How the votes on one input fell, against the bound of independent votes."""
+
+    votes: int
+    """N, the reconstructions asked for."""
+    eta: float
+    """Mean over the inputs of the share of votes that the attacker captured."""
+    captured: float
+    """Share of the inputs whose vote the attacker won."""
+    bound: float
+    """Mean over the inputs of P(Bin(N, eta) > N / 2), the paper's bound."""
+    pooled_bound: float
+    """The bound at the mean eta, as the paper uses it."""
+    histogram: list[int] = Field(default_factory=list)
+    """Inputs by eta, in ten equal bins from 0 to 1."""
+
+
+class RiskCurve(Plain):
+    """Errors among the accepted, were the most suspicious samples rejected one by one."""
+
+    coverage: list[float]
+    """Shares of the samples that are accepted, rising."""
+    risk: list[float]
+    """Share of wrong answers among them."""
+
+
+class Member(Plain):
+    """What one member of a composed attack did, as the attack itself saw it."""
+
+    fooled: Metric
+    """Share of the samples that it was given, ``n`` of them, and fooled."""
+    n: int
+
+
+class Cell(Plain):
+    """One row of the matrix."""
+
+    id: str
+    task: str
+    model: str
+    defense: str
+    """The label of the row: a defense with its settings, ``consensus scenes:vae``."""
+    attack: str
+    knowledge: str
+    threat: ThreatRow
+    n: int
+    metrics: dict[str, Metric]
+    outcomes: Outcomes
+    ledger: Cost
+    health: list[Check]
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """``defense`` and ``attack``: every setting, for curves over one of them."""
+    surrogates: list[str] = Field(default_factory=list)
+    """The models that the attack was made on, where they are not the victim."""
+    resolution: list[int] = Field(default_factory=list)
+    """Height and width that were attacked."""
+    vote: Vote | None = None
+    goal: str = "targeted"
+    """What the attacker wants: ``targeted`` or ``untargeted``, or to break a ``retrieval``."""
+    controls: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    """The same records under ``always_accept`` and ``always_reject``, for untargeted goals: the
+    metrics of that name, had nothing or everything been rejected."""
+    risk: RiskCurve | None = None
+    """Risk against coverage by suspicion, for untargeted goals."""
+    members: dict[str, Member] = Field(default_factory=dict)
+    """Of an attack that is composed of others, in their order."""
+    notices: list[str] = Field(default_factory=list)
+    """What the attack said of itself while it was made."""
+    denominators: dict[str, int] = Field(default_factory=dict)
+    """Of the metrics that are shares of something else than the ``n`` samples: of so many."""
+    detection: Detection | None = None
+    """Of defenses that reject by a suspicion."""
+
+    def flat(self) -> dict[str, Any]:
+        """What the row is, its figures and its cost, as one line of a table."""
+        about = ("id", "task", "model", "defense", "attack", "knowledge", "goal", "n")
+        found = {name: getattr(self, name) for name in about} | self.threat.model_dump()
+        for name, metric in self.metrics.items():
+            found |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+        return {**found, **self.outcomes.model_dump(), **self.ledger.model_dump()}
+
+    @property
+    def undefended(self) -> bool:
+        """Whether nothing stands before the model."""
+        return bool(self.settings["defense"].get("name") == "undefended")
+
+    @property
+    def success(self) -> Metric | None:
+        """How often the attacker's goal was reached; in older results the target's rank says it."""
+        return self.metrics.get("success", self.metrics.get("target_top1"))
+
+
+class Headline(Plain):
+    """The worst that any attacker of the audit did to one defense, sample by sample."""
+
+    task: str
+    model: str
+    defense: str
+    threat: ThreatRow
+    n: int
+    clean_original_top1: Metric
+    worst_target_top1: Metric | None = None
+    """Share of samples on which at least one attack row reached its target; targeted goals only."""
+    worst_original_top1: Metric
+    """Share of samples that every attack row left correct."""
+    rows: list[str]
+    """Ids of the attack cells that were taken together."""
+    status: Literal["shown", "withheld"]
+    reasons: list[str]
+    """Why the headline is withheld."""
+    goal: str = "targeted"
+    worst_reached: Metric | None = None
+    """Share of samples on which at least one attack row reached the attacker's goal."""
+    clean_rejected: Metric | None = None
+    """Share of the clean samples that were rejected, for untargeted goals."""
+
+    @property
+    def success(self) -> Metric | None:
+        """The worst of all attackers, whatever they wanted."""
+        return self.worst_reached or self.worst_target_top1
+
+
+class Audit(Plain):
+    """A whole result."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    study: str
+    title: str
+    provenance: dict[str, Any]
+    cells: list[Cell]
+    headline: list[Headline]
+    _run: Path | None = PrivateAttr(None)
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def show(self) -> None:
+        """Prints headlines, tables and troubles on the console."""
+        from rich.console import Console
+
+        from secondlook.audit.report.text import render
+
+        render(self, Console())
+
+    def _repr_html_(self) -> str:
+        """Headlines and the main table, as notebooks show them."""
+        from secondlook.audit.report.text import compact_html
+
+        return compact_html(self)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a line for each row of the matrix.
+
+        It has what the row is, each metric with its interval (``success``, ``success_low``,
+        ``success_high``), and what it cost.
+
+        Raises:
+            InvalidInput: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise InvalidInput('pandas is not installed; run: pip install "secondlook[pandas]"') from None
+        return DataFrame([cell.flat() for cell in self.cells])
+
+    def of_run(self, folder: Path) -> Audit:
+        """The same audit, which knows the run directory that it can be saved from."""
+        self._run = folder
+        return self
+
+    def save(self, folder: Path | str) -> Path:
+        """Keeps the whole run: ``report.html``, ``audit.json``, records and adversarials.
+
+        Args:
+            folder: where to; it is made.
+
+        Raises:
+            InvalidInput: something is there already, it cannot be written, or the run that made
+                the audit is gone.
+        """
+        out = Path(folder)
+        if self._run is None or not self._run.is_dir():
+            raise InvalidInput("the run that made this audit is gone; save it where it is made")
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise InvalidInput(f"{out} holds something already; name a new folder")
+        try:
+            shutil.copytree(self._run, out, dirs_exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"{out} cannot be written: {error}; name another folder") from None
+        return out

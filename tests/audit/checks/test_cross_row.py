@@ -1,0 +1,66 @@
+"""Checks between rows: one who only asks must not beat one who has the gradient."""
+
+from typing import Any
+
+import pytest
+
+from secondlook.audit.checks import check_group
+from secondlook.schema import Cell, Cost
+from tests.audit.rows import cell, records
+
+
+def costs(backwards: int) -> Cost:
+    return Cost(forwards=1, backwards=0, seconds=1.0, overhead=1.0, attack_forwards=100, attack_backwards=backwards)
+
+
+def settings(attack: str) -> dict[str, dict[str, Any]]:
+    return {"defense": {"name": "d", "samples": 10}, "attack": {"name": attack}}
+
+
+def white(hit: float = 0.25, **changes: Any) -> Cell:
+    return cell(
+        **{"id": "white", "hit": hit, "ledger": costs(100), "attack": "apgd", "settings": settings(str(changes))}
+        | changes
+    )
+
+
+def black(hit: float = 0.25, **changes: Any) -> Cell:
+    return cell(
+        **{"id": "black", "hit": hit, "ledger": costs(0), "attack": "square", "settings": settings("square")} | changes
+    )
+
+
+def rows(**hits: int) -> dict[str, list[dict[str, Any]]]:
+    return {name: records(hits=range(count)) for name, count in hits.items()}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "status"), [(50, 50, "pass"), (20, 90, "pass"), (51, 50, "warn"), (90, 50, "fail")]
+)
+@pytest.mark.parametrize("knowledge", ["oblivious", "adaptive"])
+def test_queries_alone_must_not_win(theirs: int, ours: int, status: str, knowledge: str) -> None:
+    cells = [white(ours / 200, knowledge=knowledge), black(theirs / 200, knowledge=knowledge)]
+    strong, asking = check_group(cells, rows(white=ours, black=theirs))
+    (check,) = strong.health
+    assert (check.check, check.status) == ("stronger than queries alone, square", status)
+    assert asking.health == []
+
+
+def test_only_the_best_of_those_with_the_gradient_has_to_win() -> None:
+    cells = [white(0.1), white(0.9, id="best"), black(0.5)]
+    weak, best, _ = check_group(cells, rows(white=20, best=180, black=100))
+    assert [check.status for check in weak.health] == ["warn"]
+    assert [check.status for check in best.health] == ["pass"]
+
+
+def test_of_many_rivals_of_one_kind_the_strongest_is_named_once() -> None:
+    cells = [white(0.5), cell("oblivious", id="a", hit=0.2), cell("oblivious", id="b", hit=0.6)]
+    found = check_group(cells, rows(white=100, a=40, b=120))[0]
+    assert [check.check for check in found.health] == ["stronger than oblivious"]
+    assert "+10.0 points" in found.health[0].detail
+
+
+def test_more_of_an_attack_that_does_not_see_the_defense_may_be_easier_to_notice() -> None:
+    less, more = (cell("oblivious", hit=h, eps=e / 255) for h, e in ((0.9, 4), (0.2, 8)))
+    (_, above) = check_group([less, more], {c.id: records() for c in (less, more)})
+    assert [check.status for check in above.health] == ["warn"]

@@ -1,0 +1,37 @@
+"""The end of a run: its result is read again, its page made anew, and what is broken is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from secondlook.audit import finish
+from secondlook.errors import BrokenRun
+from tests.audit.conftest import Make, Run, Whole
+
+
+def test_a_result_of_another_schema_is_told(whole: Whole, tmp_path: Path) -> None:
+    content = json.loads((whole.folder / "audit.json").read_text(encoding="utf-8"))
+    del content["cells"][0]["outcomes"]
+    (tmp_path / "audit.json").write_text(json.dumps(content))
+    with pytest.raises(BrokenRun, match=r"does not fit this version \(1 fields\)"):
+        finish.read_audit(tmp_path)
+    (tmp_path / "audit.json").write_text('{"schema": 1, "ce')
+    with pytest.raises(BrokenRun, match=r"audit\.json is no JSON; delete it and run the same"):
+        finish.read_audit(tmp_path)
+
+
+def test_a_broken_gallery_is_told(whole: Whole, tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_bytes((whole.folder / "audit.json").read_bytes())
+    assert finish.write_page(tmp_path).exists()
+    (tmp_path / "gallery.json").write_text('[{"sample": ')
+    with pytest.raises(BrokenRun, match=r"gallery\.json is no gallery; delete it"):
+        finish.write_page(tmp_path)
+
+
+def test_a_page_is_made_again_as_it_was(any_study: Make, ran: Run) -> None:
+    folder, audit = ran(any_study())
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    (folder / "report.html").unlink()
+    assert finish.write_page(folder).read_text(encoding="utf-8") == page
+    assert finish.read_audit(folder).model_dump_json() == audit.model_dump_json()

@@ -1,0 +1,81 @@
+"""The page of results: what is in the repository is what its results give, and says no more."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.results import DOCS, LARGEST, distill, keep, page, sections, split, written
+from secondlook.audit.api import run_study
+from secondlook.audit.finish import read_audit
+from secondlook.audit.report import markdown
+from secondlook.audit.study import parse, shipped
+from secondlook.schema import Audit
+
+KEPT = sorted((DOCS / "results").glob("*.json"))
+
+
+def test_the_page_in_the_repository_is_what_its_results_give() -> None:
+    text, figures = page(DOCS / "results")
+    assert text == (DOCS / "results.md").read_text(encoding="utf-8")
+    assert figures
+    for name, drawn in figures.items():
+        assert drawn == (DOCS / "results" / name).read_text(encoding="utf-8"), name
+
+
+def test_every_result_has_a_section_and_every_section_a_study() -> None:
+    studies = [section.study for section in sections(DOCS / "results")]
+    assert len(studies) == len(set(studies))
+    assert {file.stem for file in KEPT} <= set(studies)
+    assert set(studies) == set(shipped())
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
+def test_kept_results_are_small_and_distilled(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert len(text.encode()) <= LARGEST
+    assert written(distill(Audit.model_validate_json(text))) == text
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
+def test_nothing_is_concluded_from_what_is_withheld(file: Path) -> None:
+    audit = Audit.model_validate_json(file.read_text(encoding="utf-8"))
+    withheld = [
+        audit.model_copy(
+            update={
+                "headline": [
+                    h.model_copy(update={"status": "withheld", "reasons": ["no gradients"]}) for h in audit.headline
+                ]
+            }
+        )
+    ]
+    verdicts, _ = split(markdown(withheld[0]))
+    assert len(verdicts) == len(audit.headline)
+    for verdict in verdicts:
+        assert verdict.endswith("withheld: no gradients")
+        assert not re.search(r"\d+ %|\\\[\d", verdict)
+
+
+def test_texts_of_sections_hold_no_interval_that_a_run_would_change() -> None:
+    for section in sections(DOCS / "results"):
+        assert not re.search(r"\[\d+(\.\d+)?, \d+(\.\d+)?\]", section.text), section.study
+
+
+def test_what_is_kept_says_the_same_as_the_run(tmp_path: Path) -> None:
+    study = parse(
+        {
+            "name": "default",
+            "task": {"name": "zeroshot", "samples": 6},
+            "batch": 6,
+            "examples": 0,
+            "attack": {"name": "illusion", "steps": 3},
+            "adaptive": {"steps": 2},
+            "defenses": [{"name": "undefended"}, {"name": "jpeg"}],
+        },
+        "a test",
+    )
+    run_study(study, tmp_path / "run")
+    whole = read_audit(tmp_path / "run")
+    kept = Audit.model_validate_json(keep(tmp_path / "run", tmp_path).read_text(encoding="utf-8"))
+    assert split(markdown(kept)) == split(markdown(whole))
+    assert len(written(kept)) < len((tmp_path / "run" / "audit.json").read_text()) / 2

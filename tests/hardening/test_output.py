@@ -1,0 +1,65 @@
+"""The checkpoint: one move, one training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from secondlook.errors import InvalidInput
+from secondlook.hardening.output import Checkpoint, require_same
+
+IDENTITY = {"method": {"name": "tecoa", "eps": 0.1}, "training": {"steps": 5}}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(path=tmp_path / "deep" / "a.checkpoint", identity=IDENTITY)
+    assert checkpoint.load() is None
+    checkpoint.save({"step": 3, "weights": torch.ones(2)})
+    found = checkpoint.load()
+    assert found is not None
+    assert found["step"] == 3 and torch.equal(found["weights"], torch.ones(2))
+    assert [file.name for file in checkpoint.path.parent.iterdir()] == ["a.checkpoint"]
+
+
+def test_a_kill_while_writing_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(path=tmp_path / "a.checkpoint", identity=IDENTITY)
+    checkpoint.save({"step": 3})
+
+    def killed(self: Path, data: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({"step": 4})
+    assert (checkpoint.load() or {})["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({**IDENTITY, "method": {"name": "fare", "eps": 0.1}}, r"method.name='tecoa', not 'fare'"),
+        ({**IDENTITY, "training": {"steps": 6}}, r"training.steps=5, not 6"),
+        ({**IDENTITY, "model": {"hash": "ab"}}, r"model.hash=None, not 'ab'"),
+        ({"method": IDENTITY["method"]}, r"training.steps=5, not None"),
+    ],
+)
+def test_another_training_is_refused_by_the_first_setting_that_differs(
+    now: dict[str, dict[str, object]], told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.checkpoint"
+    Checkpoint(path=path, identity=IDENTITY).save({"step": 3})
+    with pytest.raises(InvalidInput, match=f"{told}.*another --out, or remove it"):
+        Checkpoint(path=path, identity=now).load()
+    require_same(IDENTITY, IDENTITY, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense"])
+def test_a_damaged_one_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.checkpoint"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"a\.checkpoint is no checkpoint"):
+        Checkpoint(path=path, identity=IDENTITY).load()

@@ -1,0 +1,78 @@
+"""Progress bars: silent where nobody watches, shown only once work has taken long."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from secondlook import progress as module
+from secondlook.progress import progress, silent, track
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal would be sent."""
+    written = io.StringIO()
+    terminal = Console(file=written, force_terminal=True, width=100)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    return written
+
+
+def wait_for(text: str, screen: io.StringIO) -> None:
+    until = time.monotonic() + 10
+    while text not in screen.getvalue() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert text in screen.getvalue()
+
+
+def test_short_work_shows_nothing(screen: io.StringIO) -> None:
+    with progress("short", 3) as tick:
+        for done in range(3):
+            tick(done + 1)
+    assert screen.getvalue() == ""
+
+
+def test_long_work_shows_what_is_done(screen: io.StringIO) -> None:
+    with progress("attacking", 3, delay=0) as tick:
+        tick(1, what="apgd")
+        wait_for("attacking: apgd", screen)
+        tick(2, 7, "square")
+        wait_for("2/7", screen)
+
+
+def test_show_false_and_logs_are_quiet(screen: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("hidden", 1, show=False, delay=0) as tick:
+        tick(1)
+        time.sleep(0.05)
+    assert screen.getvalue() == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_stream_that_is_no_terminal_stays_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("log", 1, delay=0) as tick:
+        time.sleep(0.1)
+        tick(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_ends_the_bar(screen: io.StringIO) -> None:
+    with pytest.raises(ValueError, match="broken"), progress("failing", delay=0) as tick:
+        wait_for("failing", screen)
+        raise ValueError("broken")
+    ended = screen.getvalue()
+    tick(1)
+    time.sleep(0.15)
+    assert screen.getvalue() == ended
+
+
+def test_track_gives_the_items_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(module.Bar, "__call__", lambda bar, done, total=None, what="": seen.append((done, bar.total)))
+    assert list(track([5, 6], "items")) == [5, 6]
+    assert list(track(iter("ab"), "letters")) == ["a", "b"]
+    assert seen == [(1, 2), (2, 2), (1, None), (2, None)]
+
+
+def test_silent_takes_what_a_bar_takes() -> None:
+    silent(1, 2, "work")
