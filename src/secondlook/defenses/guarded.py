@@ -25,6 +25,9 @@ from secondlook.models.captioner import Captioner
 from secondlook.models.runtime.engine import exactly
 from secondlook.randomness import Keys
 
+VIEWS = 256
+"""Views that go through the model at once; more only take memory."""
+
 
 class Guarded:
     """A model behind a defense, whatever the model's capability.
@@ -346,13 +349,13 @@ class _Classifier(_Answers):
             return single(self.model.scores(features), features)
         count = self.defense.count
         poll = Poll(x, count, self.defense.rule)
-        rows = poll.open()
-        stops = self.defense.early_stop and self.defense.rule != "mean"
-        first, size = 0, count // 2 + 1 if stops else count
+        rows, stops = poll.open(), self.defense.early_stop and self.defense.rule != "mean"
+        # Nothing can be certain before this many draws.
+        first, wanted = 0, count // 2 + 1 if stops else count
         while first < count and len(rows):
-            size = min(size, count - first)
+            size = min(max(wanted, 1), count - first, max(1, VIEWS // len(rows)))
             poll.count(rows, *self.per_draw(x[rows], keys[rows], size, "full", first))
-            first, size = first + size, 1
+            first, wanted = first + size, wanted - size
             rows = poll.open() if stops else rows
         return poll.decision(self.model.features(x))
 
