@@ -16,14 +16,15 @@ from torch import Tensor
 
 from secondlook.attacks.base import Trace
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs, Touches
-from secondlook.data.base import Captioned, Family, Samples
+from secondlook.data.base import Family
 from secondlook.models.base import Embedder, Matcher
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Threat
 from tests.audit.mortal import Mortal
+from tests.audit.solid import Solid
 
-SIDE, GREY = 4, 128
+GREY = 128
 PHRASINGS = ("red {} green {} blue {}", "it has red {} and green {} and blue {}")
 
 
@@ -66,7 +67,7 @@ def numbers(text: str) -> list[float]:
     return [int(word) / 255 for word in text.split() if word.isdigit()]
 
 
-class Colors(Captioned):
+class Colors(Solid):
     """Images of one color each, by its name; two captions each, and one that two images share."""
 
     def __init__(self, count: int) -> None:
@@ -77,10 +78,6 @@ class Colors(Captioned):
         own[1].append(own[0][0].upper())
         self.texts = tuple(text for texts in own for text in texts)
         self.owner = tuple(row for row, texts in enumerate(own) for _ in texts)
-
-    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
-        chosen = torch.tensor([self.colors[row] for row in rows])[:, :, None, None] / 255
-        return Samples(chosen.expand(-1, -1, SIDE, SIDE).clone(), torch.tensor(list(rows)))
 
 
 @dataclass(frozen=True, kw_only=True)

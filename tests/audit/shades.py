@@ -19,21 +19,22 @@ from torch import Tensor
 from secondlook.attacks.base import AttackResult, Objective
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs, Touches
 from secondlook.attacks.pgd import PGD
-from secondlook.data.base import Captioned, Family, Samples
+from secondlook.data.base import Family
 from secondlook.data.images import write_png
 from secondlook.models.base import Embedder, Purifier
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Threat
 from tests.audit.mortal import Mortal
+from tests.audit.solid import Solid
 from tests.defenses.mirror_models import Brush, Prism
 from tests.models.spots import Tokens, Window
 from tests.models.test_captioner import Colors
 
-NAMES, SIDE = ("red", "green", "blue"), 4
+NAMES = ("red", "green", "blue")
 
 
-class Shades(Captioned):
+class Shades(Solid):
     """Images of one color each, whose brightest channel leads by much or by little."""
 
     def __init__(self, count: int, kind: str = "shade") -> None:
@@ -48,10 +49,6 @@ class Shades(Captioned):
         own = [(f"{name} again", f"{name} {name} again") for name in names]
         self.texts = tuple(text for texts in own for text in texts)
         self.owner = tuple(row for row, texts in enumerate(own) for _ in texts)
-
-    def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
-        chosen = torch.tensor([self.colors[row] for row in rows])[:, :, None, None] / 255
-        return Samples(chosen.expand(-1, -1, SIDE, SIDE).clone(), torch.tensor(list(rows)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,27 +24,13 @@ from secondlook.schema import Audit, Cell
 from secondlook.tasks.captioning import CaptionExample, text_scores
 from secondlook.tasks.view import view_of
 from tests.audit import shades
+from tests.audit.answers import name, rows
 from tests.audit.conftest import SHADES, Make, Run
 from tests.audit.report.test_page import parsed
 from tests.audit.settings import MIRROR
 from tests.defenses.mirror_models import prisms
 
 EPS = 24
-Record = dict[str, Any]
-
-
-def name(cell: Cell) -> str:
-    attack = cell.settings["attack"]
-    return attack.get("objective", cell.attack) if cell.knowledge != "clean" else "clean"
-
-
-def rows(folder: Path, defense: str = "undefended") -> dict[tuple[str, str], Record]:
-    """Records of a defense by what is climbed, ``clean`` or the attack, and image."""
-    audit = json.loads((folder / "audit.json").read_text())
-    cells = [Cell.model_validate(each) for each in audit["cells"]]
-    called = {cell.id: name(cell) for cell in cells if cell.defense.startswith(defense)}
-    log = Log(folder / "records.jsonl")
-    return {(called[r["cell"]], r["sample"]): r for r in log if r["cell"] in called}
 
 
 def corner(color: tuple[int, ...], up: set[int]) -> list[int]:
@@ -387,8 +372,8 @@ def test_what_is_held_back_scores_nothing_though_its_text_is_known(captioning: M
     assert records
     for record in records:
         assert record["outcome"] == "rejected" and record["text"].endswith("again")
-        for name in ("cider", "target_cider", "original_top1", "success", "verbatim", "wrong"):
-            assert record[name] == 0
+        for score in ("cider", "target_cider", "original_top1", "success", "verbatim", "wrong"):
+            assert record[score] == 0
 
 
 def test_without_a_detector_a_record_says_nothing_of_one(captioning: Make, ran: Run) -> None:

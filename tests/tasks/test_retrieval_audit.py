@@ -36,6 +36,7 @@ from secondlook.tasks.view import compared
 from tests.audit import dials
 from tests.audit.conftest import DIALS, Make, Run
 from tests.audit.report.test_page import parsed
+from tests.audit.solid import SIDE
 
 Record = dict[str, Any]
 TASK = {"name": "retrieval", "data": "dials:10", "samples": 0}
@@ -120,7 +121,7 @@ def test_a_look_at_all_pairs_is_a_search_by_the_matcher(audited: Audited, monkey
     original = dials.MatchingDial.encode_pairs
 
     def encode_pairs(self: Any, x: Any, texts: Any, pairs: Any) -> Any:
-        if x.shape[-1] == dials.SIDE:  # and no probe of who the model is
+        if x.shape[-1] == SIDE:  # and no probe of who the model is
             shown.append(len(x))
         return original(self, x, texts, pairs)
 

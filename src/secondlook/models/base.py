@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +125,31 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     # The CPU has no such kernel for numbers of 16 bits.
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return F.interpolate(wide, (height, width), mode="bilinear", antialias=True).clamp(0, 1).to(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily(ABC):
+    """A kind of checkpoints; ``name`` is what follows the colon of ``FAMILY:NAME``."""
+
+    name: str
+
+    @abstractmethod
+    def load(self) -> Model:
+        """Opens the model.
+
+        Raises:
+            InvalidInput: what lies there is no such model.
+        """
+
+    @staticmethod
+    def listed() -> dict[str, str]:
+        """What the family knows by name; nothing where names are paths or a hub's."""
+        return {}
+
+    @property
+    def path(self) -> Path:
+        """``name`` as a path, ``~`` written out."""
+        return Path(self.name).expanduser()
 
 
 class Embedder(Model):

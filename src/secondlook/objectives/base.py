@@ -157,6 +157,6 @@ class Ensemble:
         loss = torch.stack([each.loss for each in evaluation]).mean(0)
         return Evaluation(loss, torch.stack([each.success for each in evaluation]).all(0))
 
-    def take(self, rows: Tensor) -> Ensemble:
+    def take(self, rows: Tensor) -> Self:
         """The same ensemble for some of the samples."""
         return replace(self, members=tuple(member.take(rows) for member in self.members))

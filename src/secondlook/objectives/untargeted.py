@@ -130,10 +130,6 @@ class UntargetedEnsemble(Ensemble):
         """The same ensemble with another number of fresh draws of each victim in each step."""
         return replace(self, members=tuple(member.with_draws(draws) for member in self.members))
 
-    def take(self, rows: Tensor) -> UntargetedEnsemble:
-        """The same ensemble for some of the samples."""
-        return replace(self, members=tuple(member.take(rows) for member in self.members))
-
 
 def with_rejection(seen: Surrogate) -> Logits:
     """A surrogate as an attack sees it: acceptance becomes one more score, the last.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import load
-from secondlook.models.base import Model
+from secondlook.models.base import Model, ModelFamily
 from secondlook.registry import register
 from secondlook.scenes.models.captioner import CaptionerNetwork, SceneCaptioner
 from secondlook.scenes.models.classifier import ClassifierNetwork, SceneClassifier
@@ -211,19 +211,12 @@ def _fill(network: nn.Module, held: bytes, full: str) -> None:
 
 @register("model", "local")
 @dataclass(frozen=True, kw_only=True)
-class Local:
+class Local(ModelFamily):
     """``local:FOLDER/NAME`` reads what ``secondlook train NAME --out FOLDER`` wrote.
 
     Attributes:
         name: the path of card and weights without their ends.
     """
-
-    name: str
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: the files are the user's own."""
-        return {}
 
     def load(self) -> Model:
         """The model, in fp32 and eval mode, its parameters frozen.
@@ -233,7 +226,7 @@ class Local:
             InvalidInput: there is no such folder, or weights are missing, damaged or of another
                 version.
         """
-        path, full = Path(self.name).expanduser(), f"local:{self.name}"
+        path, full = self.path, f"local:{self.name}"
         if not path.parent.is_dir():
             raise InvalidInput(f"{full}: no folder {path.parent}; name where --out put the model")
         known = [f"local:{card.with_suffix('')}" for card in path.parent.glob("*.json")]

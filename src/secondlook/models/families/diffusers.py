@@ -13,7 +13,7 @@ from torch import Tensor
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.ledger import tally
-from secondlook.models.base import Model
+from secondlook.models.base import Model, ModelFamily
 from secondlook.models.io.hub import Checkpoint, extra
 from secondlook.models.painter import Painter
 from secondlook.models.purifiers.base import Frame, Latent, LatentPurifier, TunablePurifier, own_deviation
@@ -164,7 +164,7 @@ Role = Literal["purifier", "painter", "img2img"]
 
 @register("model", "diffusers")
 @dataclass(frozen=True, kw_only=True)
-class Diffusers:
+class Diffusers(ModelFamily):
     """``diffusers:PATH-OR-NAME`` reads an AutoencoderKL, an AutoencoderTiny or a DDPM.
 
     A pipeline gives its unconditional UNet, or else its autoencoder. Needs the extra ``diffusion``,
@@ -176,13 +176,7 @@ class Diffusers:
             images; ``img2img``: a purifier by the latent diffusion of such a pipeline.
     """
 
-    name: str
     role: Role = "purifier"
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: none is shipped."""
-        return {}
 
     def load(self) -> Model:
         """The purifier or painter.
@@ -230,37 +224,37 @@ def _frame(blocks: Any) -> Frame:
     return Frame(multiple=2 ** (len(blocks) - 1))
 
 
-class KlPurifier(LatentPurifier):
+class AutoencoderPurifier(LatentPurifier):
+    """Through an autoencoder of diffusers, whose pixels lie in [-1, 1]."""
+
+    def __init__(self, name: str, network: Any, channels: Sequence[int], noise: float) -> None:
+        self.network = network
+        super().__init__(name, (network,), noise=noise, frame=_frame(channels))
+
+    def decode(self, code: Tensor) -> Tensor:
+        made: Tensor = self.network.decode(code).sample
+        return (made + 1) / 2
+
+
+class KlPurifier(AutoencoderPurifier):
     """Through an AutoencoderKL; noise is the temperature of its posterior."""
 
     def __init__(self, name: str, network: Any, noise: float = 1.0) -> None:
-        self.network = network
-        frame = _frame(network.config.block_out_channels)
-        super().__init__(name, (network,), noise=noise, frame=frame)
+        super().__init__(name, network, network.config.block_out_channels, noise)
 
     def encode(self, x: Tensor) -> Latent:
         posterior = self.network.encode(2 * x - 1).latent_dist
         return Latent(posterior.mean, posterior.std)
 
-    def decode(self, code: Tensor) -> Tensor:
-        made: Tensor = self.network.decode(code).sample
-        return (made + 1) / 2
 
-
-class TinyPurifier(LatentPurifier):
+class TinyPurifier(AutoencoderPurifier):
     """Through an AutoencoderTiny; noise counts standard deviations of the image's own code."""
 
     def __init__(self, name: str, network: Any, noise: float = 0.0) -> None:
-        self.network = network
-        frame = _frame(network.config.encoder_block_out_channels)
-        super().__init__(name, (network,), noise=noise, frame=frame)
+        super().__init__(name, network, network.config.encoder_block_out_channels, noise)
 
     def encode(self, x: Tensor) -> Latent:
         return own_deviation(self.network.encode(2 * x - 1).latents)
-
-    def decode(self, code: Tensor) -> Tensor:
-        made: Tensor = self.network.decode(code).sample
-        return (made + 1) / 2
 
 
 class UnetPurifier(DiffusionPurifier):

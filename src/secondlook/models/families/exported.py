@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from secondlook.errors import InvalidInput
-from secondlook.models.base import Embedder, Model, resized
+from secondlook.models.base import Embedder, Model, ModelFamily, resized
 from secondlook.models.io.cards import Program, read
 from secondlook.models.logits import LogitClassifier
 from secondlook.models.purifiers.base import Frame, Latent, LatentPurifier, own_deviation
@@ -22,7 +22,7 @@ from secondlook.registry import register
 
 @register("model", "file")
 @dataclass(frozen=True, kw_only=True)
-class File:
+class File(ModelFamily):
     """``file:PATH`` reads exported programs: a classifier, two encoders, or an autoencoder.
 
     ``PATH.pt2`` is a classifier, or either half of an autoencoder; a folder with ``image.pt2`` and
@@ -33,20 +33,13 @@ class File:
         name: the path.
     """
 
-    name: str
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: only the user knows."""
-        return {}
-
     def load(self) -> Model:
         """The model at the path.
 
         Raises:
             InvalidInput: a file is missing, damaged or without its card, or the card is wrong.
         """
-        path, full = Path(self.name).expanduser(), f"file:{self.name}"
+        path, full = self.path, f"file:{self.name}"
         if path.is_dir():
             return _embedder(full, path)
         if path.suffix != ".pt2":

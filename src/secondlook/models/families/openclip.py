@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.models.base import Embedder
+from secondlook.models.base import Embedder, ModelFamily
 from secondlook.models.io.preprocessing import Filter, Fit, Preprocessing, Resolution, Size
 from secondlook.registry import digest, register
 
@@ -21,7 +21,7 @@ _ELSEWHERE = ("hf-hub:", "local-dir:")
 
 @register("model", "openclip")
 @dataclass(frozen=True, kw_only=True)
-class OpenClip:
+class OpenClip(ModelFamily):
     """``openclip:ARCH/PRETRAINED`` reads a model of open_clip; PRETRAINED is a tag or a file.
 
     ``openclip:hf-hub:OWNER/NAME`` and ``openclip:local-dir:FOLDER`` name a checkpoint that brings
@@ -34,13 +34,7 @@ class OpenClip:
             resizing and cropping of the checkpoint.
     """
 
-    name: str
     resolution: Resolution = "input"
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: none is shipped."""
-        return {}
 
     def load(self) -> Embedder:
         """The embedder.

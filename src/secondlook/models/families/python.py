@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.models.base import Classifier, Model
+from secondlook.models.base import Classifier, Model, ModelFamily
 from secondlook.models.identity import source_hash
 from secondlook.models.logits import LogitClassifier, class_names, image_size
 from secondlook.registry import register
@@ -22,7 +22,7 @@ from secondlook.registry import register
 
 @register("model", "python")
 @dataclass(frozen=True, kw_only=True)
-class Python:
+class Python(ModelFamily):
     """``python:MODULE:FACTORY`` imports MODULE, from here or installed, and calls FACTORY().
 
     The factory returns an Embedder, a Classifier, a Purifier, a Captioner or another Model; or an
@@ -32,13 +32,6 @@ class Python:
     Attributes:
         name: ``MODULE:FACTORY``.
     """
-
-    name: str
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: only the user knows."""
-        return {}
 
     def load(self) -> Model:
         """The model that the factory makes.

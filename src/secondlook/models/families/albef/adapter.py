@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from secondlook.models.base import Embedder, Matcher
+from secondlook.models.base import Embedder, Matcher, ModelFamily
 from secondlook.models.families.albef.network import PUBLISHED, AlbefNetwork, Arguments
 from secondlook.models.io import published
 from secondlook.models.io.preprocessing import squeezed
@@ -101,7 +101,7 @@ class AlbefEmbedder(Embedder, Matcher):
 
 @register("model", "albef")
 @dataclass(frozen=True, kw_only=True)
-class Albef:
+class Albef(ModelFamily):
     """``albef:PATH`` reads a published checkpoint of ALBEF or TCL: vectors, and a matcher.
 
     Beside it must lie the ``vocab.txt`` of ``bert-base-uncased``. A checkpoint of another size than
@@ -113,13 +113,7 @@ class Albef:
         vocabulary: where the vocabulary is, if not beside it.
     """
 
-    name: str
     vocabulary: Path | None = None
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: only the user knows."""
-        return {}
 
     def load(self) -> AlbefEmbedder:
         """The model at the path, in fp32.
@@ -127,7 +121,7 @@ class Albef:
         Raises:
             InvalidInput: a file is missing, damaged, or not what the network takes.
         """
-        path = Path(self.name).expanduser()
+        path = self.path
         weights, sizes = published.read(path), published.arguments(path, PUBLISHED)
         file = published.beside(path, wordpiece.VOCABULARY, self.vocabulary, "the texts' vocabulary")
         with torch.device("meta"):

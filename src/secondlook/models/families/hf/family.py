@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from secondlook.errors import UnknownName
-from secondlook.models.base import Model
+from secondlook.models.base import Model, ModelFamily
 from secondlook.models.families.hf.bundle import Bundle
 from secondlook.models.families.hf.captioners import Blip2Captioner, BlipCaptioner, GitCaptioner, HubCaptioner
 from secondlook.models.families.hf.chat import ChatCaptioner, FlorenceCaptioner, InternVLCaptioner, QwenCaptioner
@@ -24,7 +23,7 @@ from secondlook.registry import register
 
 @register("model", "hf")
 @dataclass(frozen=True, kw_only=True)
-class HuggingFace:
+class HuggingFace(ModelFamily):
     """``hf:NAME-OR-FOLDER`` reads CLIP and its kin, captioners like BLIP or LLaVA, masked LMs.
 
     Embedders: CLIP, SigLIP, ALIGN, BLIP, AltCLIP, Chinese-CLIP, CLAP. Captioners: BLIP, BLIP-2,
@@ -43,14 +42,8 @@ class HuggingFace:
             nothing but tensors is taken out of it.
     """
 
-    name: str
     resolution: Resolution = "input"
     pickle: bool = False
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: none is shipped."""
-        return {}
 
     def load(self) -> Model:
         """The embedder, captioner or masked language model.
@@ -68,7 +61,7 @@ class HuggingFace:
 
     def _checkpoint(self) -> Checkpoint:
         name, at, revision = self.name.rpartition("@")
-        if not at or Path(self.name).expanduser().is_dir():
+        if not at or self.path.is_dir():
             return Checkpoint(source=self.name, family="hf", pickle=self.pickle)
         return Checkpoint(source=name, revision=revision, family="hf", pickle=self.pickle)
 

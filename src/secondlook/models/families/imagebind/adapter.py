@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.ledger import tally
-from secondlook.models.base import Embedder
+from secondlook.models.base import Embedder, ModelFamily
 from secondlook.models.families.imagebind.network import READINGS, SIDE, Arguments, ImageBindNetwork
 from secondlook.models.io import published
 from secondlook.models.io.preprocessing import centered
@@ -92,7 +92,7 @@ class ImageBindEmbedder(Embedder):
 
 @register("model", "imagebind")
 @dataclass(frozen=True, kw_only=True)
-class ImageBind:
+class ImageBind(ModelFamily):
     """``imagebind:PATH`` reads ImageBind's published checkpoint: six modalities in one space.
 
     Beside it must lie CLIP's ``bpe_simple_vocab_16e6.txt.gz``. A checkpoint of another size than
@@ -103,13 +103,7 @@ class ImageBind:
         vocabulary: where the vocabulary is, if not beside it.
     """
 
-    name: str
     vocabulary: Path | None = None
-
-    @staticmethod
-    def listed() -> dict[str, str]:
-        """Nothing: only the user knows."""
-        return {}
 
     def load(self) -> ImageBindEmbedder:
         """The model at the path, in fp32.
@@ -117,7 +111,7 @@ class ImageBind:
         Raises:
             InvalidInput: a file is missing, damaged, or not what the network takes.
         """
-        path = Path(self.name).expanduser()
+        path = self.path
         weights, sizes = published.read(path), published.arguments(path, Arguments())
         words = published.beside(path, bpe.VOCABULARY, self.vocabulary, "the texts' vocabulary")
         with torch.device("meta"):
