@@ -14,7 +14,7 @@ SHORTER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 _SLACK = 2e-4
 
 
-def shrunk(delta: Tensor, room: Tensor, eps: float | Tensor) -> Tensor:
+def shrunk(delta: Tensor, headroom: Tensor, eps: float | Tensor) -> Tensor:
     """The change nearest to ``delta`` whose L1 length is at most ``eps``, ``[B, ...]``.
 
     Exact, by the sorted break points of the dual (Croce & Hein 2021, proposition 2.1): coordinate
@@ -22,10 +22,10 @@ def shrunk(delta: Tensor, room: Tensor, eps: float | Tensor) -> Tensor:
 
     Args:
         delta: the wanted change.
-        room: how far each coordinate may go in the direction of ``delta``, in pixel units.
+        headroom: how far each coordinate may go in the direction of ``delta``, in pixel units.
         eps: the radius, one for all or one for each sample, ``[B]``.
     """
-    size, limit = delta.flatten(1).abs().double(), room.flatten(1).double()
+    size, limit = delta.flatten(1).abs().double(), headroom.flatten(1).double()
     points = torch.cat([(size - limit).clamp_min(0), size], 1)
     points, order = points.sort(1)
     turns = torch.where(order < size.shape[1], 1, -1)
@@ -44,8 +44,8 @@ def shrunk(delta: Tensor, room: Tensor, eps: float | Tensor) -> Tensor:
 def project(x: Tensor, clean: Tensor, eps: float | Tensor) -> Tensor:
     """The point of the ball around ``clean`` and of [0, 1] that is nearest to ``x``."""
     delta = x - clean
-    room = torch.where(delta > 0, 1 - clean, clean)
-    return (clean + shrunk(delta, room, eps)).clamp(0, 1)
+    headroom = torch.where(delta > 0, 1 - clean, clean)
+    return (clean + shrunk(delta, headroom, eps)).clamp(0, 1)
 
 
 def sparse_step(gradient: Tensor, share: float | Tensor) -> Tensor:

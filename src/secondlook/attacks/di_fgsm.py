@@ -50,10 +50,10 @@ def resized_and_padded(x: Tensor, keys: Keys, probability: float, smallest: floa
     """With ``probability`` each image is shrunk to ``smallest`` or more, somewhere on black."""
     draws = keys.uniform((4,), like=x)
     side = torch.where(draws[:, 0] < probability, smallest + (1 - smallest) * draws[:, 1], 1.0)
-    room = (1 - side) / side
+    shift = (1 - side) / side
     theta = torch.zeros(len(x), 2, 3, dtype=x.dtype, device=x.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / side
-    theta[:, :, 2] = room[:, None] * (2 * draws[:, 2:] - 1)
+    theta[:, :, 2] = shift[:, None] * (2 * draws[:, 2:] - 1)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     found = F.grid_sample(x, grid, align_corners=False)
     # An image that is not moved is the very same one, without the rounding of the sampler.

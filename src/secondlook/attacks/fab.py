@@ -346,7 +346,7 @@ def reach(x: Tensor, weights: Tensor, rise: Tensor, norm: Norm) -> Tensor:
 
     Where no ``z`` of the pixel range gets that far, the change to the corner that gets farthest.
     Where the weights are all zero nothing moves. In L1 the pixels of the largest weights move, as
-    far as they can; in L∞ and L2 a pixel changes by ``sign(w) min(t v, room)``, with a speed v of
+    far as they can; in L∞ and L2 a pixel changes by ``sign(w) min(t v, headroom)``, with a speed v of
     1 and of ``|w|`` (Croce & Hein 2020).
 
     Args:
@@ -357,18 +357,18 @@ def reach(x: Tensor, weights: Tensor, rise: Tensor, norm: Norm) -> Tensor:
     """
     flip = torch.where(rise < 0, -1.0, 1.0).to(weights)[:, None]
     way, size = weights.sign().mul_(flip), weights.abs()
-    room = way.clamp_min(0).sub_(x).abs_()
+    headroom = way.clamp_min(0).sub_(x).abs_()
     if norm == "l1":
-        return _largest_first(size, room, rise.abs()) * way
+        return _largest_first(size, headroom, rise.abs()) * way
     if norm == "linf":
-        step = _root(size, room, rise.abs())
-        return torch.minimum(step[:, None], room, out=room).mul_(way)
+        step = _root(size, headroom, rise.abs())
+        return torch.minimum(step[:, None], headroom, out=headroom).mul_(way)
     # Weights of a saturated network are so small that their squares are lost.
     tiny = torch.finfo(size.dtype).tiny
     scale = size.amax(1).clamp_min(tiny)
     size.div_(scale[:, None])
-    step = _root(size * size, room / size.clamp_min(tiny), rise.abs() / scale)
-    return torch.minimum(size.mul_(step[:, None]), room, out=room).mul_(way)
+    step = _root(size * size, headroom / size.clamp_min(tiny), rise.abs() / scale)
+    return torch.minimum(size.mul_(step[:, None]), headroom, out=headroom).mul_(way)
 
 
 def _root(gain: Tensor, limit: Tensor, target: Tensor) -> Tensor:
@@ -399,10 +399,10 @@ def _root(gain: Tensor, limit: Tensor, target: Tensor) -> Tensor:
         step = torch.where(moved, ahead, step)
 
 
-def _largest_first(size: Tensor, room: Tensor, target: Tensor) -> Tensor:
+def _largest_first(size: Tensor, headroom: Tensor, target: Tensor) -> Tensor:
     """How far each pixel goes where those of the largest weight go first, ``[B, D]``."""
     ranked, order = size.sort(dim=1, descending=True, stable=True)
-    most = (size * room).gather(1, order)
+    most = (size * headroom).gather(1, order)
     left = (target[:, None] - most.cumsum(1) + most).clamp_min(0)
-    moved = torch.minimum((left / ranked).nan_to_num(0), room.gather(1, order))
+    moved = torch.minimum((left / ranked).nan_to_num(0), headroom.gather(1, order))
     return torch.zeros_like(size).scatter(1, order, moved)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from secondlook.attacks.pairs import Pairs
-from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole, load_part
-from secondlook.audit.generate import check, with_attack
-from secondlook.audit.plan import Chunk, Plan, Row
+from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole
+from secondlook.audit.generate import stored, with_attack
+from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row
 from secondlook.audit.store import Record, Run
 from secondlook.defenses.base import Defense
 from secondlook.errors import BrokenRun
@@ -66,30 +66,21 @@ class _Scoring:
             if key not in batches:
                 batches[key] = self.plan.task.batch(chunk.at, row.guarded)
             batch = batches[key]
-            given = [("", batch.pairs)]
-            if row.spec is not None:
-                given.append((row.spec.id, self._attacked(row, batch, chunk)))
-            for name, pairs in given:
-                place = (id(row.guarded), name)
+            for spec in (None, row.spec) if row.spec else (None,):
+                place = (id(row.guarded), spec.id if spec else "")
                 if place not in asked:
                     asked.add(place)
-                    self._ask(row, place, batch, pairs)
+                    given = self._attacked(spec, batch, chunk) if spec else batch.pairs
+                    self._ask(row, place, batch, given)
 
-    def _attacked(self, row: Row, batch: Batch, chunk: Chunk) -> Pairs:
-        assert row.spec is not None
-        known = self._made[row.spec.id]
+    def _attacked(self, spec: AttackSpec, batch: Batch, chunk: Chunk) -> Pairs:
+        made = stored(self.run, spec, batch, chunk.number).adversarial
+        known = self._made[spec.id]
         if len(known) <= chunk.number:
-            part = load_part(self.run.adversarial(row.spec.id, chunk.number))
-            if part is None or part.ids != batch.ids:
-                raise BrokenRun(f"part {chunk.number} of {row.spec.id} is damaged; delete it")
-            images = part.adversarial.images.to(batch.pairs.images)
-            made = part.adversarial._replace(images=images)
-            check(made, batch, row.spec)
             # Images are not held, for what is searched may be larger than memory.
-            known.append((Pairs(batch.pairs.images[:0], batch.pairs.captions), made._replace(images=images[:0])))
-            return Pairs(images, made.captions)
-        images = self._stored(row).named(batch.ids).to(batch.pairs.images)
-        return Pairs(images, known[chunk.number][1].captions)
+            empty = batch.pairs.images[:0]
+            known.append((Pairs(empty, batch.pairs.captions), made._replace(images=empty)))
+        return Pairs(made.images, made.captions)
 
     def _ask(self, row: Row, place: _Place, batch: Batch, pairs: Pairs) -> None:
         task, guarded = self.plan.task, row.guarded
@@ -110,20 +101,20 @@ class _Scoring:
     def score(self, row: Row) -> tuple[list[Record], Record]:
         """The records of a row, and what it cost."""
         name = row.spec.id if row.spec else ""
-        stored = self._stored(row) if row.spec else None
+        attacked = self._stored(row) if row.spec else None
         before = Answered(self._answers[id(row.guarded), ""], None)
-        after = Answered(self._answers[id(row.guarded), name], stored)
+        after = Answered(self._answers[id(row.guarded), name], attacked)
         rows, more = self.plan.task.collected(row.guarded, before, after, row.variant, self.plan.study.examples)
         about: Record = {"cell": row.id, "chunk": 0, "attack": {}, **more}
         about["decide"] = _rounded(self._costs[id(row.guarded), name])
-        if stored is None:
+        if attacked is None:
             return rows, about
         start, found = 0, list[Record]()
         for clean, made in self._made[name]:
             end = start + len(clean.captions)
             found += with_attack(rows[start:end], row, clean, made)
             start = end
-        return found, {**about, "attack": stored.cost, "notices": stored.notices}
+        return found, {**about, "attack": attacked.cost, "notices": attacked.notices}
 
     def _stored(self, row: Row) -> AdversarialSet:
         assert row.spec is not None

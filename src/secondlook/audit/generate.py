@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from secondlook.attacks.base import Objective, Trace, attack_in_parts
 from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs
-from secondlook.audit.adversarial import Adversarial, load_part, save_part
+from secondlook.audit.adversarial import Adversarial, Part, load_part, save_part
 from secondlook.audit.plan import AttackSpec, Plan, Row
 from secondlook.audit.store import Record, Run
 from secondlook.defenses.guarded import GuardedEmbedder
@@ -49,11 +50,26 @@ def generated(plan: Plan, run: Run, spec: AttackSpec, batch: Batch, chunk: int) 
         made = generate(plan, spec, batch)
         save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost))
         part = load_part(path)
+    return _checked(part, path, spec, batch)
+
+
+def stored(run: Run, spec: AttackSpec, batch: Batch, chunk: int) -> Generated:
+    """The stored adversarials of a chunk.
+
+    Raises:
+        BrokenRun: there are none, or they are of other samples.
+        BrokenThreat: what is stored is outside its threat.
+    """
+    path = run.adversarial(spec.id, chunk)
+    return _checked(load_part(path), path, spec, batch)
+
+
+def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> Generated:
     if part is None or part.ids != batch.ids:
         raise BrokenRun(f"{path} is damaged; delete it and run the same command again")
-    images = part.adversarial.images.to(batch.pairs.images)
-    check(part.adversarial._replace(images=images), batch, spec)
-    return Generated(part.adversarial._replace(images=images), part.about["cost"])
+    made = part.adversarial._replace(images=part.adversarial.images.to(batch.pairs.images))
+    check(made, batch, spec)
+    return Generated(made, part.about["cost"])
 
 
 def generate(plan: Plan, spec: AttackSpec, batch: Batch) -> Generated:
