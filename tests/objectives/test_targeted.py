@@ -1,4 +1,4 @@
-"""Soft votes and cosines to a target, against values that can be worked out by hand."""
+"""Soft votes, margins and cosines to a target, against values that can be worked out by hand."""
 
 from math import log
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from secondlook.decision import Surrogate
-from secondlook.objectives.targeted import AlignEmbedding, Targeted
+from secondlook.objectives.base import Goal
+from secondlook.objectives.targeted import AlignEmbedding, Targeted, TargetedMargin
 
 ODDS = torch.tensor([[[1.0, 3.0], [4.0, 1.0]], [[1.0, 1.0], [1.0, 9.0]]])
 """Odds ``[B=2, N=2, K=2]`` whose logarithms are the scores."""
@@ -57,6 +58,35 @@ def test_a_target_that_is_rejected_is_not_reached_and_costs_what_acceptance_lack
     assert lost.tolist() == pytest.approx([0.0, 0.1 / 0.5])
 
 
+LEADS = torch.tensor([[[0.0, 1, 3], [2, 0, 1]], [[1, 5, 1], [0, 2, 1]]])
+"""Scores ``[B=2, N=2, K=3]``."""
+
+
+def test_the_margin_is_the_mean_lead_over_the_best_other_class() -> None:
+    goal = TargetedMargin(classes=torch.tensor([2, 1]))
+    assert goal.loss(seen(LEADS)).tolist() == [(2 - 1) / 2, (4 + 1) / 2]
+    assert goal.success(seen(LEADS)).tolist() == [False, True]
+    taken = goal.take(torch.tensor([1, 0]))
+    assert taken.loss(seen(LEADS[[1, 0]])).tolist() == [2.5, 0.5]
+
+
+def test_the_margin_presses_only_the_best_other_class() -> None:
+    scores = LEADS.clone().half().requires_grad_()
+    loss = TargetedMargin(classes=torch.tensor([2, 1])).loss(seen(scores))
+    assert loss.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(loss.sum(), scores)
+    assert gradient.tolist() == [[[0, -0.5, 0.5], [-0.5, 0, 0.5]], [[-0.25, 0.5, -0.25], [0, 0.5, -0.5]]]
+
+
+def test_a_lead_that_is_rejected_is_no_success_and_costs_what_acceptance_lacks() -> None:
+    acceptance = torch.tensor([[0.5, 0.0], [0.5, -0.4]])
+    guarded = Surrogate(features=LEADS, scores=LEADS, acceptance=acceptance)
+    goal = TargetedMargin(classes=torch.ones(2, dtype=torch.long))
+    assert goal.success(guarded).tolist() == [False, False]
+    lost = goal.loss(seen(LEADS)) - goal.loss(guarded)
+    assert lost.tolist() == pytest.approx([0.0, 0.2])
+
+
 GOAL = AlignEmbedding(vectors=torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), classes=torch.tensor([0, 1, 1]))
 
 
@@ -90,11 +120,19 @@ def test_a_rejected_draw_is_not_reached_and_costs_what_acceptance_lacks() -> Non
     assert float(goal.loss(free) - goal.loss(guarded)) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("kind", ["votes", "embedding"])
-def test_a_tie_is_no_success_and_nor_is_nan(kind: str) -> None:
+FIRST = torch.zeros(6, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        Targeted(classes=FIRST),
+        TargetedMargin(classes=FIRST),
+        AlignEmbedding(vectors=torch.tensor([[1.0, 0.0]]).expand(6, -1), classes=FIRST),
+    ],
+    ids=["votes", "margin", "embedding"],
+)
+def test_a_tie_is_no_success_and_nor_is_nan(goal: Goal) -> None:
     nan = float("nan")
-    classes = torch.zeros(6, dtype=torch.long)
-    vectors = torch.tensor([[1.0, 0.0]]).expand(6, -1)
-    goal = Targeted(classes=classes) if kind == "votes" else AlignEmbedding(vectors=vectors, classes=classes)
     seen = own([[[1.0, 1.0]], [[0.0, 0.0]], [[nan, nan]], [[nan, 0.0]], [[1.0, nan]], [[2.0, 1]]])
     assert goal.success(seen).tolist() == [False] * 5 + [True]

@@ -16,7 +16,7 @@ from secondlook.models.base import Classifier
 from secondlook.models.labels import plain
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Goal, GuardedObjective
-from secondlook.objectives.targeted import AlignEmbedding, Targeted
+from secondlook.objectives.targeted import AlignEmbedding, Targeted, TargetedMargin
 from secondlook.objectives.untargeted import Untargeted
 from secondlook.randomness import Keys
 from secondlook.tasks.base import AttackOptions
@@ -162,6 +162,8 @@ def test_what_is_wanted_is_the_text_of_the_target(folder: Path) -> None:
     assert goal.vectors.tolist() == torch.tensor(axes).tolist()
     votes = wanted(task, batch, model, "votes")
     assert isinstance(votes, Targeted) and votes.temperature == 0.05
+    lead = wanted(task, batch, model, "margin")
+    assert isinstance(lead, TargetedMargin) and torch.equal(lead.classes, batch.target)
 
 
 def test_what_is_wanted_may_be_another_image_of_the_target_s_class(folder: Path) -> None:
@@ -197,6 +199,8 @@ def test_a_classifier_s_own_labels_are_found_by_name() -> None:
     assert batch.truth.tolist() == [3, 1, 0]
     goal = wanted(opened(source), batch, Named("cow", "owl", "walrus", "sea lion"), "cosine")
     assert isinstance(goal, Targeted) and goal.temperature == 1
+    lead = wanted(opened(source), batch, Named("cow", "owl", "walrus", "sea lion"), "margin")
+    assert isinstance(lead, TargetedMargin) and torch.equal(lead.classes, goal.classes)
     with pytest.raises(InvalidInput, match=r"named has no class 'sea lion' \(1 of 3 are unknown\)"):
         in_order(opened(source), Named("cow", "owl"))
 

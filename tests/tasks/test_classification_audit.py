@@ -169,6 +169,28 @@ def test_the_headline_is_the_worst_of_all_sample_by_sample(shielded: tuple[Audit
     assert "gets a wrong answer accepted on" in (folder / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("task", ["classification", "zeroshot"])
+def test_apgd_drives_the_margin_of_the_target_through_each_defense(classification: Make, ran: Run, task: str) -> None:
+    study = classification(
+        task={**classification().task, "name": task, "goal": "targeted", "samples": 12},
+        attack={"name": "apgd", "steps": 12, "loss": "", "objective": "margin", "early_exit": False},
+        adaptive={"restarts": 2, "draws": 4, "gradient": ["full", "bpda"]},
+        defenses=[
+            {"name": "undefended"},
+            {"name": "jpeg"},
+            {"name": "consensus", "purifier": "python:tests.tiny:shift", "samples": 5},
+        ],
+        threat={"eps": ["32/255"]},
+    )
+    _, audit = ran(study)
+    attacked = [cell for cell in audit.cells if cell.knowledge == "adaptive"]
+    # Undefended there is nothing to go past.
+    assert len(attacked) == 5 and {cell.goal for cell in attacked} == {"targeted"}
+    for cell in attacked:
+        assert cell.settings["attack"]["objective"] == "margin"
+        assert cell.metrics["target_top1"].value >= 0.8
+
+
 def test_where_everything_is_wrong_already_there_is_nothing_to_attack(classification: Make, ran: Run) -> None:
     _, audit = ran(
         classification(

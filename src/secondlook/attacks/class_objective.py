@@ -69,7 +69,7 @@ def over_classes(objective: Objective, who: str) -> ClassObjective:
     if not isinstance(objective, ClassObjective):
         raise InvalidInput(
             f"{who} needs the scores of classes, and {type(objective).__name__} has none; "
-            'attack a classification, goal = "untargeted", or take pgd'
+            'attack a classification, goal = "untargeted", take pgd, or apgd with loss = ""'
         )
     return objective
 

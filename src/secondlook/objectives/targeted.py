@@ -1,4 +1,4 @@
-"""Targeted goals: the votes go to a class, or the vector goes to the target's."""
+"""Targeted goals: the votes go to a class, it leads all others, or the vector goes to the target's."""
 
 from __future__ import annotations
 
@@ -49,6 +49,39 @@ class Targeted(Goal):
     def take(self, rows: Tensor) -> Targeted:
         """The goal of some of the samples."""
         return Targeted(classes=self.classes[rows], temperature=self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetedMargin(Goal):
+    """The lead of the target class over the best other one (Carlini & Wagner 2017, targeted).
+
+    Unlike soft votes, which press all other classes down, it only asks for what success asks for.
+    Where a defense may reject, what a draw lacks to be accepted is taken off, in units of the
+    scores.
+
+    Attributes:
+        classes: the target class of each sample, ``[B]``.
+
+    Raises:
+        InvalidInput: ``classes`` holds no classes.
+    """
+
+    classes: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", labels(self.classes, field="classes"))
+
+    def loss(self, seen: Surrogate) -> Tensor:
+        """Mean lead of the target over the draws, less any shortfall, ``[B]``."""
+        return seen.shortfall - margin(seen.scores.float(), self.classes[:, None]).mean(1)
+
+    def success(self, seen: Surrogate) -> Tensor:
+        """Whether every draw answers the target class, before all others, and is accepted."""
+        return answered(seen, self.classes)
+
+    def take(self, rows: Tensor) -> TargetedMargin:
+        """The goal of some of the samples."""
+        return TargetedMargin(classes=self.classes[rows])
 
 
 @dataclass(frozen=True, kw_only=True)

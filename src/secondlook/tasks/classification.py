@@ -25,7 +25,7 @@ from secondlook.models.base import Classifier, Embedder, Model, evaluating
 from secondlook.models.labels import plain
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Goal, GuardedObjective
-from secondlook.objectives.targeted import AlignEmbedding, Targeted
+from secondlook.objectives.targeted import AlignEmbedding, Targeted, TargetedMargin
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -190,8 +190,8 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Align the embedding, or win the votes; untargeted there is only the wrong answer."""
-        return ("cosine", "votes") if self.targeted else ("untargeted",)
+        """Align the embedding, win the votes, or lead all others; untargeted, only a wrong answer."""
+        return ("cosine", "votes", "margin") if self.targeted else ("untargeted",)
 
     def check(self, model: Model, name: str) -> None:
         """Refuses what cannot name the classes of the data."""
@@ -249,7 +249,7 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         )
 
     def objective(self, batch: ClassificationBatch, guarded: Guarded, options: AttackOptions) -> Objective:
-        """Any wrong answer, or the target's embedding or votes."""
+        """Any wrong answer, or the target's embedding, votes or lead."""
         guarded.prepare()
         model = _classifier(guarded)
         if not self.targeted:
@@ -266,6 +266,8 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
 
     def _goal(self, batch: ClassificationBatch, model: Classifier, objective: str) -> Goal:
         target = counted(batch.target, batch.classes, model).to(self.device)
+        if objective == "margin":
+            return TargetedMargin(classes=target)
         vectors = self._vectors(target, batch.keys, model)
         if vectors is None or objective == "votes":
             temperature = COSINE_TEMPERATURE if model.cosine else 1.0
