@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from secondlook import drafts
 from secondlook.audit import store
 from secondlook.audit.store import Log, Run, load_tensors, read_json, save_tensors, write_atomic
 from secondlook.errors import BrokenRun
@@ -26,7 +27,7 @@ class FullDisk:
     def __call__(self, path: Path, mode: str = "r", **how: Any) -> Any:
         file = open(path, mode, **how)  # noqa: SIM115
         whole = how.get("buffering") != 0
-        return self._Narrow(file, self, whole) if set(mode) & set("aw") else file
+        return self._Narrow(file, self, whole) if set(mode) & set("awx") else file
 
     class _Narrow:
         def __init__(self, file: Any, disk: "FullDisk", whole: bool) -> None:
@@ -56,7 +57,9 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Leaves so many bytes on the disk that the store writes to."""
 
     def leave(room: int) -> None:
-        monkeypatch.setattr(store, "open", FullDisk(room), raising=False)
+        disk = FullDisk(room)
+        for module in (store, drafts):
+            monkeypatch.setattr(module, "open", disk, raising=False)
 
     return leave
 
@@ -183,3 +186,14 @@ def test_records_survive_their_own_encoding(tmp_path: Path) -> None:
     log.append([record])
     assert list(log) == [record]
     assert json.loads(log.path.read_bytes()) == record
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "ledger.jsonl", "adversarial", "run.json"])
+def test_a_link_out_of_a_run_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    outside.write_text("no newline at its end")
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    with pytest.raises(BrokenRun, match=f"{name} is a link that leads out of .*run; put the file itself there"):
+        Run.open(folder, IDENTITY)
+    assert outside.read_text() == "no newline at its end"

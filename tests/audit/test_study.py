@@ -50,6 +50,11 @@ def test_what_a_file_says_is_what_the_study_holds(tmp_path: Path) -> None:
         ("[threat]\neps = ['4/255', 1]", r"eps=1 bounds nothing; .*write 1/255"),
         ("[threat]\neps = [0]", r"eps=0 is not positive; write 8/255"),
         ("[threat]\neps = [-0.1]", r"eps=-0.1 is not positive"),
+        ("name = '../../x'", r"name = '../../x': it becomes a folder in runs/; write letters"),
+        ("name = '/x'", r"name = '/x': it becomes a folder"),
+        ("name = '..'", r"name = '..': it becomes a folder"),
+        ("name = ''", r"name = '': it becomes a folder"),
+        ('name = "a\\u001b[2Jb"', r"name = 'a\\x1b\[2Jb': it becomes a folder"),
         ("seed = ", r"mine\.toml is no TOML"),
     ],
 )

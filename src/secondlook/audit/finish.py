@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from secondlook.audit.examples import examples, read_examples, written
 from secondlook.audit.plan import Plan
 from secondlook.audit.report.page import html
-from secondlook.audit.store import Log, Run, read_json, write_atomic
+from secondlook.audit.store import Log, Run, read_json, refuse_links, write_atomic
 from secondlook.audit.summary import summarize
 from secondlook.errors import BrokenRun
 from secondlook.schema import Audit
@@ -55,8 +55,11 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
     """Puts the shards of one study together; the order of the folders does not matter.
 
     Raises:
-        BrokenRun: the folders are not of one study and one version.
+        BrokenRun: the folders are not of one study and one version, or a link in one leads out of
+            it.
     """
+    for folder in folders:
+        refuse_links(folder)
     heads = [read_json(folder / "run.json") for folder in folders]
     for folder, head in zip(folders, heads, strict=True):
         if any(head.get(key) != heads[0].get(key) for key in ("config_hash", "version")):

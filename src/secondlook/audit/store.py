@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from secondlook.drafts import leads_out, write_whole
 from secondlook.errors import BrokenRun
 
 Record = dict[str, Any]
@@ -26,17 +26,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         BrokenRun: the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(draft, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise BrokenRun(_unwritable(path, error)) from None
 
 
@@ -116,8 +109,10 @@ class Run:
         """Starts a run, or goes on with the one that is there.
 
         Raises:
-            BrokenRun: another version or another study wrote what is there.
+            BrokenRun: another version or another study wrote what is there, or a link in it leads
+                out of it.
         """
+        refuse_links(folder)
         head = folder / "run.json"
         if not head.exists():
             if folder.exists() and any(folder.glob("*.jsonl")):
@@ -139,6 +134,18 @@ class Run:
     def adversarial(self, spec: str, chunk: int) -> Path:
         """Where the adversarials of an attack spec for one chunk lie."""
         return self.folder / "adversarial" / spec / f"{chunk:05d}.safetensors"
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuses a run directory with a link that leads out of it: nothing is read or written there.
+
+    Raises:
+        BrokenRun: there is such a link.
+    """
+    if (link := leads_out(folder)) is not None:
+        raise BrokenRun(
+            f"{link} is a link that leads out of {folder}; put the file itself there, or delete the link"
+        )
 
 
 def read_json(path: Path) -> Record:

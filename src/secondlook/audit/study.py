@@ -80,6 +80,14 @@ class Study(BaseModel):
     defenses: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
     knowledge: list[Knowledge] = ["clean", "oblivious", "adaptive"]
 
+    @field_validator("name")
+    @classmethod
+    def _one_folder(cls, value: str) -> str:
+        """The name is that of a folder below ``runs/``, and leads nowhere else."""
+        if value in ("", ".", "..") or not value.isprintable() or set(value) & set("/\\") or len(value) > 100:
+            raise ValueError("it becomes a folder in runs/; write letters, digits, blanks, - and _, up to 100")
+        return value
+
     @field_validator("knowledge")
     @classmethod
     def _clean_first(cls, value: list[Knowledge]) -> list[Knowledge]:

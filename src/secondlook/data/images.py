@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import io
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from secondlook.data.decoding import FORMATS, Size, decode, reason
+from secondlook.drafts import write_whole
 from secondlook.errors import InvalidInput
 from secondlook.models.base import check_pixels
 
@@ -93,13 +92,11 @@ def write_png(path: Path | str, x: Tensor) -> None:
         raise InvalidInput(f"{path} must end in .png; other formats would change the pixels")
     check_pixels(x[None], str(path))
     pixels = (x.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, format="PNG")
     try:
-        Image.fromarray(pixels).save(part, format="PNG")
-        os.replace(part, path)
+        write_whole(path, written.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise InvalidInput(
             f"{path} cannot be written ({reason(error)}); check its folder and the space left there"
         ) from error

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from secondlook import registry
+from secondlook.drafts import write_whole
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import Method
 
@@ -37,10 +38,8 @@ class Checkpoint:
         """Writes in one move, so that a kill leaves the old one or the new one."""
         held = io.BytesIO()
         torch.save({**state, "identity": dict(self.identity)}, held)
-        draft = self.path.with_name(f".{self.path.name}.part")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(held.getvalue())
-        draft.replace(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, held.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last; None where there is none.
@@ -127,8 +126,8 @@ class OutputPaths(NamedTuple):
     def write(self, weights: bytes, facts: dict[str, Any]) -> dict[str, Any]:
         """Writes weights and card, removes the checkpoint, and returns the card."""
         card = {**facts, "torch": torch.__version__, "sha256": hashlib.sha256(weights).hexdigest()}
-        self.weights.write_bytes(weights)
-        self.card.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.weights, weights)
+        write_whole(self.card, f"{json.dumps(card, indent=2)}\n".encode())
         self.checkpoint.unlink(missing_ok=True)
         return card
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secondlook.drafts import write_whole
 from secondlook.progress import Tick
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
@@ -82,10 +84,10 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
         }
-        draft = self.checkpoint.with_suffix(".part")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, draft)
-        draft.replace(self.checkpoint)
+        held = io.BytesIO()
+        torch.save(state, held)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.checkpoint, held.getvalue())
 
     def run(self, loss: Loss, scenes: int, tick: Tick, every: int = 250) -> None:
         """Trains to the last step; ``loss(rows, generator)`` is the loss of a batch of scenes."""
