@@ -143,9 +143,7 @@ def refuse_links(folder: Path) -> None:
         BrokenRun: there is such a link.
     """
     if (link := leads_out(folder)) is not None:
-        raise BrokenRun(
-            f"{link} is a link that leads out of {folder}; put the file itself there, or delete the link"
-        )
+        raise BrokenRun(f"{link} is a link that leads out of {folder}; put the file itself there, or delete the link")
 
 
 def read_json(path: Path) -> Record:
