@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secondlook.attacks.apgd import APGD
+from secondlook.attacks.apgd import APGD, likeliest
 from secondlook.attacks.base import AttackResult, Evaluation
+from secondlook.attacks.class_objective import Logits, joint
 from secondlook.decision import Surrogate
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded
@@ -265,6 +266,19 @@ def test_driving_both_models_to_one_class_fools_more_than_climbing_their_verdict
 
 
 # --- the trace, sick gradients, the settings ---------------------------------------------------
+
+
+def test_targets_come_in_the_order_of_all_who_must_agree() -> None:
+    """The classifier's second choice, 1, is the auxiliary model's last; both are near 2."""
+    scores = torch.tensor([[[4.0, 3.0, 2.5, 2.2, 9.0]]])
+    auxiliary = torch.tensor([[[[0.5, -0.3, 0.45, 0.1]]]])
+    losing = torch.tensor([[0, 4]])
+    alone = Logits(scores, auxiliary[:, :, :0])
+    assert likeliest(alone, losing, 9).tolist() == [[1, 2, 3]]
+    assert likeliest(Logits(scores, auxiliary), losing, 9).tolist() == [[2, 3, 1]]
+    assert likeliest(Logits(scores, auxiliary), losing, 1).tolist() == [[2]]
+    leads = {t: float(joint(Logits(scores, auxiliary), losing, torch.tensor([t]))) for t in (1, 2, 3)}
+    assert sorted(leads, key=leads.__getitem__, reverse=True) == [2, 3, 1]
 
 
 def test_the_trace_begins_at_the_clean_image_and_ends_at_the_last_look() -> None:

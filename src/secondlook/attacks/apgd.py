@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secondlook import l1
 from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, input_gradient
-from secondlook.attacks.class_objective import ClassLoss, Logits, loss_notices, over_classes
+from secondlook.attacks.class_objective import ClassLoss, Logits, joint, loss_notices, over_classes
 from secondlook.attacks.search_state import ActiveSet, BestPoints, TraceRecorder, put
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
@@ -76,9 +76,9 @@ class APGD(Attack):
         loss: ``ce``, ``dlr`` or ``cw`` over the scores of classes; empty maximizes the loss of the
             objective itself, whatever it is.
         targets: drives each sample to so many of its likeliest wrong classes in turn, under the
-            targeted DLR, together with the models that must agree where there are any
-            (:func:`~secondlook.attacks.class_objective.joint`); ``loss`` is then not used. 0 for
-            none.
+            targeted DLR; ``loss`` is then not used. Where there are models that must agree, both the
+            loss and the order of the classes are those of all of them together
+            (:func:`~secondlook.attacks.class_objective.joint`). 0 for none.
         kappa: weight of such models' opinions.
         restarts: how often each sample is tried anew from another random point.
         rho: share of rising steps below which the step is halved.
@@ -178,7 +178,7 @@ class APGD(Attack):
             if isinstance(part, ClassLoss):
                 logits = part.objective.logits(x, own)
                 if self.targets:
-                    targets = likeliest(logits, part.objective.losing, self.targets)
+                    targets = likeliest(logits, part.objective.losing, self.targets, self.kappa)
                     part = replace(part, target=targets[:, 0])
                 evaluation = part.evaluate(logits)
             else:
@@ -317,11 +317,19 @@ def _random_start(clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
     return threat.project(clean + eps * away, clean)
 
 
-def likeliest(logits: Logits, losing: Tensor, count: int) -> Tensor:
+def likeliest(logits: Logits, losing: Tensor, count: int, kappa: float = 1.0) -> Tensor:
     """The likeliest classes but for the losing ones, mean over the draws, ``[B, count]`` at most.
 
-    Fewer where there are not so many.
+    Where models must agree, those that all of them are nearest to, by
+    :func:`~secondlook.attacks.class_objective.joint`; else those of the highest scores. Fewer where
+    there are not so many.
     """
-    scores = logits.scores.float().mean(1).scatter(1, losing, float("-inf"))
+    scores = logits.scores.float().mean(1)
+    left = scores.shape[1] - losing.shape[1]
+    if logits.auxiliary.shape[2]:
+        losing = losing[:, :1]
+        leads = [joint(logits, losing, torch.full_like(losing[:, 0], t), kappa) for t in range(left + 1)]
+        scores = torch.stack(leads, 2).mean(1)
+    scores = scores.scatter(1, losing, float("-inf"))
     order = scores.sort(dim=1, descending=True, stable=True).indices
-    return order[:, : min(count, scores.shape[1] - losing.shape[1])]
+    return order[:, : min(count, left)]
