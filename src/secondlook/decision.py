@@ -59,7 +59,7 @@ class Decision:
         return self.scores.argmax(1)
 
     def outcomes(self, truth: Tensor) -> list[Outcome]:
-        """One of three for each sample; a rejection is never *correct*, and nor are NaN scores.
+        """One of three for each sample; a rejection is never *correct*, and nor are NaN or infinite scores.
 
         Args:
             truth: the right classes ``[B]``.
@@ -67,7 +67,8 @@ class Decision:
         Raises:
             InvalidInput: they are no classes of the model, or not one for each sample.
         """
-        right = ((self.answer == self._labels(truth, "truth")) & ~self.scores.isnan().any(1)).tolist()
+        sound = ~(self.scores.isnan() | self.scores.isposinf()).any(1)
+        right = ((self.answer == self._labels(truth, "truth")) & sound).tolist()
         return [
             (Outcome.CORRECT if ok else Outcome.WRONG) if accepted else Outcome.REJECTED
             for ok, accepted in zip(right, self.accepted.tolist(), strict=True)

@@ -320,3 +320,21 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         images.write_png(path, torch.zeros(3, 2, 2))
     assert bool((images.read(path, None) == 1).all())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_broken_exif_is_refused_in_one_line_and_warns_of_nothing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Its orientation cannot be read, and Pillow goes on as if there were none."""
+    path = tmp_path / "x.jpg"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    Image.new("RGB", (8, 4)).save(path, exif=exif)
+    recwarn.clear()
+    with pytest.raises(InvalidInput, match="(?i)x.jpg cannot be read as an image .*(corrupt|truncated)"):
+        images.read(path, None)
+    assert [str(each.message) for each in recwarn] == []
+
+
+@pytest.mark.parametrize("error", [KeyError(101), EOFError(), OSError(), ValueError("")])
+def test_a_reason_is_never_a_bare_key_or_nothing(error: Exception) -> None:
+    assert "it ends early or is no such file" in decoding.reason(error)

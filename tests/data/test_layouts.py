@@ -1,6 +1,9 @@
 """Each layout of data on disk: what it reads, and what it says of a broken one."""
 
 import io
+import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,68 @@ def test_every_family_loads_by_name(tmp_path: Path) -> None:
     assert data.listed("folder") == {}
 
 
+@pytest.mark.parametrize("folder", ["C#", "a@b", "a@b#c", "plain"])
+def test_a_mark_in_the_name_of_a_folder_is_a_part_of_its_path(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    for inner in ("images", "other"):
+        (place / inner).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(place / inner / "a.png")
+    sentences = [{"raw": "a cat"}]
+    content = {"images": [{"filename": "a.png", "split": "test", "sentences": sentences}]}
+    (place / "k.json").write_text(json.dumps(content))
+    (place / "s.json").write_text(json.dumps([{"image": "a.png", "caption": ["a cat"]}]))
+    for name in (f"karpathy:{place}/k.json#test", f"sga:{place}/s.json", f"karpathy:{place}/k.json"):
+        assert data.load(name).captioned().texts == ("a cat",)
+    for name in (f"karpathy:{place}/k.json@{place}/other#test", f"sga:{place}/s.json@{place}/other"):
+        assert data.load(name).files == (place / "other" / "a.png",)
+    pairs = data.load(f"pairs:{place}/images@{place}/other")
+    assert len(pairs) == 1
+
+
+def test_what_is_not_there_is_called_by_its_path_alone(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=rf"{tmp_path}/lost.json cannot be read"):
+        data.load(f"karpathy:{tmp_path}/lost.json@{tmp_path}#test")
+    with pytest.raises(InvalidInput, match=rf"{tmp_path}/lost cannot be read"):
+        data.load(f"flickr8k:{tmp_path}/lost#test")
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_a_line_ends_at_a_line_feed_alone(tmp_path: Path, gray: Gray, letter: str) -> None:
+    for name in ("a", "b"):
+        gray(f"images/{name}.png", 10)
+    captions = tmp_path / "c.txt"
+    captions.write_text(f"one{letter}caption\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="1 captions .* 2 images"):
+        data.load(f"lines:{captions}")
+    captions.write_text(f"one{letter}caption\r\nanother\r\n", encoding="utf-8")
+    assert data.load(f"lines:{captions}").captioned().texts == (f"one{letter}caption", "another")
+    if letter > " ":
+        record = {"filename": "airport_1.jpg", "captions": [f"many{letter}planes"]}
+        (tmp_path / "x.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
+        assert data.load(f"rsicd:{tmp_path}/x.jsonl").captioned().texts == (f"many{letter}planes",)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('image,caption\na.png,ok\na.png,"red" dog\n', r"line 3 cannot be read as a table .*quotes"),
+        ("image,caption\na.png,ok\n\na.png," + "x" * 200_000 + "\n", "line 4 .*field"),
+        ("image,caption,caption\na.png,one,two\n", "2 columns 'caption'"),
+        ("image,text\na.png,one\n", "no column 'caption'; begin it with image,caption"),
+    ],
+)
+def test_a_broken_table_names_the_line(tmp_path: Path, table: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(table)
+    with pytest.raises(InvalidInput, match=said):
+        data.load(f"csv:{tmp_path}/t.csv")
+
+
+def test_blanks_around_the_columns_of_a_table_do_not_count(tmp_path: Path, gray: Gray) -> None:
+    gray("images/a.png", 10)
+    (tmp_path / "t.csv").write_text('image, caption\na.png, hello\na.png, "one, two"\n')
+    assert data.load(f"csv:{tmp_path}/t.csv").captioned().texts == ("hello", "one, two")
+
+
 # --- folder ------------------------------------------------------------------------------------
 
 
@@ -46,6 +111,32 @@ def test_folder_by_class(tmp_path: Path, gray: Gray) -> None:
     assert levels(samples.images) == [20, 30, 10]
     assert samples.truth.tolist() == [1, 0, 1]
     assert samples.truth.dtype == torch.int64
+
+
+def test_a_folder_reads_what_decodes_and_tells_what_it_leaves_out(tmp_path: Path, gray: Gray) -> None:
+    for name in ("cat/1.png", "cat/2.jpg", "cat/more/4.png", "dog/1.png"):
+        gray(name, 10)
+    for suffix in ("jfif", "jpe", "JPG"):
+        shutil.copy(tmp_path / "cat/2.jpg", tmp_path / f"cat/3.{suffix}")
+    for name in ("cat/5.heic", "cat/more/6.heic", "dog/notes.txt", "README"):
+        (tmp_path / name).write_text("x")
+    source = data.load(f"folder:{tmp_path}")
+    read = ("cat/1.png", "cat/2.jpg", "cat/3.JPG", "cat/3.jfif", "cat/3.jpe", "cat/more/4.png", "dog/1.png")
+    assert source.ids == read
+    assert levels(source.read(range(len(read)), (8, 8)).images) == [10] * 7
+    assert "4 files are no images that are read here: 2 .heic, 1 .txt, 1 without a suffix" in source.provenance
+    for name in ("cat/5.heic", "cat/more/6.heic", "dog/notes.txt", "README"):
+        (tmp_path / name).unlink()
+    assert data.load(f"folder:{tmp_path}").provenance == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_among_images_is_refused_and_not_waited_for(tmp_path: Path, gray: Gray) -> None:
+    for name in ("cat/1.png", "dog/1.png"):
+        gray(name, 10)
+    os.mkfifo(tmp_path / "cat" / "2.png")
+    with pytest.raises(InvalidInput, match=r"2\.png is no regular file"):
+        data.load(f"folder:{tmp_path}")
 
 
 def test_folder_settings_are_part_of_its_hash(tmp_path: Path, gray: Gray) -> None:

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from secondlook.decision import Surrogate
-from secondlook.objectives.base import Goal
+from secondlook.defenses.guarded import Guarded
+from secondlook.errors import InvalidInput
+from secondlook.models.logits import LogitClassifier
+from secondlook.objectives.base import Goal, GuardedObjective
 from secondlook.objectives.targeted import AlignEmbedding, Targeted, TargetedMargin
 
 ODDS = torch.tensor([[[1.0, 3.0], [4.0, 1.0]], [[1.0, 1.0], [1.0, 9.0]]])
@@ -136,3 +139,10 @@ def test_a_tie_is_no_success_and_nor_is_nan(goal: Goal) -> None:
     nan = float("nan")
     seen = own([[[1.0, 1.0]], [[0.0, 0.0]], [[nan, nan]], [[nan, 0.0]], [[1.0, nan]], [[2.0, 1]]])
     assert goal.success(seen).tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("classes", [[-1, 0], [0, 2]])
+def test_a_target_that_is_no_class_is_refused(classes: list[int]) -> None:
+    victim = Guarded(LogitClassifier("two", lambda x: x.flatten(1)[:, :2], ["a", "b"]))
+    with pytest.raises(InvalidInput, match="classes holds .* has 2 classes"):
+        GuardedObjective(goal=Targeted(classes=torch.tensor(classes)), victim=victim)

@@ -87,7 +87,7 @@ def test_a_sound_model_passes(pictures: Path) -> None:
     [
         (Merged(), r"odd answers 8 images with scores of shape \(1, 6\); .*one row for each image"),
         (Short(), r"odd gives 5 scores and names 6 classes; its classes must be as many"),
-        (Sick(), r"odd answers clean images with NaN; look at its weights"),
+        (Sick(), r"odd answers clean images with NaN or infinite scores; look at its weights"),
     ],
     ids=["merged", "short", "sick"],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from secondlook.data.base import part_of
 from secondlook.data.captioned import CaptionedFiles, Entry, Labels, unique
 from secondlook.data.decoding import reason
 from secondlook.errors import InvalidInput
@@ -29,13 +30,19 @@ class Place(NamedTuple):
 
 
 def parse(name: str) -> Place:
-    """A name in its parts; an ``@`` in the path of a file that exists is part of the path."""
-    file, _, split = name.partition("#")
-    folder = ""
-    if "@" in file and not Path(file).expanduser().exists():
-        file, _, folder = file.rpartition("@")
-    images = Path(folder).expanduser() if folder else None
-    return Place(Path(file).expanduser(), images, split)
+    """A name in its parts; ``@`` and ``#`` in the path of what exists are a part of the path."""
+    whole, split = part_of(name)
+    if whole.is_file():
+        return Place(whole, None, split)
+    for at in (at for at in range(len(name) - 1, 0, -1) if name[at] == "@"):
+        file, (images, split) = Path(name[:at]).expanduser(), part_of(name[at + 1 :])
+        if file.is_file() or (file.is_dir() and images.is_dir()):
+            return Place(file, images, split)
+    outer, _, split = name.partition("#")
+    before, at_sign, folder = outer.rpartition("@")
+    if whole.exists() or not at_sign:
+        return Place(*((whole, None) if whole.exists() else (Path(outer).expanduser(), None)), split)
+    return Place(Path(before).expanduser(), Path(folder).expanduser(), split)
 
 
 def parsed(path: Path) -> Any:
@@ -53,7 +60,7 @@ def records(path: Path) -> Iterator[tuple[str, Record]]:
     Raises:
         InvalidInput: it cannot be read, or a line is no JSON object.
     """
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             where = f"{path} line {number}"
             yield where, _object(where, _value(where, line))
@@ -152,7 +159,7 @@ def assemble(
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read ({reason(error)}); name a JSON file in UTF-8") from error
 

@@ -115,6 +115,24 @@ class Source(Listing):
         )
 
 
+def part_of(name: str) -> tuple[Path, str]:
+    """``PATH#PART`` as both; the part is empty where none is named.
+
+    A ``#`` in the name of a file or folder that exists is a part of the path.
+
+    Example:
+        >>> part_of("nowhere/pets#test")
+        (PosixPath('nowhere/pets'), 'test')
+    """
+    cuts = [at for at, letter in enumerate(name) if letter == "#"]
+    for at in (len(name), *reversed(cuts)):
+        path = Path(name[:at]).expanduser()
+        if path.exists():
+            return path, name[at + 1 :]
+    place, _, part = name.partition("#")
+    return Path(place).expanduser(), part
+
+
 Read = Callable[[Any, Sequence[int], tuple[int, int] | None], Samples]
 
 

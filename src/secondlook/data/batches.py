@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 import numpy as np
 
+from secondlook.data.base import part_of
 from secondlook.data.decoding import reason
 from secondlook.data.planar import Bytes, Planar, checked, mapped
 from secondlook.errors import InvalidInput, UnknownName
@@ -92,12 +93,12 @@ def opened(name: str, layout: Layout, prompt: str) -> Planar:
         UnknownName: no such split.
         InvalidInput: a file is missing or not in the layout.
     """
-    place, _, split = name.partition("#")
+    place, split = part_of(name)
     split = split or "test"
     if split not in layout.files:
         raise UnknownName("split", split, layout.files)
     stems = layout.files[split]
-    folder = _folder(Path(place).expanduser(), layout, stems[0])
+    folder = _folder(place, layout, stems[0])
     binary = (folder / f"{stems[0]}.bin").is_file()
     read = _binary if binary else _pickled
     files = [folder / (f"{stem}.bin" if binary else stem) for stem in stems]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from secondlook.errors import InvalidInput
 
-FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded, by content and not by name; Pillow's others may start outside programs."""
 
 MAX_PIXELS: Final = 50_000_000
@@ -45,7 +48,7 @@ def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> T
         InvalidInput: the file is empty, truncated, too large, or no image.
     """
     try:
-        with Image.open(file, formats=FORMATS) as picture:
+        with _strictly(), Image.open(file, formats=FORMATS) as picture:
             _check_extent(picture, name)
             upright = _rgb(ImageOps.exif_transpose(picture), picture.format)
     except InvalidInput:
@@ -58,6 +61,15 @@ def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> T
             f"{name} cannot be read as an image ({reason(error)}); replace the file or remove it"
         ) from error
     return fit(upright, size, keep)
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Broken EXIF data is an error: Pillow would go on without the orientation that it could not read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.filterwarnings("error", "(?i).*(corrupt|truncated)", UserWarning)
+        yield
 
 
 def fit(picture: Image.Image, size: Size | None, keep: float = 1.0) -> Tensor:
@@ -86,11 +98,18 @@ def fit(picture: Image.Image, size: Size | None, keep: float = 1.0) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
 
 
+_BROKEN: Final = "it ends early or is no such file"
+
+
 def reason(error: Exception) -> str:
     """What an error says, short and without the path that the message around it names."""
     if isinstance(error, UnidentifiedImageError):
         return "it is empty or no image of a known kind"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = " ".join(str(getattr(error, "strerror", None) or error).split())
+    # A KeyError says its key alone, an EOFError nothing.
+    if isinstance(error, LookupError) or not any(letter.isalpha() for letter in said):
+        return f"{_BROKEN}{f' at {said}' if said else ''}"
+    return said
 
 
 def _check_extent(picture: Image.Image, name: str) -> None:

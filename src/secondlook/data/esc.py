@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from secondlook.data.base import Family
+from secondlook.data.base import Family, part_of
 from secondlook.data.decoding import reason
 from secondlook.data.files import Line, table
 from secondlook.data.sounds import Sounds, find
@@ -35,8 +35,7 @@ class Esc50(Family):
             InvalidInput: the table is broken or names a sound twice, a sound is missing, a class
                 has two names, or there is no such fold.
         """
-        place, _, fold = self.name.partition("#")
-        folder = Path(place).expanduser()
+        folder, fold = part_of(self.name)
         path = folder / "meta" / "esc50.csv"
         found = table(path, ("filename", "fold", "target", "category"))
         folds = sorted({line.values["fold"] for line in found})

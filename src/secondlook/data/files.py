@@ -29,6 +29,7 @@ class Files(Source):
         prompt: the template around a class name.
         keep: center crop, see ``secondlook.data.images.read``.
         indices: the published index of each class, where a benchmark has such.
+        provenance: a caveat for every figure.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +39,7 @@ class Files(Source):
     prompt: str = "{}"
     keep: float = 1.0
     indices: tuple[int, ...] | None = None
+    provenance: str = ""
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """The images ``rows``, cropped to ``keep`` and resized, with their truth."""
@@ -72,12 +74,20 @@ def table(path: Path, columns: Collection[str]) -> list[Line]:
     header = ",".join(columns)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InvalidInput(f"{path} has no column {missing[0]!r}; begin it with {header}")
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
+            names = [name.strip() for name in reader.fieldnames or ()]
+            for name in columns:
+                if (found := names.count(name)) != 1:
+                    many = f"{found} columns" if found else "no column"
+                    raise InvalidInput(f"{path} has {many} {name!r}; begin it with {header}")
+            reader.fieldnames = names
             lines = [_line(f"{path} line {reader.line_num}", row, columns) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        raise InvalidInput(
+            f"{path} line {reader.reader.line_num} cannot be read as a table ({error}); put a value with commas or "
+            'quotes in quotes, and write "" for a quote inside it'
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"{path} cannot be read as a table ({reason(error)}); it must be CSV with {header}"
         ) from error
@@ -108,7 +118,7 @@ def lines(path: Path, wanted: str) -> list[Line]:
         InvalidInput: the file cannot be read, is no UTF-8, or holds no line.
     """
     try:
-        rows = path.read_text("utf-8-sig").splitlines()
+        rows = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read ({reason(error)}); it must be UTF-8 text, {wanted}") from error
     found = [Line(f"{path} line {number}", {"text": row.strip()}) for number, row in enumerate(rows, 1) if row.strip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.base import Family
+from secondlook.data.base import Family, part_of
 from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.files import listed, pictures, table
 from secondlook.errors import InvalidInput
@@ -35,8 +35,7 @@ class Flickr8k(Family):
             InvalidInput: a caption without its image, an image without a caption, an image listed
                 twice, or no such list.
         """
-        place, _, subset = self.name.partition("#")
-        folder = Path(place).expanduser()
+        folder, subset = part_of(self.name)
         files = pictures(folder)
         captions = _captions(folder / "captions.txt")
         names = [*captions, *sorted(files.keys() - captions)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from secondlook.data import images
 from secondlook.data.base import Family
@@ -16,7 +17,8 @@ from secondlook.registry import register
 class Folder(Family):
     """Any images, one sub-folder per class: ``folder:PATH``.
 
-    A class is called as its sub-folder, with blanks for underscores.
+    A class is called as its sub-folder, with blanks for underscores; folders inside it are read
+    with it. What is no image is left out, and every report on the data says so.
 
     Attributes:
         prompt: makes a text of a class name.
@@ -41,7 +43,7 @@ class Folder(Family):
                 f"{len(held) - len(folders)} files beside them; "
                 "make two or more, one per class: cat/1.png, dog/1.png"
             )
-        found = [(row, path) for row, inner in enumerate(folders) for path in images.find(inner)]
+        found = [(row, path) for row, inner in enumerate(folders) for path in images.find(inner, deep=True)]
         return Files(
             ids=tuple(path.relative_to(self.path).as_posix() for _, path in found),
             classes=classes,
@@ -49,4 +51,9 @@ class Folder(Family):
             truth=tuple(row for row, _ in found),
             prompt=self.prompt,
             keep=self.keep,
+            provenance=_told(images.left_out(self.path), self.path),
         )
+
+
+def _told(left_out: str, place: Path) -> str:
+    return f"Of the data in {place.name}, {left_out}." if left_out else ""

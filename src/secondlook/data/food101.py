@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from secondlook.data.base import Family
+from secondlook.data.base import Family, part_of
 from secondlook.data.files import Files, Line, listed
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -34,8 +34,7 @@ class Food101(Family):
             InvalidInput: there is no such list, a line is not in its form or comes twice, or an
                 image is missing.
         """
-        place, _, split = self.name.partition("#")
-        folder = Path(place).expanduser()
+        folder, split = part_of(self.name)
         found = listed(folder / "meta" / f"{split or 'test'}.txt", "CLASS/ID a line")
         paths = {line.values["text"]: _path(line, folder / "images") for line in found}
         classes = sorted({name.split("/")[0] for name in paths})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secondlook.data import images
-from secondlook.data.base import Family, Samples, Source
+from secondlook.data.base import Family, Samples, Source, part_of
 from secondlook.data.decoding import reason
 from secondlook.data.files import lines
 from secondlook.errors import InvalidInput
@@ -130,8 +130,7 @@ class Illusions(Family):
             InvalidInput: a file is missing, broken or pickled, the files disagree in number or
                 size, or a label has no name.
         """
-        place, _, step = self.name.partition("#")
-        folder = Path(place).expanduser()
+        folder, step = part_of(self.name)
         stem = f"x_advs_{step}" if step else "x_advs"
         changed = _array(folder / f"{stem}.npy", 4)
         clean = _array(folder / "x_inits.npy", 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,10 @@ from secondlook.drafts import write_whole
 from secondlook.errors import InvalidInput
 from secondlook.models.base import check_pixels
 
-EXTENSIONS: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS: Final = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pgm", ".pjp", ".pjpeg", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+)
 """What a file must end in, in small or capital letters, to count as an image."""
 
 # The EXIF tag, and its values for a camera that lay on its side.
@@ -102,15 +106,23 @@ def write_png(path: Path | str, x: Tensor) -> None:
         ) from error
 
 
-def find(folder: Path | str) -> list[Path]:
-    """The image files of a folder, not of its sub-folders, sorted by name; hidden ones left out.
+def find(folder: Path | str, deep: bool = False) -> list[Path]:
+    """The image files of a folder, sorted by name; hidden ones left out.
+
+    Args:
+        folder: where they lie.
+        deep: whether those of its sub-folders are taken, too.
 
     Raises:
-        InvalidInput: the folder is missing, no folder, empty, or without images.
+        InvalidInput: the folder is missing, no folder, empty, or without images; or what is called
+            as an image is no file.
     """
-    held = entries(folder)
+    held = _walked(Path(folder)) if deep else entries(folder)
     files = [path for path in held if not path.is_dir()]
     found = [path for path in files if path.suffix.lower() in EXTENSIONS]
+    for path in found:
+        if path.exists() and not path.is_file():
+            raise InvalidInput(f"{path} is no regular file, and reading it might never end; take it away")
     if not found:
         what = f"none of its {len(files)} files is an image" if files else "it holds no files"
         if held and not files:
@@ -118,6 +130,31 @@ def find(folder: Path | str) -> list[Path]:
             what = f"it holds folders alone ({inner}{', …' if len(held) > 3 else ''})"
         raise InvalidInput(f"no images in {folder}: {what}; put files there that end in {', '.join(EXTENSIONS)}")
     return found
+
+
+def left_out(folder: Path | str) -> str:
+    """What :func:`find` passes over in a folder and below it, in words; empty where it is nothing.
+
+    Example:
+        ``3 files are no images that are read here: 2 .heic, 1 .txt``
+    """
+    kinds = Counter(
+        path.suffix.lower() or "without a suffix"
+        for path in _walked(Path(folder))
+        if path.suffix.lower() not in EXTENSIONS
+    )
+    if not kinds:
+        return ""
+    files = "1 file is no image that is" if kinds.total() == 1 else f"{kinds.total()} files are no images that are"
+    return f"{files} read here: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _walked(folder: Path) -> list[Path]:
+    """All files of a folder and below it, folder by folder in the order of their names."""
+    held = entries(folder)
+    inner = [path for path in held if path.is_dir() and not path.is_symlink()]
+    files = [path for path in held if not path.is_dir()]
+    return [*files, *(path for sub in inner for path in _walked(sub))]
 
 
 def entries(folder: Path | str) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from secondlook.data.base import Family, Source
+from secondlook.data.base import Family, Source, part_of
 from secondlook.data.captioned import Labels
 from secondlook.data.decoding import reason
 from secondlook.data.rowgroups import CaptionedRows, Cell, Column, classified, opened
@@ -105,8 +105,8 @@ class Parquet(Family):
             InvalidInput: a file is missing or broken, or labels or captions are not in the layout.
             UnknownName: there is no such column.
         """
-        place, _, split = self.name.partition("#")
-        paths = shards(Path(place).expanduser(), split)
+        place, split = part_of(self.name)
+        paths = shards(place, split)
         columns = opened(paths[0]).schema_arrow.names
         image = _column("images", self.image, IMAGES, columns)
         label = _column("labels", self.label, LABELS, columns)

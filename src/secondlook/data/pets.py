@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from secondlook.data.base import Family
+from secondlook.data.base import Family, part_of
 from secondlook.data.files import Files, Line, lines
 from secondlook.errors import InvalidInput
 from secondlook.registry import register
@@ -35,8 +35,7 @@ class Pets(Family):
             InvalidInput: there is no such list, a line is not in its form, an image is missing or
                 comes twice, or a class has two names.
         """
-        place, _, split = self.name.partition("#")
-        folder = Path(place).expanduser()
+        folder, split = part_of(self.name)
         found = lines(folder / "annotations" / f"{split or 'test'}.txt", "NAME CLASS ... a line")
         pets = [_pet(line, folder / "images") for line in found if line.values["text"][0] != "#"]
         names: dict[int, str] = {}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from secondlook.data.base import Family
+from secondlook.data.base import Family, part_of
 from secondlook.data.planar import Planar, checked, mapped
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import register
@@ -36,11 +35,10 @@ class Stl10(Family):
             UnknownName: no such split.
             InvalidInput: a file is missing or truncated, or there are not as many labels as images.
         """
-        place, _, split = self.name.partition("#")
+        folder, split = part_of(self.name)
         split = split or "test"
         if split not in ("test", "train"):
             raise UnknownName("split of STL-10 with labels", split, ("test", "train"))
-        folder = Path(place).expanduser()
         if (folder / "stl10_binary").is_dir():
             folder = folder / "stl10_binary"
         pixels = mapped(folder / f"{split}_X.bin", 3 * SIDE * SIDE)

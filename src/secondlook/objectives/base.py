@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secondlook.attacks.base import Evaluation, Objective
 from secondlook.decision import Surrogate
+from secondlook.labels import labels
 from secondlook.randomness import Keys
 
 Gradient = Literal["full", "bpda"]
@@ -62,12 +63,20 @@ class GuardedObjective:
         victim: the guarded model that is to be fooled.
         draws: fresh draws of a randomized victim in each step (EOT), folded into the batch.
         gradient: ``full``, or ``bpda`` past the transform.
+
+    Raises:
+        InvalidInput: the goal's classes are none of the victim's.
     """
 
     goal: Goal
     victim: GuardedModel
     draws: int = 1
     gradient: Gradient = "full"
+
+    def __post_init__(self) -> None:
+        wanted, known = getattr(self.goal, "classes", None), self.victim.classes
+        if wanted is not None and known:
+            labels(wanted, classes=len(known), field="classes")
 
     @property
     def parts(self) -> Sequence[GuardedObjective]:

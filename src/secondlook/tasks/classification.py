@@ -478,8 +478,10 @@ def _check_scores(scores: Tensor, samples: int, model: Classifier) -> None:
             f"{model.name} gives {scores.shape[1]} scores and names {known} classes; "
             "its classes must be as many, in the order of the scores"
         )
-    if bool(scores.isnan().any()):
-        raise InvalidInput(f"{model.name} answers clean images with NaN; look at its weights and normalization")
+    if bool((scores.isnan() | scores.isposinf()).any()):
+        raise InvalidInput(
+            f"{model.name} answers clean images with NaN or infinite scores; look at its weights and normalization"
+        )
 
 
 def _probabilities(scores: Tensor) -> bool:

@@ -116,7 +116,7 @@ def test_the_grid_is_the_largest_in_the_budget(height: int, width: int, budget: 
     assert not len(fitting) or int(fitting.max()) <= rows * columns
 
 
-@pytest.mark.parametrize("size", [(31, 17), (64, 90), (7, 7), (40, 33)])
+@pytest.mark.parametrize("size", [(31, 17), (64, 90), (7, 7), (40, 33), (60, 66), (53, 11)])
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])
 def test_a_resize_is_pillows(size: tuple[int, int], name: Filter) -> None:
     noise = torch.randint(0, 256, (40, 33, 3), generator=torch.Generator().manual_seed(0)).byte()

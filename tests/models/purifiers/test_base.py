@@ -84,5 +84,5 @@ def test_a_code_without_posterior_is_measured_by_its_own_spread() -> None:
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
 def test_a_strength_that_is_none_is_refused(noise: float) -> None:
-    with pytest.raises(InvalidInput, match="must be 0 or more"):
+    with pytest.raises(InvalidInput, match="write a number from 0 to 100"):
         Pixels(1.0).with_noise(noise)

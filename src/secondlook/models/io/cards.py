@@ -93,7 +93,8 @@ class Program:
         file = card.with_name(self.card.labels_file)
         if not file.is_file():
             raise InvalidInput(f"{card} names labels_file={file.name}, which is not beside it")
-        return tuple(file.read_text(encoding="utf-8").splitlines())
+        text = file.read_bytes().decode("utf-8-sig")
+        return tuple(row.strip() for row in text.rstrip().split("\n"))
 
 
 def read(path: Path) -> Program:

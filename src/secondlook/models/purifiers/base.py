@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from torch.nn import functional as F
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Purifier, resized
 from secondlook.randomness import Keys
+
+FAR = 100.0
+"""Deviations of a latent that noise may have at most: nothing of a picture is left long before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,8 @@ class LatentPurifier(TunablePurifier):
         """A code to pixels in [0, 1]; what lies outside is clamped later."""
 
     def check(self, noise: float) -> None:
-        if not 0 <= noise < math.inf:
-            raise InvalidInput(f"noise={noise:g} of {self.name} must be 0 or more; it counts deviations")
+        if not 0 <= noise <= FAR:
+            raise InvalidInput(f"noise={noise:g} of {self.name} counts deviations; write a number from 0 to {FAR:g}")
 
     def remake(self, x: Tensor, keys: Keys) -> Tensor:
         code, deviation = self.encode(x)

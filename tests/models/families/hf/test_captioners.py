@@ -259,3 +259,12 @@ def test_what_cannot_be_done_is_told(models: Mapping[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="divide by 255"):
         model.caption(255 * x, keys(2))
     assert model.caption(x[:0], keys(0)) == []
+
+
+def test_a_picture_too_slim_for_qwen_is_refused() -> None:
+    """Its own processor refuses above 200 to 1."""
+    flat = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    patches = MergedPatches(patch=14, merge=2, frames=2, least=3136, most=1003520, filter="bicubic", **flat)
+    assert patches.target(200, 1) and patches.target(1, 200)
+    with pytest.raises(InvalidInput, match="960x2 is more than 200 times"):
+        patches.target(960, 2)

@@ -18,7 +18,7 @@ from secondlook.errors import InvalidInput, UnknownName
 from secondlook.ledger import counting
 from secondlook.models import listed, load
 from secondlook.models.base import Embedder, Matcher
-from secondlook.models.families.hf.embedders import Tokens
+from secondlook.models.families.hf.embedders import Padding, Tokens
 from tests.models import auditing, hub_models
 
 transformers = pytest.importorskip("transformers")
@@ -387,3 +387,39 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, m
 
 def test_nothing_is_listed() -> None:
     assert listed("hf") == {}
+
+
+def test_a_processor_that_does_not_normalize_needs_no_mean(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "clip", tmp_path)
+    file = folder / "preprocessor_config.json"
+    given = json.loads(file.read_text())
+    file.write_text(json.dumps({**given, "do_normalize": False, "image_mean": None, "image_std": None}))
+    found = load(f"hf:{folder}").preprocessing
+    assert (found.mean, found.std) == ((0.0,) * 3, (1.0,) * 3)
+    file.write_text(json.dumps({**given, "image_mean": "x"}))
+    with pytest.raises(InvalidInput, match="image_mean='x'"):
+        load(f"hf:{folder}")
+
+
+def test_a_tokenizer_without_a_pad_token_is_refused_at_load(made: Path, tmp_path: Path) -> None:
+    folder = copied(made / "clip", tmp_path)
+    file = folder / "tokenizer_config.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "pad_token"})
+    )
+    with pytest.raises(InvalidInput, match="pad token"):
+        load(f"hf:{folder}")
+
+
+def test_gemmas_tokenizer_reads_small_letters() -> None:
+    """SigLIP 2 was trained on them, and its tokenizer keeps capitals."""
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"abcdefghijklmnopqrstuvwxyzGR", "\u2581"]
+    tokenizer = transformers.GemmaTokenizer(vocab={letter: row for row, letter in enumerate(letters)}, merges=[])
+    config = transformers.SiglipTextConfig(max_position_embeddings=64)
+    tokens = Tokens(tokenizer, Padding(), config).encode(["Golden Retriever", "golden retriever"], torch.device("cpu"))
+    first, second = tokens["input_ids"]
+    assert torch.equal(first, second)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to / folder.name))

@@ -116,6 +116,10 @@ def _template(checkpoint: Checkpoint) -> str | None:
     return found if isinstance(found, str) else None
 
 
+_SLIM: Final = 200
+"""Of the longer edge to the shorter, at most: beyond it the model's own processor refuses."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MergedPatches:
     """Resize to whole squares of patches, normalize, cut up (arXiv 2409.12191, section 2.1).
@@ -141,7 +145,15 @@ class MergedPatches:
     std: tuple[float, ...]
 
     def target(self, height: int, width: int) -> Size:
-        """Height and width that a picture is resized to: the nearest that fit, in whole squares."""
+        """Height and width that a picture is resized to: the nearest that fit, in whole squares.
+
+        Raises:
+            InvalidInput: the picture is too slim for the model.
+        """
+        if max(height, width) > _SLIM * min(height, width):
+            raise InvalidInput(
+                f"a picture of {height}x{width} is more than {_SLIM} times as long as it is wide; crop it"
+            )
         square = self.patch * self.merge
         tall, wide = (round(edge / square) for edge in (height, width))
         if tall * wide * square**2 > self.most:

@@ -39,10 +39,21 @@ class Tokens:
 
     Attributes:
         length: tokens at most; the rest of a text is cut off.
+        lower: whether capital letters are made small.
+
+    Raises:
+        InvalidInput: the tokenizer has no pad token.
     """
 
     def __init__(self, tokenizer: Any, padding: Padding, text_config: Any) -> None:
+        if tokenizer.pad_token_id is None:
+            raise InvalidInput(
+                f"the tokenizer in {tokenizer.name_or_path} has no pad token, and texts of several lengths need one; "
+                'write "pad_token" into its tokenizer_config.json'
+            )
         self.tokenizer, self.padding = tokenizer, padding
+        # Gemma's tokenizer keeps capital letters, and SigLIP 2 was trained on small ones (arXiv 2502.14786).
+        self.lower = "gemma" in type(tokenizer).__name__.lower()
         limit = text_config.max_position_embeddings
         if padding.offset:
             limit -= text_config.pad_token_id + 1
@@ -58,12 +69,12 @@ class Tokens:
             # What the last call set, and no part of the tokenizer.
             rules = {key: rules[key] for key in rules if key not in ("padding", "truncation")}
         kind = type(self.tokenizer).__qualname__
-        return digest([kind, repr(self.padding), self.length, rules])
+        return digest([kind, repr(self.padding), self.length, rules, *(["lower"] if self.lower else [])])
 
     def encode(self, texts: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         """``input_ids`` ``[B, L]`` and, where the encoder takes one, ``attention_mask``."""
         made = self.tokenizer(
-            list(texts),
+            [text.lower() if self.lower else text for text in texts],
             padding="max_length" if self.padding.to == "full" else True,
             truncation=True,
             max_length=self.length,

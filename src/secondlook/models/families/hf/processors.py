@@ -57,18 +57,21 @@ def affine(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     factor = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     off = 1.0 if processor.do_rescale and getattr(processor, "rescale_offset", False) else 0.0
-    given = _three(processor.image_std)
     mean, std = [0.0] * 3, [1.0] * 3
     if processor.do_normalize:
-        mean, std = _three(processor.image_mean), given
+        mean, std = _three(processor.image_mean, "image_mean"), _three(processor.image_std, "image_std")
     if getattr(processor, "include_top", False):
-        std = [s * again for s, again in zip(std, given, strict=True)]
+        std = [s * again for s, again in zip(std, _three(processor.image_std, "image_std"), strict=True)]
         # The second division has no mean of its own, so the first mean stays as it is.
     return (tuple((off + m) / factor for m in mean), tuple(s / factor for s in std))
 
 
-def _three(value: Any) -> list[float]:
-    return [float(value)] * 3 if isinstance(value, int | float) else [float(v) for v in value]
+def _three(value: Any, key: str) -> list[float]:
+    given = [value] * 3 if isinstance(value, int | float) else value
+    try:
+        return [float(number) for number in given]
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{key}={value!r} of an image processor is no number for each channel") from None
 
 
 def _resize(processor: Any, crop: Size | None, name: str) -> tuple[Fit, Size]:
