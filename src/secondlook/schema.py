@@ -250,6 +250,8 @@ class Cell(Plain):
     vote: Vote | None = None
     goal: str = "targeted"
     """What the attacker wants: ``targeted`` or ``untargeted``, or to break a ``retrieval``."""
+    control: bool = False
+    """Whether it is a row for defenses to be read beside, a part of one alone, say."""
     controls: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     """The same records under ``always_accept`` and ``always_reject``, for untargeted goals: the
     metrics of that name, had nothing or everything been rejected."""

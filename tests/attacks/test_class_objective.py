@@ -64,10 +64,20 @@ def test_targeted_dlr_divides_by_the_first_less_the_mean_of_third_and_fourth() -
 def test_several_losing_columns_are_summed_or_all_left_behind() -> None:
     both = column(0, 2)
     assert float(ce(Z, both)) == pytest.approx(float(ce(Z, column(0)) + ce(Z, column(2))))
-    assert float(dlr(Z, both)) == pytest.approx(float(dlr(Z, column(0)) + dlr(Z, column(2))))
+    assert float(dlr(Z, both)) == pytest.approx((1 - 4) / (4 - 0))
     assert float(cw(Z, both)) == 1 - 4
     lead = dlr_targeted(Z, column(1, 2), torch.tensor([0]))
     assert float(lead) == pytest.approx((4 - 3) / (4 - 1 / 2))
+
+
+def test_where_truth_and_rejection_lead_the_published_sum_cancels_and_this_one_has_a_slope() -> None:
+    scores = torch.tensor([[[4.0, 1.0, 3.0, 0.0, 3.999]]], requires_grad=True)
+    published = dlr(scores, column(0)) + dlr(scores, column(4))
+    assert float(published.detach()) == pytest.approx(0, abs=1e-6)
+    (flat,) = torch.autograd.grad(published.sum(), scores)
+    (slope,) = torch.autograd.grad(dlr(scores, column(0, 4)).sum(), scores)
+    assert flat.abs().max() < 1e-6 < slope.abs().max()
+    assert float(slope[0, 0, 0]) < 0 < float(slope[0, 0, 2])
 
 
 # --- against the definitions -------------------------------------------------------------------

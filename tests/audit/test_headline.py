@@ -68,6 +68,13 @@ def test_a_warning_does_not() -> None:
     assert headlines(cells, rows_of(cells))[0].status == "shown"
 
 
+def test_a_control_has_none() -> None:
+    defense, control = matrix("clean", "adaptive"), matrix("clean", "adaptive", defense="always-accept")
+    control = [c.model_copy(update={"id": f"{c.id} control", "control": True}) for c in control]
+    (headline,) = headlines([*defense, *control], rows_of([*defense, *control]))
+    assert headline.defense == defense[0].defense and headline.rows == ["adaptive"]
+
+
 def test_each_threat_and_each_defense_has_its_own() -> None:
     cells = [
         cell(

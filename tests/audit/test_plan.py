@@ -317,6 +317,40 @@ def test_attacks_stand_side_by_side_each_with_rows_of_its_own(classification: Ma
     assert len([row for row in made.rows if row.spec and row.spec.id in made.sanity]) == 8
 
 
+def test_controls_stand_behind_the_defenses_and_a_model_of_their_own_last(planned: Callable[..., Plan]) -> None:
+    part = {"purifier": "python:tests.tiny:shift", "samples": 1}
+    given = [part, {"name": "undefended", "model": "python:tests.tiny:third"}, {"name": "jpeg", "knowledge": ["clean"]}]
+    without, made = planned(), planned(controls=given)
+    assert [row.id for row in made.rows if not row.control] == [row.id for row in without.rows]
+    assert not any(row.control for row in without.rows)
+    assert [(row.guarded.model.name, row.label, row.knowledge) for row in made.rows[len(without.rows) :]] == [
+        *(
+            ("tiny:eye", "control: consensus python:tests.tiny:shift", known)
+            for known in ("clean", "oblivious", "transfer", "adaptive")
+        ),
+        ("tiny:eye", "control: jpeg", "clean"),
+        *(("tiny:third", "control: undefended", known) for known in ("clean", "adaptive", "transfer")),
+    ]
+    # One view is attacked as ten are, so that a part alone costs decisions and no attack.
+    ids = [r.spec.id for r in rows(made, "control: consensus", "adaptive") + rows(made, "consensus", "adaptive") if r.spec]
+    assert len(ids) == 2 and len(set(ids)) == 1
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({"name": "jpeg", "knowledge": ["adaptiv"]}, r"'adaptiv' is unknown"),
+        ({"name": "undefended", "model": "scenes:klip"}, r"scenes:klip"),
+        ({"name": "jpeg", "quality": []}, r"quality = \[\] sweeps over nothing"),
+    ],
+)
+def test_a_control_that_does_not_fit_is_named(
+    planned: Callable[..., Plan], control: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SecondlookError, match=message):
+        planned(controls=[control])
+
+
 def test_attacks_on_pairs_are_made_on_surrogates_that_embed(captioning: Make) -> None:
     names = ["python:tests.tiny:eye", f"{SHADES}:teller"]
     made = plan(

@@ -113,16 +113,19 @@ def ce(scores: Tensor, losing: Tensor) -> Tensor:
 
 
 def dlr(scores: Tensor, losing: Tensor) -> Tensor:
-    """Difference of logits ratios (Croce & Hein 2020, equation 6), summed over losing columns.
+    """Difference of logits ratios (Croce & Hein 2020, equation 6), with all losing columns left behind.
 
-    Below 3 columns it is not defined, and the margin stands for it.
+    With one losing column it is divided by the first score less the third. With a rejection arXiv
+    2412.10353 sums the ratio of the truth and that of the rejection, which cancel where these two
+    lead, as they do on clean images: a loss of 0 without a gradient. Here the best other class has
+    to lead both, over the first score less the fourth; with L losing columns, less the (L + 2)-th.
+    Below L + 2 columns it is not defined, and the margin stands for it.
     """
-    scores = scores.float()
-    if scores.shape[2] < 3:
+    scores, count = scores.float(), losing.shape[1] + 2
+    if scores.shape[2] < count:
         return cw(scores, losing)
-    first, _, third = scores.topk(3, dim=2).values.unbind(2)
-    leads = [margin(scores, column) for column in losing.split(1, dim=1)]
-    return torch.stack(leads).sum(0) / (first - third + _TINY)
+    leading = scores.topk(count, dim=2).values
+    return margin(scores, losing) / (leading[..., 0] - leading[..., -1] + _TINY)
 
 
 def cw(scores: Tensor, losing: Tensor) -> Tensor:
@@ -183,8 +186,9 @@ UNTARGETED: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr":
 
 def loss_notices(objective: ClassObjective, loss: str, targeted: bool) -> tuple[str, ...]:
     """What a user has to know of a loss that is not what it is called."""
-    columns = objective.classes + objective.losing.shape[1] - 1
-    needed = 4 if targeted else 3
+    losing = objective.losing.shape[1]
+    columns = objective.classes + losing - 1
+    needed = 4 if targeted else losing + 2
     if columns >= needed or not (targeted or loss == "dlr"):
         return ()
     name = "targeted DLR" if targeted else "DLR"

@@ -19,9 +19,12 @@ def group_key(cell: Cell) -> str:
 
 
 def headlines(cells: Sequence[Cell], records: _Rows) -> list[Headline]:
-    """One headline for each defense, threat and goal; withheld where it would not be honest."""
-    found = []
-    for _, group in groupby(sorted(cells, key=group_key), key=group_key):
+    """One headline for each defense, threat and goal; withheld where it would not be honest.
+
+    A control has none.
+    """
+    found, defenses = [], [cell for cell in cells if not cell.control]
+    for _, group in groupby(sorted(defenses, key=group_key), key=group_key):
         rows = list(group)
         clean = next((cell for cell in rows if cell.knowledge == "clean"), None)
         attacked = [cell for cell in rows if cell.knowledge != "clean"]

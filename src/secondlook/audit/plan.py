@@ -86,6 +86,7 @@ class Row:
         spec: how the inputs were attacked; None for clean ones.
         variant: which of the task's variants is scored.
         settings: the defense's, as plain values.
+        control: whether it is there for defenses to be read beside, and no defense itself.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Row:
     spec: AttackSpec | None
     variant: str
     settings: Table
+    control: bool = False
 
     @property
     def objective(self) -> str:
@@ -226,14 +228,22 @@ class _Planner:
         """All rows, each once."""
         rows: dict[str, Row] = {}
         for name in self.study.models:
-            made = self._load(name)
-            self.task.check(made, name)
-            for model in self.task.prompted(made, self.study.prompts):
-                for row in self._rows(model):
+            for model in self._asked(name):
+                for row in (*self._rows(model), *self._controls(model)):
+                    rows.setdefault(row.id, row)
+        for name in dict.fromkeys(table["model"] for table in self.study.controls if "model" in table):
+            for model in self._asked(name):
+                for row in self._controls(model, name):
                     rows.setdefault(row.id, row)
         return Plan(
             study=self.study, task=self.task, rows=list(rows.values()), sanity=self.sanity, hashes=self.models.hashes
         )
+
+    def _asked(self, name: str) -> Iterator[Model]:
+        """The model as the task asks it, under each prompt."""
+        made = self._load(name)
+        self.task.check(made, name)
+        yield from self.task.prompted(made, self.study.prompts)
 
     def _load(self, name: str) -> Model:
         made = self.models.load(name)
@@ -241,14 +251,27 @@ class _Planner:
         return made
 
     def _rows(self, model: Model) -> Iterator[Row]:
-        for table in (table for given in self.study.defenses for table in sweep(given)):
+        for given in self.study.defenses:
+            yield from self._of(given, model, self.study.known)
+
+    def _controls(self, model: Model, name: str = "") -> Iterator[Row]:
+        """The controls in front of one of ``models``, or those that name another model."""
+        for given in (table for table in self.study.controls if table.get("model", "") == name):
+            table = {key: value for key, value in given.items() if key not in ("model", "knowledge")}
+            wanted = given.get("knowledge", self.study.known)
+            for row in self._of(table, model, [known for known in self.study.known if known in wanted]):
+                yield replace(row, label=f"control: {row.label}", control=True)
+
+    def _of(self, given: Table, model: Model, known: Sequence[Knowledge]) -> Iterator[Row]:
+        """The rows of a defense's table, which may be a sweep, in front of a model."""
+        for table in sweep(given):
             guarded, label = self._guarded(table, model)
             if guarded.calibration is not None:
                 refuse_evaluated(guarded.calibration, self.task.source)
             yield self._row(guarded, label, "clean", None, None, "")
-            for known in self.study.known:
-                if known != "clean":
-                    yield from self._attacked(guarded, table, label, known)
+            for each in known:
+                if each != "clean":
+                    yield from self._attacked(guarded, table, label, each)
 
     def _guarded(self, table: Table, model: Model) -> tuple[Guarded, str]:
         """The model behind the defense of a table, all of it on the device, and its label."""

@@ -40,8 +40,8 @@ class Budget(BaseModel):
 class Study(BaseModel):
     """What is audited.
 
-    In the tables ``attack``, ``adaptive``, ``attacks`` and ``defenses`` a list stands for a sweep:
-    one row of the matrix for each of its values.
+    In the tables ``attack``, ``adaptive``, ``attacks``, ``defenses`` and ``controls`` a list stands
+    for a sweep: one row of the matrix for each of its values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +78,10 @@ class Study(BaseModel):
     say in ``knowledge`` which rows it makes. Where there are such, ``attack`` may be left away.
     """
     defenses: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
+    controls: list[Table] = []
+    """What the defenses are to be read beside: a part of one alone, or one that rejects everything.
+    Each is a table as in ``defenses``; its rows make no headline. It may say in ``model`` what
+    stands in for all of ``models``, and in ``knowledge`` which rows it makes."""
     knowledge: list[Knowledge] = ["clean", "oblivious", "adaptive"]
 
     @field_validator("name")
@@ -94,7 +98,7 @@ class Study(BaseModel):
         """The clean row is always there: without it no other can be read."""
         return [known for known in _ORDER if known in value or known == "clean"]
 
-    @field_validator("attacks")
+    @field_validator("attacks", "controls")
     @classmethod
     def _known_rows(cls, value: list[Table]) -> list[Table]:
         for known in (known for table in value for known in table.get("knowledge", [])):

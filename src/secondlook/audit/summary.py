@@ -81,6 +81,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         resolution=_resolution(plan, row),
         vote=_vote(row, rows),
         goal=plan.task.goal(row.objective),
+        control=row.control,
         controls=found.controls,
         risk=found.risk,
         members=outcomes.members(rows, _members(own)),
