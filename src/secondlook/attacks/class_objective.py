@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, Self, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from secondlook.attacks.base import Evaluation, Objective
