@@ -306,7 +306,7 @@ def test_a_sick_gradient_is_counted_and_does_not_spread(norm: Norm) -> None:
 
 def test_a_schedule_of_few_steps_still_has_checkpoints() -> None:
     clean, steps = images(2), 3
-    state = APGD(steps=steps).start(clean, LINF, KEYS[:2], torch.zeros(2, dtype=torch.long))
+    state = APGD(steps=steps).start(torch.arange(2), clean, LINF, KEYS[:2], torch.zeros(2, dtype=torch.long))
     assert state.interval.tolist() == [1, 1]
     assert state.length.tolist() == pytest.approx([2 * LINF.eps] * 2)
     assert LINF.size(state.x - clean).tolist() == pytest.approx([LINF.eps] * 2)

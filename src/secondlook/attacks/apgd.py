@@ -118,7 +118,7 @@ class APGD(Attack):
         runs = self.restarts * max(targets.shape[1], 1)
 
         def begin(rows: Tensor) -> State:
-            return self.start(clean[rows], threat, keys[rows], torch.zeros_like(rows))
+            return self.start(rows, clean[rows], threat, keys[rows], torch.zeros_like(rows))
 
         own = keys.fold("walk")
         active = ActiveSet(objective, clean, own, begin, rows=rows, width=self.width)
@@ -142,7 +142,7 @@ class APGD(Attack):
                 best.offer(rows[final], state.best_x[final], state.best[final], fooled[final] & False)
                 again = final & ~done
                 anew, run = rows[again], state.run[again] + 1
-                put(state, again, self.start(clean[anew], threat, keys[anew], run))
+                put(state, again, self.start(anew, clean[anew], threat, keys[anew], run))
             active.leave(done)
         return AttackResult(best.x, trace.trace(), self._notices(objective), success=best.success)
 
@@ -213,8 +213,16 @@ class APGD(Attack):
 
     # --- algorithm 1 of Croce & Hein 2020; in L1, of Croce & Hein 2021 -------------------------
 
-    def start(self, clean: Tensor, threat: Threat, keys: Keys, run: Tensor) -> State:
-        """The samples at the start of their runs, at random points on the sphere."""
+    def start(self, rows: Tensor, clean: Tensor, threat: Threat, keys: Keys, run: Tensor) -> State:
+        """The samples at the start of their runs, at random points on the sphere.
+
+        Args:
+            rows: their positions in the whole batch, ``[A]``; what follows is theirs.
+            clean: the inputs.
+            threat: the ball.
+            keys: one for each.
+            run: the number of the run that each begins.
+        """
         x, count = _random_start(clean, threat, keys.fold("start").at(run)), torch.zeros_like(run)
         zero, low = clean.new_zeros(len(clean)), clean.new_full((len(clean),), float("-inf"))
         l1_ball = threat.norm == "l1"

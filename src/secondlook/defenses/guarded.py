@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -72,6 +73,24 @@ class Guarded:
     def bare(self) -> bool:
         """Whether nothing stands in front of the model."""
         return not self.defense.transforms and self.detector is None
+
+    @property
+    def transforms(self) -> bool:
+        """Whether the model is shown other views than the input itself."""
+        return self.defense.transforms
+
+    @cached_property
+    def undefended(self) -> Guarded:
+        """The model alone."""
+        return Guarded(self.model, caption=self.caption)
+
+    @cached_property
+    def ungated(self) -> Guarded:
+        """The same defense without its detector: nothing is rejected."""
+        open_gate = copy(self)
+        open_gate.detector = None
+        open_gate._answers = _answers(open_gate)
+        return open_gate
 
     @property
     def stochastic(self) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from secondlook.labels import labels
 from secondlook.randomness import Keys
 
 Gradient = Literal["full", "bpda"]
+EOT: Final = (1, 4, 16)
+"""Draws in each step that the full budget tries."""
 
 
 class Goal(ABC):
@@ -49,9 +51,49 @@ class GuardedModel(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def transforms(self) -> bool: ...
+
+    @property
+    def undefended(self) -> GuardedModel: ...
+
+    @property
+    def ungated(self) -> GuardedModel: ...
+
     def surrogate(self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full") -> Surrogate: ...
 
     def views(self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full") -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedDraws:
+    """An objective whose randomness stands still: each evaluation has the same draws.
+
+    Attributes:
+        objective: what is wanted.
+        keys: of all evaluations, one for each sample.
+    """
+
+    objective: Objective
+    keys: Keys
+
+    @property
+    def parts(self) -> Sequence[RecordedDraws]:
+        """The objective itself, alone."""
+        return (self,)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of the objective."""
+        return self.objective.modules
+
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        """Loss and success of a batch under the recorded draws, ``[B]`` each."""
+        return self.objective(x, self.keys)
+
+    def take(self, rows: Tensor) -> RecordedDraws:
+        """The same objective for some of the samples."""
+        return RecordedDraws(objective=self.objective.take(rows), keys=self.keys[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +139,34 @@ class GuardedObjective:
         """The same objective for some of the samples."""
         return replace(self, goal=self.goal.take(rows))
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether two evaluations of one input may differ."""
+        return self.victim.stochastic
+
+    def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
+        """The ways to climb it, for :class:`~secondlook.attacks.synthesis.Synthesis`."""
+        victim, found = self.victim, dict[str, Objective | str]()
+        if victim.transforms or victim.rejects:
+            found["bare"] = replace(self, victim=victim.undefended)
+        found["as-is"] = self
+        if victim.transforms and self.gradient == "full":
+            found["straight-through"] = replace(self, gradient="bpda")
+        if full:
+            found |= self._further(keys)
+        return found
+
+    def _further(self, keys: Keys) -> Mapping[str, Objective | str]:
+        """The manners of the full budget alone."""
+        gate, drawn = self.victim.rejects, self.stochastic
+        found: dict[str, Objective | str] = {
+            "gate taken away": replace(self, victim=self.victim.ungated) if gate else "nothing is ever rejected",
+            "recorded draws": RecordedDraws(objective=self, keys=keys) if drawn else "the defense draws nothing",
+        }
+        for draws in EOT:
+            found[f"{draws} draws"] = replace(self, draws=draws) if drawn else "the defense draws nothing"
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThroughViews:
@@ -136,6 +206,23 @@ class ThroughViews:
     def take(self, rows: Tensor) -> ThroughViews:
         """The same objective for some of the samples."""
         return replace(self, objective=self.objective.take(rows))
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether two evaluations of one input may differ."""
+        return self.victim.stochastic
+
+    def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
+        """The ways to climb it, for :class:`~secondlook.attacks.synthesis.Synthesis`."""
+        if not self.victim.transforms:
+            return {"as-is": self}
+        found: dict[str, Objective | str] = {"bare": self.objective, "as-is": self}
+        if self.gradient == "full":
+            found["straight-through"] = replace(self, gradient="bpda")
+        if full and self.stochastic:
+            found["recorded draws"] = RecordedDraws(objective=self, keys=keys)
+            found |= {f"{draws} draws": replace(self, draws=draws) for draws in EOT}
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

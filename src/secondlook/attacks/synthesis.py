@@ -1,0 +1,225 @@
+"""Adaptive attack synthesis: a fixed list of gradient manners, and the worst of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from secondlook.attacks.apgd import APGD, State
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Trace
+from secondlook.attacks.class_objective import ClassObjective
+from secondlook.attacks.search_state import BestPoints
+from secondlook.attacks.square import Square
+from secondlook.errors import InvalidInput
+from secondlook.randomness import Keys
+from secondlook.registry import register
+from secondlook.threat import Threat, per_sample
+
+TARGETS: Final = 3
+"""Wrong classes that the targeted search drives a sample to, in turn."""
+TARGETED: Final = ("bare", "as-is")
+"""Manners that are climbed under the targeted margin as well."""
+
+
+@runtime_checkable
+class Mannered(Protocol):
+    """An objective that can be climbed in several manners."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether two evaluations of one input may differ."""
+        ...
+
+    def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
+        """Objectives over the same samples whose gradient may aim better, in the order of trial.
+
+        Where a manner cannot be had, a sentence says why. ``as-is`` is the objective itself.
+
+        Args:
+            full: all manners, or only those of the cheap budget.
+            keys: one for each sample, for draws that are recorded.
+        """
+        ...
+
+
+class Trial(NamedTuple):
+    """One attack on one manner.
+
+    Attributes:
+        name: of the manner, and of the search where it is not the usual one.
+        objective: what is climbed; what is reached is judged by the true objective.
+        attack: how.
+        continued: whether it starts from the best point so far, and not anew.
+    """
+
+    name: str
+    objective: Objective
+    attack: Attack
+    continued: bool = False
+
+
+@register("attack", "synthesis")
+@dataclass(frozen=True, kw_only=True)
+class Synthesis(Attack):
+    """Tries each manner of attacking a defense in turn, on the samples that no other has taken.
+
+    A defense may hide its gradient: so its model is attacked bare and the result shown to it; the
+    defense is climbed as it is, and straight past its transform; with more draws (EOT), with the
+    draws of one moment replayed, with its gate taken away, from where the bare attack ended, and by
+    queries alone. Each manner is an APGD, on cross-entropy and on a targeted margin where there
+    are classes, else on the goal's own loss. No manner's own claim is believed: what it has made is
+    evaluated by the true objective, on the threat's grid, with draws that the search has not seen.
+    A sample that succeeds there is the manner's; of the others the point of the highest loss is
+    kept. The idea is that of Croce et al. 2022 (arXiv 2202.13711) and Tramer et al. 2020
+    (arXiv 2002.08347), made automatic.
+
+    Attributes:
+        budget: ``cheap``: the bare replay, the defense as it is, and straight through; ``full``: all.
+        steps: gradient steps of each search.
+        restarts: of each search.
+        looks: fresh draws of a randomized defense that judge a point; all of them must succeed.
+        queries: of the search without a gradient, in the full budget.
+        width: samples attacked at once; 0 for all.
+
+    Raises:
+        InvalidInput: a number below its least.
+    """
+
+    budget: Literal["cheap", "full"] = "cheap"
+    steps: int = 50
+    restarts: int = 1
+    looks: int = 4
+    queries: int = 1000
+    width: int = 0
+
+    def __post_init__(self) -> None:
+        for field, least in {"steps": 1, "restarts": 1, "looks": 1, "queries": 1, "width": 0}.items():
+            if getattr(self, field) < least:
+                raise InvalidInput(f"{field}={getattr(self, field)}; write {least} or more")
+
+    def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
+        """Lets each manner try those that no manner before has taken.
+
+        Raises:
+            InvalidInput: an ensemble whose members take turns, or no manner can run.
+        """
+        if len(objective.parts) > 1:
+            raise InvalidInput("synthesis maximizes one objective; write ensemble='mean'")
+        trials, notices = self.trials(objective, keys)
+        best, by = BestPoints(clean), torch.full((len(clean),), -1, device=clean.device)
+        trace, rows = _blank(clean), torch.arange(len(clean), device=clean.device)
+        refused: list[InvalidInput] = []
+        for index, trial in enumerate(trials):
+            if not len(rows):
+                break
+            own = keys[rows].fold("manner", trial.name)
+            try:
+                found = searched(trial, rows, clean, best.x, threat, own)
+            except InvalidInput as error:
+                notices[f"manner {trial.name} could not run: {error}"] = None
+                refused.append(error)
+                continue
+            x = threat.quantize(threat.project(found.x.detach(), clean[rows]), clean[rows])
+            told = self._judged(objective.take(rows), x, keys[rows].fold("judge", trial.name))
+            best.offer(rows, x, told.loss, told.success)
+            trace = _with_trial(trace, rows, found.trace)
+            by[rows[told.success]] = index
+            notices |= dict.fromkeys(found.notices)
+            rows = rows[~told.success]
+        if len(refused) == len(trials):
+            raise refused[0]
+        names = tuple(trial.name for trial in trials)
+        return AttackResult(best.x, trace, tuple(notices), by, names, success=best.success)
+
+    def trials(self, objective: Objective, keys: Keys) -> tuple[list[Trial], dict[str, None]]:
+        """All searches in their order, and why some manner is none of them."""
+        full = self.budget == "full"
+        manners: Mapping[str, Objective | str] = {"as-is": objective}
+        if isinstance(objective, Mannered):
+            manners = objective.manners(full, keys.fold("recorded"))
+        known = {name: each for name, each in manners.items() if not isinstance(each, str)}
+        reasons = {f"manner {name}: {why}": None for name, why in manners.items() if isinstance(why, str)}
+        trials = [trial for name, each in known.items() for trial in self._gradient_trials(name, each)]
+        if full:
+            trials.append(Trial("continued", objective, self._apgd(objective), continued=True))
+            trials.append(Trial("queries", objective, self._square(objective)))
+        return trials, reasons
+
+    def _gradient_trials(self, name: str, objective: Objective) -> Iterator[Trial]:
+        yield Trial(name, objective, self._apgd(objective))
+        if name in TARGETED and isinstance(objective, ClassObjective):
+            apgd = APGD(steps=self.steps, targets=TARGETS, width=self.width)
+            yield Trial(f"{name}, targeted margin", objective, apgd)
+
+    def _square(self, objective: Objective) -> Square:
+        loss: Literal["", "margin"] = "margin" if isinstance(objective, ClassObjective) else ""
+        return Square(queries=self.queries, loss=loss, width=self.width)
+
+    def _apgd(self, objective: Objective) -> APGD:
+        """Its best iterate counts; a lucky draw of a randomized defense ends nothing."""
+        return APGD(
+            steps=self.steps,
+            restarts=self.restarts,
+            loss="ce" if isinstance(objective, ClassObjective) else "",
+            early_exit=not _stochastic(objective),
+            width=self.width,
+        )
+
+    @torch.no_grad()
+    def _judged(self, objective: Objective, x: Tensor, keys: Keys) -> Evaluation:
+        """The mean loss over fresh looks, and whether all of them succeed, ``[A]`` each."""
+        count, found = self.looks if _stochastic(objective) else 1, []
+        for rows in torch.arange(len(x), device=x.device).split(self.width or len(x)):
+            part = objective.take(rows)
+            looks = [part(x[rows], keys[rows].fold(look)) for look in range(count)]
+            loss = torch.stack([look.loss for look in looks]).mean(0)
+            found.append(Evaluation(loss, torch.stack([look.success for look in looks]).all(0)))
+        loss, success = (torch.cat(column) for column in zip(*found, strict=True))
+        return Evaluation(loss, success)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ContinuedAPGD(APGD):
+    """APGD whose first run starts at given points.
+
+    Attributes:
+        origin: of each sample of the batch, ``[B, ...]``.
+    """
+
+    origin: Tensor
+
+    def start(self, rows: Tensor, clean: Tensor, threat: Threat, keys: Keys, run: Tensor) -> State:
+        state = super().start(rows, clean, threat, keys, run)
+        x = torch.where(per_sample(run == 0), self.origin[rows], state.x)
+        return replace(state, x=x, previous=x.clone(), best_x=x.clone())
+
+
+def _stochastic(objective: Objective) -> bool:
+    return isinstance(objective, Mannered) and objective.stochastic
+
+
+def searched(trial: Trial, rows: Tensor, clean: Tensor, best: Tensor, threat: Threat, keys: Keys) -> AttackResult:
+    """What a trial makes of the samples ``rows`` of a batch; ``best`` are all points so far."""
+    attack = trial.attack
+    if trial.continued and isinstance(attack, APGD):
+        given = {f.name: getattr(attack, f.name) for f in fields(attack)}
+        attack = _ContinuedAPGD(**given, origin=best[rows])
+    return attack.search(trial.objective.take(rows), clean[rows], threat, keys)
+
+
+def _blank(clean: Tensor) -> Trace:
+    """The trace of samples of which nothing was tried yet."""
+    unknown, none = clean.new_full((len(clean),), float("nan")), clean.new_zeros(len(clean))
+    return Trace(
+        first_loss=unknown, middle_loss=unknown, last_loss=unknown, zero_gradient=none, bad_gradient=none, steps=none
+    )
+
+
+def _with_trial(trace: Trace, rows: Tensor, trial: Trace) -> Trace:
+    """The trace with the losses and gradients of the last trial of ``rows``, and the steps of all."""
+    found = {f.name: getattr(trace, f.name).index_copy(0, rows, getattr(trial, f.name)) for f in fields(trace)}
+    return Trace(**{**found, "steps": trace.steps.index_add(0, rows, trial.steps)})
