@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from secondlook.attacks.pgd import PGD as PGD
     from secondlook.attacks.rgf import RGF as RGF
     from secondlook.attacks.square import Square as Square
+    from secondlook.attacks.synthesis import Synthesis as Synthesis
     from secondlook.attacks.text.bert_attack import BERTAttack as BERTAttack
     from secondlook.attacks.text.hotflip import HotFlip as HotFlip
     from secondlook.attacks.text.noise import EDA as EDA, Typos as Typos

@@ -22,7 +22,7 @@ from secondlook.objectives.base import Ensemble
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Norm, Threat
-from tests.against import Line, against, line
+from tests.against import Line, against, line, veiled
 from tests.analytic import Bowl, Coin, LinearClassifier, ReadOut, Slope, directions, images
 
 KEYS = Keys.of(0, range(6))
@@ -340,3 +340,20 @@ def test_an_ensemble_whose_members_take_turns_is_refused() -> None:
     members = (line(3, "linf", 4).objective,) * 2
     with pytest.raises(InvalidInput, match="write ensemble='mean'"):
         APGD(loss="")(Ensemble(members=members), images(4), LINF, KEYS[:4])
+
+
+def test_a_lucky_draw_ends_nothing_where_several_must_agree() -> None:
+    """Behind noise, who has to fool four evaluations in a row fools fresh draws more often."""
+    clean = images(40, 96, 160)
+    objective = veiled(clean, NoisePurifier(0.3), draws=1)
+    keys, threat = Keys.of(0, range(40)), Threat(eps=12 / 255)
+    kept = []
+    for confirm in (1, 4):
+        found = APGD(steps=20, loss="", confirm=confirm)(objective, clean, threat, keys)
+        assert found.success is not None
+        fresh = [objective(found.x, keys.fold("fresh", look)).success for look in range(8)]
+        kept.append(float(torch.stack(fresh).float().mean()))
+    assert kept[1] > kept[0]
+    once = APGD(steps=20, loss="", confirm=1)(objective, clean, threat, keys).trace.steps
+    more = APGD(steps=20, loss="", confirm=4)(objective, clean, threat, keys).trace.steps
+    assert float(more.mean()) > float(once.mean())

@@ -35,6 +35,7 @@ class State:
         loss, best, best_before: of the iterate evaluated last, of ``best_x``, and that of
             ``best_x`` at the last checkpoint.
         length: of the next step.
+        held: how many evaluations in a row have been fooled.
         run, step: which run it is in, and how many evaluations it has had in it.
         since, rises, interval: steps since the last checkpoint, those that raised the loss, and
             how many there are to the next one.
@@ -52,6 +53,7 @@ class State:
     best: Tensor
     best_before: Tensor
     length: Tensor
+    held: Tensor
     run: Tensor
     step: Tensor
     since: Tensor
@@ -85,6 +87,8 @@ class APGD(Attack):
         draws: fresh draws of a randomized victim in each step; all must be fooled. 0 leaves it at
             the objective's own.
         early_exit: a fooled sample leaves; else it is driven to the highest loss it can have.
+        confirm: how many evaluations in a row must be fooled before a sample leaves: of a
+            randomized victim, whose draws one lucky evaluation does not stand for, more than 1.
         width: how many samples are attacked at once; 0 for all.
 
     Raises:
@@ -100,10 +104,11 @@ class APGD(Attack):
     rho: float = 0.75
     draws: int = 0
     early_exit: bool = True
+    confirm: int = 1
     width: int = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "restarts": 1, "targets": 0, "draws": 0, "width": 0}
+        least = {"steps": 1, "restarts": 1, "targets": 0, "draws": 0, "confirm": 1, "width": 0}
         for field, bound in least.items():
             if getattr(self, field) < bound:
                 raise InvalidInput(f"{field}={getattr(self, field)}; write {bound} or more")
@@ -130,7 +135,8 @@ class APGD(Attack):
             first = (state.step == 0) & ((state.run > 0) | (not self._evaluates_clean))
             early = state.step <= self.steps // 2
             trace.record(rows, evaluation.loss, gradient, first=first, early=early)
-            fooled = evaluation.success
+            state.held = torch.where(evaluation.success, state.held + 1, 0)
+            fooled = state.held >= self.confirm
             if bool(fooled.any()):
                 best.offer(rows[fooled], state.x[fooled], evaluation.loss[fooled], fooled[fooled])
             self.update(state, evaluation.loss, gradient)
@@ -185,7 +191,7 @@ class APGD(Attack):
                 evaluation = part(x, own)
             found.append(targets)
             trace.record(rows, evaluation.loss, first=True, early=True)
-            wrong = evaluation.success
+            wrong = evaluation.success & (self.confirm == 1)
             best.offer(rows[wrong], x[wrong], evaluation.loss[wrong], wrong[wrong])
         left = everyone[~best.success] if self.early_exit else everyone
         return left, torch.cat(found)
@@ -237,6 +243,7 @@ class APGD(Attack):
             best=low.clone(),
             best_before=low.clone(),
             length=zero + threat.eps * (1 if l1_ball else 2),
+            held=count.clone(),
             run=run.clone(),
             step=count,
             since=count.clone(),

@@ -21,6 +21,8 @@ from secondlook.threat import Threat, per_sample
 
 TARGETS: Final = 3
 """Wrong classes that the targeted search drives a sample to, in turn."""
+CONFIRM: Final = 3
+"""Evaluations in a row that a randomized defense must lose before a sample is believed taken."""
 TARGETED: Final = ("bare", "as-is")
 """Manners that are climbed under the targeted margin as well."""
 
@@ -152,7 +154,7 @@ class Synthesis(Attack):
     def _gradient_trials(self, name: str, objective: Objective) -> Iterator[Trial]:
         yield Trial(name, objective, self._apgd(objective))
         if name in TARGETED and isinstance(objective, ClassObjective):
-            apgd = APGD(steps=self.steps, targets=TARGETS, width=self.width)
+            apgd = replace(self._apgd(objective), restarts=1, targets=TARGETS)
             yield Trial(f"{name}, targeted margin", objective, apgd)
 
     def _square(self, objective: Objective) -> Square:
@@ -165,7 +167,7 @@ class Synthesis(Attack):
             steps=self.steps,
             restarts=self.restarts,
             loss="ce" if isinstance(objective, ClassObjective) else "",
-            early_exit=not _stochastic(objective),
+            confirm=CONFIRM if _stochastic(objective) else 1,
             width=self.width,
         )
 

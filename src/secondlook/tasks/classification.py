@@ -34,6 +34,7 @@ from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Show
 from secondlook.tasks.view import SHOWN, GoalView, ImageExample, Part, View, picture, pictures
 
 Wish = Literal["targeted", "untargeted"]
+UNTARGETED: Final = "untargeted"
 COSINE_TEMPERATURE = 0.05
 """Temperature of soft votes over cosines: the order of a trained CLIP's own."""
 _SUM = 1e-4
@@ -75,7 +76,7 @@ VIEW: Final = View(
             "<em>Original</em>: the right answer stays; high is good.",
         ),
         GoalView(
-            name="untargeted",
+            name=UNTARGETED,
             deed="gets a wrong answer accepted on",
             gauge="taken over",
             columns=("correct", "wrong", "rejected", "coverage"),
@@ -190,8 +191,8 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Align the embedding, win the votes, or lead all others; untargeted, only a wrong answer."""
-        return ("cosine", "votes", "margin") if self.targeted else ("untargeted",)
+        """Align the embedding, win the votes, or lead all others; or any wrong answer."""
+        return ("cosine", "votes", "margin", UNTARGETED) if self.targeted else (UNTARGETED,)
 
     def check(self, model: Model, name: str) -> None:
         """Refuses what cannot name the classes of the data."""
@@ -252,7 +253,7 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         """Any wrong answer, or the target's embedding, votes or lead."""
         guarded.prepare()
         model = _classifier(guarded)
-        if not self.targeted:
+        if self.goal(options.objective) == UNTARGETED:
             truth = counted(batch.truth, batch.classes, model).to(self.device)
             return UntargetedObjective(
                 goal=Untargeted(truth=truth), victim=guarded, draws=options.draws, gradient=options.gradient
@@ -318,7 +319,8 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         self, batch: ClassificationBatch, guarded: Guarded, answers: Sequence[Decision], objective: str
     ) -> list[Record]:
         """Ranks, success and rejection over the fresh decisions, and what the first one tells."""
-        columns = {**self._ranks(batch, answers), **self._first(batch, guarded, answers[0])}
+        wanted = self.goal(objective) == "targeted"
+        columns = {**self._ranks(batch, answers, wanted), **self._first(batch, guarded, answers[0], wanted)}
         lists = {name: finite(value) for name, value in columns.items()}
         ended = answers[0].outcomes(batch.truth.to(answers[0].scores.device))
         return [
@@ -331,14 +333,16 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
             for i in range(len(batch.ids))
         ]
 
-    def _ranks(self, batch: ClassificationBatch, answers: Sequence[Decision]) -> dict[str, Tensor]:
+    def _ranks(self, batch: ClassificationBatch, answers: Sequence[Decision], wanted: bool) -> dict[str, Tensor]:
+        """Over the fresh decisions; ``wanted`` says that only the target is a success."""
         kept = _in_top(answers, batch.truth, 1)
         accepted = torch.stack([decision.accepted for decision in answers])
         columns: dict[str, Tensor] = {}
         success = accepted & _beaten(answers, batch.truth)
         if self.targeted:
-            success = _in_top(answers, batch.target, 1)
-            columns |= _over_draws("target_top1", success, success.any(0))
+            reached = _in_top(answers, batch.target, 1)
+            success = reached if wanted else success
+            columns |= _over_draws("target_top1", reached, reached.any(0))
             columns["target_top5"] = _in_top(answers, batch.target, 5).float().mean(0)
         columns |= _over_draws("original_top1", kept, kept.all(0))
         columns["original_top5"] = _in_top(answers, batch.truth, 5).float().mean(0)
@@ -348,12 +352,14 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         columns["right"] = _in_top(everything, batch.truth, 1).float().mean(0)
         return columns
 
-    def _first(self, batch: ClassificationBatch, guarded: Guarded, decision: Decision) -> dict[str, Tensor]:
+    def _first(
+        self, batch: ClassificationBatch, guarded: Guarded, decision: Decision, wanted: bool
+    ) -> dict[str, Tensor]:
         """What the first decision tells besides its ranks."""
         at = decision.votes.device
         truth, target = batch.truth.to(at), batch.target.to(at)
         share = decision.votes / decision.draws[:, None]
-        if self.targeted:
+        if wanted:
             eta, won = share.gather(1, target[:, None])[:, 0], decision.answer == target
         else:
             # The class that the attacker has brought furthest; the truth's own votes are not his.
@@ -391,8 +397,8 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         )
 
     def goal(self, objective: str) -> str:
-        """``targeted`` or ``untargeted``."""
-        return self.settings.goal
+        """``targeted`` or ``untargeted``; in a targeted task an attack may want any wrong answer."""
+        return UNTARGETED if objective == UNTARGETED else self.settings.goal
 
     def provenance(self) -> Record:
         """How a class is put into words."""
