@@ -14,9 +14,9 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.attacks.base import Attack, attack_in_parts
-from secondlook.audit.store import write_atomic
 from secondlook.data import images
 from secondlook.defenses.guarded import Guarded
+from secondlook.drafts import write_atomic
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot

@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from secondlook.errors import BrokenRun, refusal
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file in one move: a kill or a full disk leaves the old one or the new one.
@@ -29,6 +31,26 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """The same in a folder that is made where there is none; what the system refuses is a sentence.
+
+    Raises:
+        BrokenRun: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise BrokenRun(f"cannot write {path}: {refusal(error)}") from None
+
+
+def remove_drafts(folder: Path) -> None:
+    """Removes what kills in the middle of :func:`write_whole` have left, in all of a folder."""
+    for draft in folder.rglob(".*.part"):
+        with suppress(OSError):
+            draft.unlink()
 
 
 def leads_out(folder: Path) -> Path | None:

@@ -3,7 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+from typing import Final
+
+_SAME: Final = "run the same command again; what is finished is safe"
+_FIXES: Final = {
+    errno.EACCES: "give this user the right to it (chmod, chown), or name another place",
+    errno.EPERM: "give this user the right to it (chmod, chown), or name another place",
+    errno.EROFS: "name a place that can be written to",
+    errno.ENOSPC: f"make room there, and {_SAME}",
+    errno.EFBIG: f"the file system or `ulimit -f` allows no file so large; raise it, and {_SAME}",
+    errno.ENOTDIR: "a part of its path is a file and no folder; name another place, or move that file away",
+    errno.EEXIST: "something else lies there; move it away, or name another place",
+    errno.EISDIR: "a folder lies where a file belongs; move it away, or name another place",
+    errno.ENAMETOOLONG: "the file system takes no name so long; write a shorter one",
+    errno.ELOOP: "its links go round in a circle; name the place itself",
+    errno.ENOENT: "it is not there; look at how it is written, or make it",
+    errno.EMFILE: f"raise `ulimit -n` or close other programs, and {_SAME}",
+    errno.ENFILE: f"close other programs, and {_SAME}",
+    errno.EIO: "the disk fails; copy what can still be read to another one",
+    errno.EBUSY: f"another program holds it; end that, and {_SAME}",
+}
+if hasattr(errno, "EDQUOT"):  # Windows has no quotas of this kind
+    _FIXES[errno.EDQUOT] = f"the quota of this user is used up; make room, and {_SAME}"
 
 
 class SecondlookError(Exception):
@@ -33,3 +57,15 @@ class BrokenThreat(SecondlookError, AssertionError):
 
 class BrokenRun(SecondlookError):
     """A run directory that cannot be continued; the message says what to do with it."""
+
+
+def refusal(error: OSError) -> str:
+    """Why the system has refused a file, and what to do about it: a sentence for each kind.
+
+    Example:
+        >>> refusal(OSError(errno.ENAMETOOLONG, "File name too long"))
+        'File name too long; the file system takes no name so long; write a shorter one'
+    """
+    number = error.errno or 0
+    why = error.strerror or (os.strerror(number) if number else str(error) or type(error).__name__)
+    return f"{why}; {_FIXES.get(number, f'mend that, and {_SAME}')}"

@@ -67,7 +67,7 @@ def test_what_is_no_set_is_told(ran: Run, retrieval: Make, tmp_path: Path) -> No
     with pytest.raises(BrokenRun, match="has no image x"):
         AdversarialSet(stored(folder)).named(["x"])
     sorted(stored(folder).iterdir())[0].write_bytes(b"nothing")
-    with pytest.raises(BrokenRun, match="is no part of an adversarial set"):
+    with pytest.raises(BrokenRun, match="is damaged, or no part of an adversarial set; the audit that made"):
         AdversarialSet(stored(folder))
 
 

@@ -23,8 +23,9 @@ def test_shards_generate_and_the_whole_is_scored(retrieval: Make, tmp_path: Path
     assert [c.model_dump(include=same) for c in merged.cells] == [c.model_dump(include=same) for c in audit.cells]
     records = (tmp_path / "merged" / "records.jsonl").read_bytes()
     assert records == (whole / "records.jsonl").read_bytes()
-    with pytest.raises(BrokenRun, match="is missing, and the whole is scored together"):
+    with pytest.raises(BrokenRun, match="shard 2/2 is missing"):
         merge_runs(folders[:1], tmp_path / "half")
+    assert not (tmp_path / "half").exists()
 
 
 def test_each_guarded_model_is_asked_once_about_what_rows_share(retrieval: Make, ran: Run) -> None:

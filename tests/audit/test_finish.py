@@ -35,15 +35,3 @@ def test_a_page_is_made_again_as_it_was(any_study: Make, ran: Run) -> None:
     (folder / "report.html").unlink()
     assert finish.write_page(folder).read_text(encoding="utf-8") == page
     assert finish.read_audit(folder).model_dump_json() == audit.model_dump_json()
-
-
-@pytest.mark.parametrize("name", ["adversarial/abc/00000.safetensors", "records.jsonl", "adversarial"])
-def test_a_merge_follows_no_link_out_of_its_parts(tmp_path: Path, name: str) -> None:
-    secret, part, out = tmp_path / "secret", tmp_path / "part", tmp_path / "out"
-    secret.write_text("of the system")
-    (part / name).parent.mkdir(parents=True)
-    (part / name).symlink_to(secret)
-    (part / "run.json").write_text("{}")
-    with pytest.raises(BrokenRun, match=f"{name} is a link that leads out of .*part"):
-        finish.merge([part], out)
-    assert not out.exists()

@@ -57,7 +57,7 @@ def test_an_attack_that_cheats_is_caught_when_its_file_is_read(any_study: Make, 
     held = load_tensors(path)
     assert held is not None
     held[0]["images"] = 255 - held[0]["images"]
-    store.save_tensors(path, *held)
+    store.save_tensors(path, held.tensors, held.about)
     (run.folder / "records.jsonl").unlink()
     with pytest.raises(BrokenThreat, match="above eps"):
         execute(plan(study), run.folder, Shard(), silent)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secondlook import data
-from secondlook.audit.plan import AttackSpec, Plan, Row, Shard, chunks, plan
+from secondlook.audit.plan import AttackSpec, Plan, Row, Shard, chunks, partition, plan
 from secondlook.audit.study import read, shipped
 from secondlook.errors import InvalidInput, SecondlookError
 from secondlook.models import listed
@@ -575,12 +575,23 @@ def test_shards_that_are_none(text: str) -> None:
         Shard.parse(text)
 
 
-def test_every_chunk_is_in_one_shard() -> None:
-    assert Shard.parse("2/4") == Shard(2, 4)
-    every = chunks(38, 2, Shard())
-    assert [at for chunk in every for at in chunk.at] == list(range(38))
-    parts = [chunk for index in range(1, 5) for chunk in chunks(38, 2, Shard(index, 4))]
-    assert sorted(parts, key=lambda chunk: chunk.number) == every
+def test_every_sample_is_in_one_shard_and_every_shard_has_some() -> None:
+    assert Shard.parse("2/4") == Shard(2, 4) and str(Shard(2, 4)) == "2/4"
+    assert [chunk.at for chunk in chunks(5, 2, Shard())] == [(0, 1), (2, 3), (4,)]
+    for samples, size, count in ((38, 2, 4), (100, 50, 8), (7, 3, 7), (10, 100, 3)):
+        shards = [chunks(samples, size, Shard(index, count)) for index in range(1, count + 1)]
+        every = [chunk for shard in shards for chunk in shard]
+        assert every == partition(samples, size, count)
+        assert [chunk.number for chunk in every] == list(range(len(every)))
+        assert [at for chunk in every for at in chunk.at] == list(range(samples))
+        assert max(len(chunk.at) for chunk in every) <= size
+        sizes = [sum(len(chunk.at) for chunk in shard) for shard in shards]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
+
+
+def test_more_shards_than_samples_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"9 shards of 8 sample\(s\) leave some without any; write i/8 at most"):
+        chunks(8, 50, Shard(1, 9))
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))

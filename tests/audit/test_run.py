@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from secondlook import drafts
 from secondlook.audit import collective, finish, generate, run, store
 from secondlook.audit.api import run_study
 from secondlook.audit.plan import opened, plan
 from secondlook.audit.run import unbounded
-from secondlook.audit.store import Log
+from secondlook.audit.store import Ledger, Log
 from secondlook.audit.study import parse
 from secondlook.data import load
 from secondlook.data.base import Samples, Source
@@ -226,8 +227,10 @@ def test_the_disk_fills_up_and_the_run_goes_on_when_there_is_room(
     pictures: Path, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for room in (10_000, 20_000, 60_000):
-        monkeypatch.setattr(store, "open", FullDisk(room), raising=False)
-        with pytest.raises(BrokenRun, match="No space left on device; finished records are safe"):
+        disk = FullDisk(room)
+        for module in (store, drafts):
+            monkeypatch.setattr(module, "open", disk, raising=False)
+        with pytest.raises(BrokenRun, match="No space left on device; make room there, and run the same command again"):
             run_study(tiny.study(pictures), tmp_path)
         kept = (tmp_path / "records.jsonl").read_bytes()
         assert whole.records.startswith(kept) and kept[-1:] in (b"\n", b"")
@@ -363,7 +366,7 @@ def _checks(cell: Cell) -> dict[str, str]:
 
 
 def _lines(folder: Path, key: str) -> list[dict[str, Any]]:
-    return [line for line in Log(folder / "ledger.jsonl") if key in line]
+    return [line for line in Ledger(folder / "ledger.jsonl") if key in line]
 
 
 def test_every_clean_row_is_inspected_before_anything_is_attacked(any_study: Make, tmp_path: Path) -> None:

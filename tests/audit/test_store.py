@@ -12,10 +12,12 @@ import torch
 
 from secondlook import drafts
 from secondlook.audit import store
-from secondlook.audit.store import Log, Run, load_tensors, read_json, save_tensors, write_atomic
+from secondlook.audit.store import Ledger, Log, Records, Run, load_tensors, read_head, read_json, save_tensors
+from secondlook.drafts import write_atomic
 from secondlook.errors import BrokenRun
+from secondlook.registry import digest
 
-IDENTITY = {"version": "1.0", "config_hash": "abc", "study": {}}
+IDENTITY = {"version": "1.0", "config_hash": digest({}), "study": {}, "shard": "1/1", "parts": 1}
 
 
 class FullDisk:
@@ -95,7 +97,9 @@ def test_a_torn_last_line_is_cut_off_and_written_anew(tmp_path: Path, torn: byte
 def test_a_log_of_nothing_but_a_torn_line_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(b'{"a"')
-    assert list(Log(path)) == [] and path.read_bytes() == b""
+    assert list(Log(path)) == [] and path.read_bytes() == b'{"a"'
+    Log(path).append([{"a": 1}])
+    assert path.read_bytes() == b'{"a": 1}\n'
 
 
 @pytest.mark.parametrize("room", [0, 1, 12, 25])
@@ -104,12 +108,26 @@ def test_a_full_disk_loses_no_finished_record(tmp_path: Path, full_disk: Callabl
     log.append([{"name": "grün"}, {"name": "blå"}])
     before = log.path.read_bytes()
     full_disk(room)
-    with pytest.raises(BrokenRun, match="No space left on device; finished records are safe"):
+    with pytest.raises(BrokenRun, match="No space left on device; make room there, and run the same command"):
         log.append([{"name": "gelb"}, {"name": "schwarz"}])
     assert log.path.read_bytes() == before
 
 
-@pytest.mark.parametrize("line", [b"{oops}\n", b"\xff\xfe\xff\n", b"\x00\x00\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{oops}\n",
+        b"\xff\xfe\xff\n",
+        b"\x00\x00\n",
+        b"5\n",
+        b"[]\n",
+        b"null\n",
+        b'{"a": NaN}\n',
+        b"\n",
+        b"[" * 99999 + b"\n",
+    ],
+    ids=str,
+)
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b'{"a": 2}\n')
@@ -128,7 +146,7 @@ def test_what_json_has_not_is_never_written(tmp_path: Path, value: float) -> Non
 def test_a_run_is_continued_by_its_own_study_and_version_alone(tmp_path: Path) -> None:
     Run.open(tmp_path, IDENTITY).records.append([{"cell": "c", "sample": "s"}])
     assert len(list(Run.open(tmp_path, IDENTITY).records)) == 1
-    for key in ("version", "config_hash"):
+    for key in ("version", "config_hash", "shard"):
         with pytest.raises(BrokenRun, match=f"written with {key} .* this is other; choose another"):
             Run.open(tmp_path, {**IDENTITY, key: "other"})
     assert len(list(Log(tmp_path / "records.jsonl"))) == 1
@@ -149,10 +167,49 @@ def test_records_without_a_whole_run_json_are_kept_and_not_mixed(tmp_path: Path,
     assert len(list(Run.open(folder, IDENTITY).records)) == 1
 
 
-def test_a_run_json_of_an_unknown_shape_is_another_version(tmp_path: Path) -> None:
+def test_a_run_json_of_an_unknown_shape_is_told(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 7}')
-    with pytest.raises(BrokenRun, match="written with version None, this is 1.0"):
+    with pytest.raises(BrokenRun, match=r"run\.json was edited or is damaged"):
         Run.open(tmp_path, IDENTITY)
+
+
+@pytest.mark.parametrize(("key", "value"), [("study", {"seed": 1}), ("seed", 1), ("parts", 2), ("version", "1.1")])
+def test_a_run_json_that_was_edited_is_told(tmp_path: Path, key: str, value: Any) -> None:
+    Run.open(tmp_path, IDENTITY)
+    head = json.loads((tmp_path / "run.json").read_bytes())
+    (tmp_path / "run.json").write_text(json.dumps({**head, key: value}))
+    with pytest.raises(BrokenRun, match=r"run\.json was edited or is damaged.*copy the run\.json from there"):
+        Run.open(tmp_path, IDENTITY)
+    (tmp_path / "run.json").write_text(json.dumps(head, indent=7))
+    assert read_head(tmp_path) == IDENTITY
+
+
+@pytest.mark.parametrize("line", ["{}", '{"cell": 5, "sample": "a"}', '{"cell": "a"}', '{"sample": "a"}'])
+def test_what_is_json_and_no_record_is_told(tmp_path: Path, line: str) -> None:
+    log = Records(tmp_path / "records.jsonl")
+    log.append([{"cell": "c", "sample": "s"}])
+    with log.path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(BrokenRun, match=r"records\.jsonl, line 2, is no record; delete the line"):
+        list(log)
+
+
+def test_a_line_of_the_ledger_is_what_was_written_or_told(tmp_path: Path) -> None:
+    log, lines = Ledger(tmp_path / "ledger.jsonl"), [{"probe": "a", "n": 3}, {"cell": "c", "at": [1, 2]}]
+    log.append([lines[0], {**lines[1], "at": (1, 2)}])
+    assert list(log) == lines
+    whole = log.path.read_text()
+    for text in (whole.replace("3", "4"), whole.replace('"c"', '"d"'), whole.replace("check", "chuck"), "{}\n", "5\n"):
+        log.path.write_text(text)
+        with pytest.raises(BrokenRun, match=r"ledger\.jsonl, line [12], .*delete the line, and the same command"):
+            list(log)
+
+
+def test_half_of_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:
+    log = Log(tmp_path / "records.jsonl")
+    log.append([{"text": "caf\u00e9 \udcff"}])
+    assert list(log) == [{"text": "caf\u00e9 \udcff"}]
+    assert log.path.read_bytes().decode() == '{"text": "caf\u00e9 \\udcff"}\n'
 
 
 def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
@@ -167,7 +224,18 @@ def test_tensors_come_back_with_their_provenance(tmp_path: Path) -> None:
     found = load_tensors(path)
     assert found is not None
     assert all(torch.equal(found[0][key], tensors[key]) for key in tensors)
-    assert found[1] == {"cost": {"forwards": 3}, "samples": ["a", "ü"]}
+    assert found.about == {"cost": {"forwards": 3}, "samples": ["a", "ü"]}
+
+
+def test_one_flipped_bit_anywhere_in_a_file_of_tensors_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "0.safetensors"
+    save_tensors(path, {"x": torch.arange(4).byte(), "y": torch.ones(2)}, {"cost": 3, "samples": ["a"]})
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        found = load_tensors(path)
+        # Blanks that fill the head up mean nothing.
+        assert found is None or content[at : at + 1] == b" ", at
 
 
 @pytest.mark.parametrize("kept", [0, 4, 8, 40, 0.5, -1])

@@ -14,10 +14,25 @@ from torch import Tensor
 
 from secondlook.attacks.base import Trace
 from secondlook.attacks.pairs import Captions
-from secondlook.audit.store import Record, load_tensors, save_tensors
+from secondlook.audit.store import Record, load_tensors, reading, save_tensors
 from secondlook.errors import BrokenRun
 from secondlook.threat import LEVELS
 
+_HEAD = {
+    "spec",
+    "attack",
+    "threat",
+    "seed",
+    "victims",
+    "models",
+    "data",
+    "torch",
+    "cost",
+    "samples",
+    "captions",
+    "notices",
+}
+_REMADE = "the audit that made it makes it again; run the same command"
 _TRACES = ("first_loss", "middle_loss", "last_loss", "zero_gradient", "bad_gradient", "steps")
 
 
@@ -72,7 +87,7 @@ def load_part(path: Path) -> Part | None:
     stored = load_tensors(path)
     if stored is None:
         return None
-    tensors, about = stored
+    tensors, about, _ = stored
     trace = Trace(**{name: tensors[name] for name in _TRACES}) if "steps" in tensors else None
     made = Adversarial(
         images=tensors["images"].to(torch.get_default_dtype()) / LEVELS,
@@ -86,8 +101,8 @@ def load_part(path: Path) -> Part | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file of a set is there and was written to its end."""
-    return _head(path) is not None
+    """Whether a file of a set is there, and is what was written."""
+    return load_tensors(path) is not None
 
 
 class AdversarialSet:
@@ -108,8 +123,8 @@ class AdversarialSet:
         if not heads:
             raise BrokenRun(f"{folder} holds no adversarial set; name RUN/adversarial/ID")
         for path, head in zip(self.files, heads, strict=True):
-            if head is None or "captions" not in head:
-                raise BrokenRun(f"{path} is no part of an adversarial set; delete it")
+            if head is None or not head.keys() >= _HEAD:
+                raise BrokenRun(f"{path} is damaged, or no part of an adversarial set; {_REMADE}")
             if head["spec"] != (heads[0] or {})["spec"]:
                 raise BrokenRun(f"{path} is of another attack than {self.files[0].name}")
         self._heads = [head for head in heads if head is not None]
@@ -152,7 +167,7 @@ class AdversarialSet:
         for path in self.files:
             part = load_part(path)
             if part is None:
-                raise BrokenRun(f"{path} is damaged; delete it and run the same command again")
+                raise BrokenRun(f"{path} is damaged; {_REMADE}")
             yield part
 
     def images(self, at: Sequence[int]) -> Tensor:
@@ -167,9 +182,13 @@ class AdversarialSet:
         """
         wanted, found = set(ids), dict[str, Tensor]()
         for path, head in zip(self.files, self._heads, strict=True):
-            if wanted & set(head["samples"]) and (part := load_part(path)):
-                rows = zip(part.ids, part.adversarial.images, strict=True)
-                found.update((name, image) for name, image in rows if name in wanted)
+            if wanted.isdisjoint(head["samples"]):
+                continue
+            part = load_part(path)
+            if part is None:
+                raise BrokenRun(f"{path} is damaged; {_REMADE}")
+            rows = zip(part.ids, part.adversarial.images, strict=True)
+            found.update((name, image) for name, image in rows if name in wanted)
         if missing := [name for name in ids if name not in found]:
             raise BrokenRun(f"{self.folder} has no image {missing[0]} ({len(missing)} missing)")
         return torch.stack([found[name] for name in ids])
@@ -178,7 +197,7 @@ class AdversarialSet:
 def _head(path: Path) -> Record | None:
     """What is said of a file's content, which is not read."""
     try:
-        with safe_open(path, "pt") as file:
-            return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError, OSError):
+        with reading(path), safe_open(path, "pt") as file:
+            return {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "digest"}
+    except (SafetensorError, ValueError, RecursionError):
         return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from secondlook.audit.finish import finish, merge
+from secondlook.audit.finish import finish
+from secondlook.audit.lock import locked
+from secondlook.audit.merge import merged, shards
 from secondlook.audit.plan import Shard, plan
 from secondlook.audit.run import execute, settle
-from secondlook.audit.store import read_json
 from secondlook.audit.study import Study, parse, read
 from secondlook.models.runtime import engine
 from secondlook.progress import Tick
@@ -26,6 +27,7 @@ def run_study(
     tick: Tick = _silent,
     command: str = "secondlook.run_study",
     device: str = "auto",
+    wait: bool = False,
 ) -> Audit:
     """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
 
@@ -37,28 +39,34 @@ def run_study(
         command: how the run was called, for its provenance.
         device: where models and images are put: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes CUDA
             where there is one. A run may be continued on another.
+        wait: for another process that works in ``out`` to end, instead of refusing.
 
     Raises:
         UnknownName, InvalidInput: the study names something that is not there, or does not fit; or
-            there is no such device.
-        BrokenRun: ``out`` belongs to another study or version, or cannot be written.
+            there is no such device, or there are more shards than samples.
+        BrokenRun: ``out`` belongs to another study or version, is damaged, cannot be written, or
+            another process works in it.
     """
     tick(0, 1, "loading models")
     config = read(study) if isinstance(study, str) else study
     made = plan(config, engine.device(device))
-    run = execute(made, Path(out), shard or Shard(), tick, command)
-    tick(1, 1, "writing the report")
-    return finish(made, run).of_run(Path(out))
+    with locked(Path(out), command, tick, wait):
+        run = execute(made, Path(out), shard or Shard(), tick, command)
+        tick(1, 1, "writing the report")
+        return finish(made, run).of_run(Path(out))
 
 
-def merge_runs(folders: Sequence[Path], out: Path) -> Audit:
+def merge_runs(
+    folders: Sequence[Path], out: Path, tick: Tick = _silent, command: str = "secondlook.merge_runs"
+) -> Audit:
     """Puts the shards of one study together and reports on the whole.
 
     Raises:
-        BrokenRun: the folders are not of one study and one version.
+        BrokenRun: the folders are not all shards of one study and one version, each once and whole;
+            the message names the part that is missing. Or ``out`` holds something else.
     """
-    run = merge(folders, out)
-    head = out / "run.json"
-    config = parse(read_json(head)["study"], str(head))
-    made = plan(config, None)
-    return finish(made, settle(made, run, _silent))
+    parts = shards(folders, out)
+    made = plan(parse(parts[0].head["study"], str(parts[0].folder / "run.json")), None)
+    with locked(out, command, tick):
+        run = settle(made, merged(made, parts, out, command), tick)
+        return finish(made, run).of_run(out)

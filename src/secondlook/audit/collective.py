@@ -9,6 +9,7 @@ from typing import Any
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole
 from secondlook.audit.generate import stored, with_attack
+from secondlook.audit.integrity import Done
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row
 from secondlook.audit.store import Record, Run
 from secondlook.defenses.base import Defense
@@ -28,8 +29,8 @@ def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], tick: Tick) -> None:
         BrokenRun: a part of what has to be scored was not generated.
     """
     _check_generated(plan, run, parts)
-    done = {(record["cell"], record["sample"]) for record in run.records}
-    left = [row for row in plan.rows if any((row.id, name) not in done for name in plan.task.ids)]
+    done = Done(plan, run)
+    left = [row for row in plan.rows if not done.has(row)]
     scoring = _Scoring(plan, run, left)
     for number, chunk in enumerate(parts if left else []):
         tick(number, len(parts), "answering all samples")
@@ -37,9 +38,7 @@ def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], tick: Tick) -> None:
     for number, row in enumerate(left):
         tick(number, len(left), f"scoring: {row.label}, {row.knowledge}")
         rows, about = scoring.score(row)
-        run.ledger.append([about])
-        named = [{"cell": row.id, **found} for found in rows]
-        run.records.append([each for each in named if (row.id, each["sample"]) not in done])
+        done.add(row, 0, about, [{"cell": row.id, **found} for found in rows])
 
 
 class _Scoring:
@@ -84,6 +83,7 @@ class _Scoring:
 
     def _ask(self, row: Row, place: _Place, batch: Batch, pairs: Pairs) -> None:
         task, guarded = self.plan.task, row.guarded
+        guarded.forget()
         with counting() as alone:
             if not guarded.bare:
                 bare = task.guarded(guarded.model, Defense())
@@ -131,7 +131,8 @@ def _check_generated(plan: Plan, run: Run, parts: Sequence[Chunk]) -> None:
         for spec in plan.specs:
             path = run.adversarial(spec.id, chunk.number)
             if not is_whole(path):
+                what = "is damaged" if path.exists() else "is missing"
                 raise BrokenRun(
-                    f"{path} is missing, and the whole is scored together; run the shard that "
-                    f"generates part {chunk.number + 1} to its end, and merge again"
+                    f"{path} {what}, and the whole is scored together; run shard {chunk.shard}/{run.parts} "
+                    "of the same study to its end, and merge again"
                 )

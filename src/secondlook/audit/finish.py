@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,19 +12,38 @@ from pydantic import ValidationError
 from secondlook.audit.examples import examples, read_examples, written
 from secondlook.audit.plan import Plan
 from secondlook.audit.report.page import html
-from secondlook.audit.store import Log, Run, read_json, refuse_links, write_atomic
+from secondlook.audit.store import Run, read_json
 from secondlook.audit.summary import summarize
-from secondlook.errors import BrokenRun
+from secondlook.drafts import write_atomic
+from secondlook.errors import BrokenRun, SecondlookError
 from secondlook.schema import Audit
+
+_log = logging.getLogger(__name__)
 
 
 def finish(plan: Plan, run: Run) -> Audit:
-    """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run."""
+    """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run.
+
+    The last two only show what there is: where one of them fails it is said, and the result stands.
+    """
     audit = summarize(plan, run)
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
-    write_atomic(run.folder / "gallery.json", written(examples(plan, run)))
-    write_page(run.folder)
+    gallery, page = run.folder / "gallery.json", run.folder / "report.html"
+    with _decorating(gallery, "the same `secondlook audit` makes it again"):
+        write_atomic(gallery, written(examples(plan, run)))
+    with _decorating(page, f"`secondlook report {run.folder}` makes it again"):
+        write_page(run.folder)
     return audit
+
+
+@contextmanager
+def _decorating(path: Path, again: str) -> Iterator[None]:
+    """What goes wrong in the block loses no result: it is told, and what makes ``path`` again."""
+    try:
+        yield
+    except Exception as error:  # whatever a plug-in's pictures or templates do
+        told = str(error) if isinstance(error, SecondlookError) else f"{type(error).__name__}: {error}"
+        _log.warning("%s was not made: %s. The result is safe in audit.json, and %s", path, told, again)
 
 
 def read_audit(folder: Path) -> Audit:
@@ -47,46 +66,5 @@ def write_page(folder: Path) -> Path:
     audit = read_audit(folder)
     shown = read_examples(folder / "gallery.json")
     page = folder / "report.html"
-    write_atomic(page, html(audit, shown).encode())
+    write_atomic(page, html(audit, shown).encode("utf-8", "replace"))
     return page
-
-
-def merge(folders: Sequence[Path], out: Path) -> Run:
-    """Puts the shards of one study together; the order of the folders does not matter.
-
-    Raises:
-        BrokenRun: the folders are not of one study and one version, or a link in one leads out of
-            it.
-    """
-    for folder in folders:
-        refuse_links(folder)
-    heads = [read_json(folder / "run.json") for folder in folders]
-    for folder, head in zip(folders, heads, strict=True):
-        if any(head.get(key) != heads[0].get(key) for key in ("config_hash", "version")):
-            raise BrokenRun(f"{folder} and {folders[0]} are of different studies or versions")
-        if folder.resolve() == out.resolve():
-            raise BrokenRun(f"--out {out} is one of the parts; merge into a folder of its own")
-    run = Run.open(out, heads[0])
-    known = {json.dumps(record, sort_keys=True) for record in run.records}
-    for folder in folders:
-        fresh = [r for r in Log(folder / "records.jsonl") if _new(r, known)]
-        run.records.append(fresh)
-        run.ledger.append(Log(folder / "ledger.jsonl"))
-        if (folder / "adversarial").exists():
-            _copy(folder / "adversarial", out / "adversarial")
-    return run
-
-
-def _copy(folder: Path, out: Path) -> None:
-    try:
-        shutil.copytree(folder, out, dirs_exist_ok=True)
-    except OSError as error:
-        raise BrokenRun(f"{folder} cannot be copied to {out}: {error}; make room there") from None
-
-
-def _new(record: dict[str, object], known: set[str]) -> bool:
-    key = json.dumps(record, sort_keys=True)
-    if key in known:
-        return False
-    known.add(key)
-    return True

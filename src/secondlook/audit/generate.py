@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from secondlook.models.runtime.memory import halving
 from secondlook.objectives.base import Ensemble
 from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjective
 from secondlook.tasks.base import Batch, finite
+
+_log = logging.getLogger(__name__)
 
 
 class Generated(NamedTuple):
@@ -47,6 +50,8 @@ def generated(plan: Plan, run: Run, spec: AttackSpec, batch: Batch, chunk: int) 
     path = run.adversarial(spec.id, chunk)
     part = load_part(path)
     if part is None:
+        if path.exists():
+            _log.warning("%s is damaged, and is made again", path)
         made = generate(plan, spec, batch)
         save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost))
         part = load_part(path)
@@ -65,15 +70,23 @@ def stored(run: Run, spec: AttackSpec, batch: Batch, chunk: int) -> Generated:
 
 
 def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> Generated:
-    if part is None or part.ids != batch.ids:
-        raise BrokenRun(f"{path} is damaged; delete it and run the same command again")
+    if part is None or part.about["spec"] != spec.id or part.ids != batch.ids:
+        raise BrokenRun(
+            f"{path} is damaged, or of another attack or other samples; delete it, and the same command makes it again"
+        )
     made = part.adversarial._replace(images=part.adversarial.images.to(batch.pairs.images))
     check(made, batch, spec)
     return Generated(made, part.about["cost"])
 
 
 def generate(plan: Plan, spec: AttackSpec, batch: Batch) -> Generated:
-    """Runs the attack on one chunk, or on parts of it that fit into memory; and at what cost."""
+    """Runs the attack on one chunk, or on parts of it that fit into memory; and at what cost.
+
+    The cost is that of caches that are empty, whatever was attacked before.
+    """
+    for victim in (*spec.victims, *([spec.queried] if spec.queried else [])):
+        victim.prepare()
+        victim.forget()
     if isinstance(spec.attack, PairAttack):
         return _on_pairs(spec, spec.attack, batch)
     keys = batch.keys.fold("attack", spec.attack.key or spec.settings["name"])

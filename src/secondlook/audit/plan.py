@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -135,7 +136,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shard:
-    """Part ``index`` (from 1) of ``count``: every count-th chunk of the samples.
+    """Part ``index`` (from 1) of ``count``: a range of the samples, all ranges being of one length, but for one.
 
     Raises:
         InvalidInput: an index outside 1 to ``count``.
@@ -148,6 +149,9 @@ class Shard:
         if not 1 <= self.index <= self.count:
             raise InvalidInput(f"shard {self.index}/{self.count}; write 1/4 to 4/4 for four parts")
 
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Reads ``2/4``.
@@ -156,13 +160,9 @@ class Shard:
             InvalidInput: it is not of that form.
         """
         index, _, count = text.partition("/")
-        if not (index.isdigit() and count.isdigit()):
+        if not (index.isdecimal() and count.isdecimal()):
             raise InvalidInput(f"shard {text!r}; write i/n, as in 2/4")
         return cls(int(index), int(count))
-
-    def holds(self, chunk: int) -> bool:
-        """Whether a chunk belongs to this part."""
-        return chunk % self.count == self.index - 1
 
 
 @dataclass(frozen=True)
@@ -172,17 +172,42 @@ class Chunk:
     Attributes:
         number: its place among all chunks.
         at: positions of its samples in the task.
+        shard: the index of the shard whose range it is in.
     """
 
     number: int
     at: tuple[int, ...]
+    shard: int = 1
+
+
+def partition(samples: int, size: int, parts: int) -> list[Chunk]:
+    """All chunks of samples that are computed in so many ranges; no chunk is in two of them.
+
+    Raises:
+        InvalidInput: there are more ranges than samples.
+
+    Example:
+        >>> [chunk.at for chunk in partition(7, 2, 2)]
+        [(0, 1), (2,), (3, 4), (5, 6)]
+    """
+    if parts > max(samples, 1):
+        raise InvalidInput(f"{parts} shards of {samples} sample(s) leave some without any; write i/{samples} at most")
+    bounds = [samples * part // parts for part in range(parts + 1)]
+    ranges = [
+        (range(start, min(start + size, end)), part)
+        for part, (first, end) in enumerate(itertools.pairwise(bounds), start=1)
+        for start in range(first, end, size)
+    ]
+    return [Chunk(number, tuple(at), part) for number, (at, part) in enumerate(ranges)]
 
 
 def chunks(samples: int, size: int, shard: Shard) -> list[Chunk]:
-    """The chunks of a shard; they are the same however often a run is killed."""
-    starts = range(0, samples, size)
-    every = [Chunk(number, tuple(range(start, min(start + size, samples)))) for number, start in enumerate(starts)]
-    return [chunk for chunk in every if shard.holds(chunk.number)]
+    """The chunks of a shard; they are the same however often a run is killed.
+
+    Raises:
+        InvalidInput: as :func:`partition`.
+    """
+    return [chunk for chunk in partition(samples, size, shard.count) if chunk.shard == shard.index]
 
 
 def opened(study: Study, device: torch.device | None) -> OpenTask[Any, Any]:
@@ -195,13 +220,37 @@ def opened(study: Study, device: torch.device | None) -> OpenTask[Any, Any]:
         imported(f"plugins: {plugin!r}", plugin)
     config = dict(study.task)
     config.setdefault("seed", study.seed)
-    task = registry.build("task", config.pop("name", "zeroshot"), config).open()
+    try:
+        task = registry.build("task", config.pop("name", "zeroshot"), config).open()
+    except UnicodeEncodeError as error:
+        raise _unwritable("name or text", error.object) from None
     if not isinstance(task, OpenTask):
         raise InvalidInput(
             f"task {study.task.get('name')!r}: open() gives a {type(task).__name__}; it must give an OpenTask"
         )
+    _check_texts(task)
     task.device = device or torch.device("cpu")
     return task
+
+
+def _check_texts(task: OpenTask[Any, Any]) -> None:
+    """Refuses texts now that no file of results could hold in the end.
+
+    Raises:
+        InvalidInput: one has half of a surrogate pair in it; so Python reads a file name that is no UTF-8.
+    """
+    texts = [("name", name) for name in task.ids]
+    texts += [("caption", text) for some in getattr(task, "captions", ()) for text in some]
+    texts += [("text", query.text) for query in getattr(task, "queries", ())]
+    for kind, text in texts:
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+            raise _unwritable(kind, text)
+
+
+def _unwritable(kind: str, text: str) -> InvalidInput:
+    return InvalidInput(
+        f"{kind} {text!r} is no Unicode text, and no result could name it; write it, or its file's name, in UTF-8"
+    )
 
 
 def plan(study: Study, device: torch.device | None = None) -> Plan:
@@ -277,6 +326,8 @@ class _Planner:
         """The model behind the defense of a table, all of it on the device, and its label."""
         config = dict(table)
         label = config.pop("label", "")
+        if not isinstance(label, str):
+            raise InvalidInput(f'label = {label!r} is no text; write label = "{label}"')
         name = config.pop("name", "consensus")
         defense: Defense = registry.build("defense", name, config)
         guarded = self.task.guarded(model, defense)

@@ -6,18 +6,18 @@ import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from sys import intern
 from typing import Any
 
 import torch
 
 from secondlook import registry
 from secondlook.attacks.pairs import Pairs
-from secondlook.audit.adversarial import Adversarial, is_whole
+from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
 from secondlook.audit.generate import Generated, generate, generated, with_attack
-from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks
-from secondlook.audit.store import Record, Run
+from secondlook.audit.integrity import Done
+from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks, partition
+from secondlook.audit.store import Record, Run, digest_of
 from secondlook.audit.study import Study
 from secondlook.defenses.base import Defense
 from secondlook.ledger import counting
@@ -25,7 +25,7 @@ from secondlook.progress import Tick
 from secondlook.tasks.base import SAMPLED, Batch
 
 
-def identity(study: Study, command: str) -> Record:
+def identity(study: Study, command: str, shard: Shard) -> Record:
     """What a run directory has to agree with to be continued."""
     config = study.model_dump()
     return {
@@ -35,6 +35,8 @@ def identity(study: Study, command: str) -> Record:
         "study": config,
         "config_hash": registry.digest(config),
         "seed": study.seed,
+        "shard": str(shard),
+        "parts": shard.count,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
@@ -45,11 +47,15 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     The shard of a collective task only generates: :func:`settle` scores the whole.
 
     Raises:
-        BrokenRun: the directory belongs to something else, or cannot be written to.
+        BrokenRun: the directory belongs to something else, is damaged, or cannot be written to.
+        InvalidInput: there are more shards than samples.
     """
-    run = Run.open(folder, identity(plan.study, command))
+    size = len(plan.task.rows), plan.study.batch
+    parts = chunks(*size, shard)
+    run = Run.open(folder, identity(plan.study, command, shard))
+    if shard.count == 1:
+        parts = partition(*size, run.parts)
     _inspect(plan, run, tick)
-    parts = chunks(len(plan.task.rows), plan.study.batch, shard)
     work = _Work(plan, run)
     if plan.task.collective:
         _generate_all(plan, run, work, parts, tick)
@@ -70,7 +76,7 @@ def settle(plan: Plan, run: Run, tick: Tick) -> Run:
         BrokenRun: a part of what has to be scored together was not generated.
     """
     if plan.task.collective:
-        score_all(plan, run, chunks(len(plan.task.rows), plan.study.batch, Shard()), tick)
+        score_all(plan, run, partition(len(plan.task.rows), plan.study.batch, run.parts), tick)
         _check_sanity(plan, run, tick)
     tick(1, 1, "done")
     return run
@@ -83,25 +89,23 @@ def _generate_all(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tic
             at, total = position * len(specs) + number, len(parts) * len(specs)
             what = f"{spec.settings['name']} on {', '.join(v.model.name for v in spec.victims)}"
             tick(at, total, what)
-            if not is_whole(run.adversarial(spec.id, chunk.number)):
+            if digest_of(run.adversarial(spec.id, chunk.number)) is None:
                 row = next(row for row in plan.rows if row.spec and row.spec.id == spec.id)
                 with counting(_counted(tick, at, total, what)):
                     generated(plan, run, spec, work.batch(row, chunk), chunk.number)
 
 
 def _score_samples(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tick: Tick) -> None:
-    """Does each row of each chunk of which the run has not every record."""
-    ids, rows = plan.task.ids, plan.rows
-    done = {(intern(record["cell"]), intern(record["sample"])) for record in run.records}
-    total = len(parts) * len(rows)
+    """Does each row of each chunk of which the run has not every record, or not what it cost."""
+    done = Done(plan, run)
+    total = len(parts) * len(plan.rows)
     for position, chunk in enumerate(parts):
-        for number, row in enumerate(rows):
-            at, what = position * len(rows) + number, f"{row.label}, {row.knowledge}"
+        for number, row in enumerate(plan.rows):
+            at, what = position * len(plan.rows) + number, f"{row.label}, {row.knowledge}"
             tick(at, total, what)
-            missing = {ids[each] for each in chunk.at if (row.id, ids[each]) not in done}
-            if missing:
+            if not done.has(row, chunk.number):
                 with counting(_counted(tick, at, total, what)):
-                    work.score(row, chunk, missing)
+                    work.score(row, chunk, done)
 
 
 def _counted(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
@@ -126,7 +130,7 @@ class _Work:
             self._batches[key] = self.plan.task.batch(chunk.at, row.guarded)
         return self._batches[key]
 
-    def score(self, row: Row, chunk: Chunk, missing: set[str]) -> None:
+    def score(self, row: Row, chunk: Chunk, done: Done) -> None:
         """Computes a whole chunk, so that it is what it would have been; adds what is missing."""
         row.guarded.prepare()
         batch = self.batch(row, chunk)
@@ -138,8 +142,7 @@ class _Work:
             about |= {"attack": made.cost, **_said(made.adversarial)}
             rows = with_attack(rows, row, batch.pairs, made.adversarial)
         named = [{"cell": row.id, "sample": name, **found} for name, found in zip(batch.ids, rows, strict=True)]
-        self.run.ledger.append([about])
-        self.run.records.append([found for found in named if found["sample"] in missing])
+        done.add(row, chunk.number, about, named)
 
 
 def _pairs(made: Generated) -> Pairs:
@@ -157,6 +160,8 @@ def answered(plan: Plan, row: Row, batch: Batch, given: Pairs) -> tuple[list[Rec
     task, guarded = plan.task, row.guarded
     repeats = plan.study.rescore if guarded.stochastic or task.stochastic else 1
     answers = []
+    # What another row has left in a cache would make this one look cheaper.
+    guarded.forget()
     for repeat in range(repeats):
         with counting() as ledger:
             keys = batch.keys.fold("decide", repeat)

@@ -15,7 +15,7 @@ from secondlook.audit.columns import Rows
 from secondlook.audit.detection import detected
 from secondlook.audit.headline import headlines
 from secondlook.audit.plan import Plan, Row
-from secondlook.audit.store import Record, Run, read_json
+from secondlook.audit.store import Record, Run, read_head
 from secondlook.decision import Outcome
 from secondlook.metrics import outcomes
 from secondlook.metrics.figures import average, share
@@ -49,7 +49,7 @@ def summarize(plan: Plan, run: Run) -> Audit:
 
 def _provenance(plan: Plan, run: Run) -> Record:
     return {
-        **read_json(run.folder / "run.json"),
+        **read_head(run.folder),
         "models": plan.hashes,
         "data": plan.task.source.hash,
         "about": plan.study.about,

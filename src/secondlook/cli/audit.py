@@ -22,7 +22,8 @@ _PIPED = 120
 
 Name = Annotated[str, typer.Argument(help="A study by name (see `studies`), or a TOML file.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/STUDY.")]
-ShardOption = Annotated[str, typer.Option(help="Do part i of n only, as 2/4; see `merge`.")]
+ShardOption = Annotated[str, typer.Option(help="Do part i of n of the samples only, as 2/4; see `merge`.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another process that works in the run directory.")]
 Model = Annotated[list[str] | None, typer.Option(help="Audit this model instead; repeatable.")]
 Data = Annotated[str | None, typer.Option(help="Take the images from here: folder:PATH, say.")]
 Samples = Annotated[int | None, typer.Option(help="Number of images.")]
@@ -45,6 +46,7 @@ def audit(
     seed: Seed = None,
     set_: Set = None,
     device: Device = "auto",
+    wait: Wait = False,
 ) -> None:
     """Attack, defend, attack the defense knowing it, and report. Continues a killed run."""
     from secondlook.audit.api import run_study
@@ -71,7 +73,7 @@ def audit(
     folder = out or _folder(config, bool(changes), part)
     with progress(config.name) as tick:
         command = shlex.join(["secondlook", *sys.argv[1:]])
-        result = run_study(config, folder, part, tick, command, device)
+        result = run_study(config, folder, part, tick, command, device, wait)
     _show(result, folder)
 
 
@@ -82,7 +84,9 @@ def merge(
     """Put the shards of one audit together and report on the whole."""
     from secondlook.audit.api import merge_runs
 
-    _show(merge_runs(folders, out), out)
+    with progress("merging") as tick:
+        result = merge_runs(folders, out, tick, shlex.join(["secondlook", *sys.argv[1:]]))
+    _show(result, out)
 
 
 def report(

@@ -20,9 +20,9 @@ def doctor(model: Model, data: Data = "", samples: Samples = 32, size: Size = 22
     """Look for what goes wrong with a model: each check, and the fix. Status 1 if one fails."""
     from rich.console import Console
 
-    from secondlook.audit.store import write_atomic
     from secondlook.doctor.examine import examine, render
     from secondlook.doctor.model import prepare
+    from secondlook.drafts import write_atomic
     from secondlook.models import load
 
     with progress("doctor") as tick:

@@ -39,7 +39,7 @@ def rescore(
     from secondlook import registry
     from secondlook.audit.report.text import render_rescored
     from secondlook.audit.rescore import replayed, rescored
-    from secondlook.audit.store import write_atomic
+    from secondlook.drafts import write_atomic
     from secondlook.errors import InvalidInput
     from secondlook.models import load
     from secondlook.models.base import Embedder

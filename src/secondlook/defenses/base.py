@@ -91,6 +91,9 @@ class Detector(ABC):
         """Whether two suspicions of one input may differ."""
         return False
 
+    def forget(self) -> None:  # noqa: B027
+        """Drops what it keeps of inputs that it has seen; answers stay the same, and cost what they cost at first."""
+
     def caption_of(self, name: str) -> str:
         """A class of a classifier as a caption."""
         return name

@@ -158,6 +158,11 @@ class Guarded:
         """Calibrates, which is done once and is no part of a decision's cost."""
         _ = self.threshold
 
+    def forget(self) -> None:
+        """Empties caches, so that what is counted next is the cost of a model that has just been loaded."""
+        if self.detector is not None:
+            self.detector.forget()
+
     def __call__(self, x: Tensor, keys: Keys | None = None) -> Decision:
         """Decides, with draws of its own where no keys are given.
 

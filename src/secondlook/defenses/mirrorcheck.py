@@ -56,6 +56,10 @@ class RegenerationDetector(Detector):
         """Whether encoders, their noise or the painter are drawn for each input."""
         return self.ensemble.stochastic or self.cache.stochastic
 
+    def forget(self) -> None:
+        """Paints anew what it has painted before."""
+        self.cache.forget()
+
     def caption_of(self, name: str) -> str:
         """The class in the prompt."""
         return self.prompt.replace("{}", name)

@@ -105,6 +105,11 @@ class ImageCache:
         """Whether the painter of an input is drawn."""
         return len(self.painters) > 1
 
+    def forget(self) -> None:
+        """Keeps nothing of what was painted."""
+        self._cache.clear()
+        self._known.clear()
+
     def regenerate(self, captions: Sequence[str], keys: Keys) -> RegeneratedImages:
         """P paintings of each caption, all of the first painter's size.
 

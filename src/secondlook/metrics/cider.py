@@ -122,7 +122,8 @@ def _clipped_cosine(candidate: dict[NGram, float], reference: dict[NGram, float]
     """An n-gram that is more frequent in the candidate than in the reference is clipped."""
     if not long or not other:
         return 0.0
+    # In the order of the words: that of a set changes with each process, and with it the last digit of the sum.
     shared = sum(
-        min(candidate[ngram], reference[ngram]) * reference[ngram] for ngram in candidate.keys() & reference.keys()
+        min(weight, reference[ngram]) * reference[ngram] for ngram, weight in candidate.items() if ngram in reference
     )
     return shared / (long * other)

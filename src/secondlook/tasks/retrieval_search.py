@@ -42,7 +42,8 @@ class TextVectors:
 
     def __call__(self, texts: Sequence[str], keep: bool = False) -> Tensor:
         """Unit vectors ``[T, D]``; those to ``keep`` are on disk for the next run."""
-        fresh = sorted({text for text in texts if text not in self._places}, key=len)
+        # Not in the order of a set, which changes with each process: texts of a batch are felt in the last digits.
+        fresh = sorted(dict.fromkeys(text for text in texts if text not in self._places), key=len)
         if fresh:
             first = len(self._places)
             self._places.update((text, first + row) for row, text in enumerate(fresh))
