@@ -69,7 +69,8 @@ class Study(BaseModel):
     threat: Budget = Budget()
     attack: Table = Field(default_factory=lambda: {"name": "illusion"})
     adaptive: Table = {}
-    """What an adaptive attack does otherwise: settings of ``attack``, and ``draws`` (fresh
+    """What an adaptive attack does otherwise; one with a ``name`` of its own takes no settings
+    of ``attack`` over. Beside settings there are ``draws`` (fresh
     draws in each step), ``gradient`` (``full`` or ``bpda``), ``objective`` (one of the task's) and
     ``instead`` (settings of the defense as the attacker believes them).
     """
@@ -131,7 +132,8 @@ class Study(BaseModel):
         tables = []
         if knowledge in self.knowledge and (self.attack or not self.attacks):
             over = self.adaptive if knowledge == "adaptive" and not bare else {}
-            tables.append({**self.attack, **over})
+            another = over.get("name", self.attack.get("name")) != self.attack.get("name")
+            tables.append({**({} if another else self.attack), **over})
         for table in self.attacks:
             if knowledge in table.get("knowledge", self.knowledge):
                 tables.append({key: value for key, value in table.items() if key != "knowledge"})
