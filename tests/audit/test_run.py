@@ -16,7 +16,6 @@ from secondlook import drafts
 from secondlook.audit import collective, finish, generate, run, store
 from secondlook.audit.api import run_study
 from secondlook.audit.plan import opened, plan
-from secondlook.audit.run import unbounded
 from secondlook.audit.store import Ledger, Log
 from secondlook.audit.study import parse
 from secondlook.data import load
@@ -412,9 +411,32 @@ def test_every_adaptive_attack_is_tried_with_nothing_to_hold_it_back(any_study: 
         assert line["n"] == len(line["samples"]) == min(SAMPLED, len(made.task.ids))
         assert line["success"] == sum(line["samples"].values()) / line["n"] > 0.5
     twin = next(iter(made.sanity.values()))
-    assert unbounded(made, twin) == next(each for each in tried if each["probe"] == twin.id)
+    again = {"probe": twin.id, **run.tried(made, twin, twin.victims[0])}
+    assert again == next(each for each in tried if each["probe"] == twin.id)
     checked = {c.attack for c in audit.cells if "succeeds without a bound" in _checks(c)}
     assert checked == {twin.settings["name"] for twin in made.sanity.values()}
+
+
+def test_an_adaptive_attack_is_tried_at_easier_aims_on_a_few_samples(classification: Make, ran: Run) -> None:
+    """Nobody is oblivious, and nobody tries the margin: both are tried, and what they give is checked."""
+    study = classification(knowledge=["clean", "adaptive"], task={"name": "zeroshot"})
+    folder, audit = ran(study)
+    made = plan(study)
+    names = {name for aims in made.aims.values() for name in aims}
+    assert names == {"margin", "bare replay"}
+    lines = _lines(folder, "aim")
+    assert {line["aim"] for line in lines} == {aim.id for aims in made.aims.values() for aim in aims.values()}
+    found = {check for cell in audit.cells for check in _checks(cell) if check.startswith("another aim")}
+    assert found == {f"another aim does no better: {name}" for name in names}
+
+
+def test_an_aim_that_a_row_has_is_not_tried_again(classification: Make) -> None:
+    swept = classification(
+        knowledge=["clean", "oblivious", "adaptive"],
+        task={"name": "zeroshot"},
+        attack={"name": "pgd", "steps": 2, "objective": ["cosine", "margin"]},
+    )
+    assert all(aims == {} for aims in plan(swept).aims.values())
 
 
 def test_on_the_embedded_world_batches_agree_but_for_float_noise(tmp_path: Path) -> None:

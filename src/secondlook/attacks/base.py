@@ -133,7 +133,12 @@ class Attack(FinalCall, ABC):
     The call hands over a copy of the batch, puts the networks into eval mode and restores them,
     leaves the parameters' ``.grad`` alone, projects the result, and then checks norm, range and
     shape independently, again after rounding where the threat has a grid.
+
+    Attributes:
+        replays_bare: whether it also shows a defense what fools the bare model.
     """
+
+    replays_bare: ClassVar[bool] = False
 
     @abstractmethod
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -91,6 +91,7 @@ class Synthesis(Attack):
         InvalidInput: a number below its least.
     """
 
+    replays_bare: ClassVar[bool] = True
     budget: Literal["cheap", "full"] = "cheap"
     steps: int = 50
     restarts: int = 1

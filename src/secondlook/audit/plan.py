@@ -115,6 +115,8 @@ class Plan:
         task: the opened task.
         rows: the matrix, one model after the other.
         sanity: for the id of an adaptive attack its twin with nothing to hold it back.
+        aims: for the id of an adaptive attack the same attack with another aim, by what is other;
+            it is tried on a few samples, and must not do better.
         hashes: of the models, by name.
     """
 
@@ -122,6 +124,7 @@ class Plan:
     task: OpenTask[Any, Any]
     rows: list[Row]
     sanity: dict[str, AttackSpec]
+    aims: dict[str, dict[str, AttackSpec]]
     hashes: dict[str, str]
 
     @property
@@ -269,6 +272,7 @@ class _Planner:
         self.study, self.task = study, task
         self.models = ModelCache(task.device)
         self.sanity: dict[str, AttackSpec] = {}
+        self.aims: dict[str, dict[str, AttackSpec]] = {}
         self.surrogates = [self._load(name) for name in study.surrogates]
         if "transfer" in study.known and not study.surrogates:
             raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip-vit\"], say")
@@ -285,7 +289,12 @@ class _Planner:
                 for row in self._controls(model, name):
                     rows.setdefault(row.id, row)
         return Plan(
-            study=self.study, task=self.task, rows=list(rows.values()), sanity=self.sanity, hashes=self.models.hashes
+            study=self.study,
+            task=self.task,
+            rows=list(rows.values()),
+            sanity=self.sanity,
+            aims=self.aims,
+            hashes=self.models.hashes,
         )
 
     def _asked(self, name: str) -> Iterator[Model]:
@@ -431,6 +440,7 @@ class _Planner:
         )
         if moved and knowledge == "adaptive" and queried is None:
             self._add_sanity(spec, identity)
+            self._add_aims(spec, guarded, identity)
         return spec
 
     def _attack(self, config: Table) -> Attack | PairAttack:
@@ -529,6 +539,22 @@ class _Planner:
         free = attack if isinstance(attack, PairAttack) else attack.unbounded()
         threat = Threat(norm="linf", eps=1.0, grid=LEVELS)
         self.sanity[spec.id] = replace(spec, id=name, attack=free, threat=threat)
+
+    def _add_aims(self, spec: AttackSpec, guarded: Guarded, identity: list[Any]) -> None:
+        """The same attack at the aims that may be easier, as far as no row of the study has them."""
+        if guarded.bare or isinstance(spec.attack, PairAttack):
+            return
+        tables = self.study.attack_tables("adaptive", bare=False)
+        tried = {one.get("objective") for table in tables for one in sweep({**table, "instead": {}})}
+        found = {}
+        for other in self.task.aims.get(spec.options.objective, ()):
+            if other not in tried:
+                found[other] = replace(spec, options=replace(spec.options, objective=other))
+        if "oblivious" not in self.study.known and not spec.attack.replays_bare:
+            found["bare replay"] = replace(spec, victims=(self._bare(guarded.model),))
+        self.aims[spec.id] = {
+            name: replace(aim, id=registry.digest(["aim", name, *identity])) for name, aim in found.items()
+        }
 
     def _data(self) -> list[Any]:
         return [self.task.source.hash, self.task.identity]

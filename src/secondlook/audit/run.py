@@ -20,6 +20,7 @@ from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks, p
 from secondlook.audit.store import Record, Run, digest_of
 from secondlook.audit.study import Study
 from secondlook.defenses.base import Defense
+from secondlook.defenses.guarded import Guarded
 from secondlook.ledger import counting
 from secondlook.progress import Tick
 from secondlook.tasks.base import SAMPLED, Batch
@@ -205,18 +206,30 @@ def _check_sanity(plan: Plan, run: Run, tick: Tick) -> None:
         if spec.id not in done:
             tick(1, 1, what)
             with counting(_counted(tick, 1, 1, what)):
-                run.ledger.append([unbounded(plan, spec)])
+                run.ledger.append([{"probe": spec.id, **tried(plan, spec, spec.victims[0])}])
+    _check_aims(plan, run, tick)
 
 
-def unbounded(plan: Plan, spec: AttackSpec) -> Record:
-    """How an attack does on a few samples with nothing to hold it back, against its victim."""
-    victim = spec.victims[0]
+def _check_aims(plan: Plan, run: Run, tick: Tick) -> None:
+    """Tries other aims of each adaptive attack on a few samples, where the run has not yet."""
+    done = {line.get("aim") for line in run.ledger}
+    for row in plan.rows:
+        for name, spec in plan.aims.get(row.spec.id if row.spec else "", {}).items():
+            if spec.id not in done:
+                what = f"trying another aim, as a check: {name}"
+                tick(1, 1, what)
+                with counting(_counted(tick, 1, 1, what)):
+                    run.ledger.append([{"aim": spec.id, **tried(plan, spec, row.guarded)}])
+                done.add(spec.id)
+
+
+def tried(plan: Plan, spec: AttackSpec, victim: Guarded) -> Record:
+    """How an attack does on a few samples against a guarded model."""
     victim.prepare()
     batch = plan.task.batch(_few(plan), victim)
     made = generate(plan, spec, batch)
     reached = plan.task.reached(batch, _pairs(made), victim, spec.options.objective)
     return {
-        "probe": spec.id,
         "n": len(reached),
         "success": sum(reached) / len(reached),
         "samples": dict(zip(batch.ids, reached, strict=True)),

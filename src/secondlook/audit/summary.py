@@ -129,10 +129,13 @@ def _evidence(plan: Plan, row: Row, rows: Sequence[SampleRecord], ledger: Sequen
     """What the checks go by beside the records."""
     tried = plan.task.tried(row.variant)
     twin = plan.sanity.get(row.spec.id) if row.spec and tried else None
+    aims = plan.aims.get(row.spec.id, {}) if row.spec and row.knowledge == "adaptive" and tried else {}
+    tried_aims = {line["aim"]: line for line in ledger if "aim" in line}
     probes = {line["probe"]: line for line in ledger if "probe" in line}
     inspections = {line["inspected"]: line for line in ledger if "inspected" in line}
     return Evidence(
         probe=probes.get(twin.id) if twin else None,
+        aims={name: tried_aims[aim.id] for name, aim in aims.items() if aim.id in tried_aims},
         reached=plan.task.held(cast(Sequence[Record], rows)),
         hashes=plan.hashes,
         inspection=inspections.get(plan.clean(row).id),

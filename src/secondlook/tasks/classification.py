@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import ClassVar, Final, Literal, cast
@@ -174,6 +174,7 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
     """Classification whose images can be read."""
 
     rejectable = True
+    aims: ClassVar[Mapping[str, tuple[str, ...]]] = {"cosine": ("margin",), "votes": ("margin",)}
     default_attack = "illusion"
     settings: ZeroShotTask
     source: Source

@@ -271,4 +271,17 @@ def test_a_sound_run_fails_no_check(whole: Any) -> None:
         "stronger than transfer",
         "deterministic as it says",
         "draws of a randomized victim",
+        "spends what the oblivious attack spends",
+        "no better under attack than clean",
     }
+
+
+@pytest.mark.parametrize(("theirs", "status"), [(8, "fail"), (6, "fail"), (3, "warn"), (2, "pass"), (0, "pass")])
+def test_an_easier_aim_that_does_better_is_seen(theirs: int, status: str) -> None:
+    """None of the row's own samples is reached."""
+    rows = records(8)
+    probe = {"samples": {row["sample"]: at < theirs for at, row in enumerate(rows)}}
+    (found,) = sanity.other_aims(row_of(cell(), rows, aims={"near-miss": probe}))
+    assert (found.check, found.status) == ("another aim does no better: near-miss", status)
+    (equal,) = sanity.other_aims(row_of(cell(), records(8, hits=range(theirs)), aims={"near-miss": probe}))
+    assert equal.status == "pass"

@@ -23,6 +23,7 @@ ROW_CHECKS: Final[Sequence[RowCheck]] = (
     sanity.other_surrogate,
     sanity.enough_draws,
     sanity.unbounded,
+    sanity.other_aims,
     sanity.flagged,
 )
 """What is checked of each row by itself, in the order of the report."""

@@ -17,6 +17,7 @@ class Evidence:
 
     Attributes:
         probe: how the row's attack did with nothing to hold it back; None where it was not tried.
+        aims: how the row's attack did on a few samples with another aim, by what is other.
         reached: the samples on which the row has reached what the probe is after; None takes
             those of its records that say ``success``.
         inspection: what an inspection of the defense and its model before the run has found.
@@ -25,6 +26,7 @@ class Evidence:
     """
 
     probe: Mapping[str, Any] | None = None
+    aims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reached: frozenset[str] | None = None
     inspection: Mapping[str, Any] | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)

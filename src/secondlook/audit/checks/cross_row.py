@@ -4,18 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Final
 
 from secondlook import statistics
 from secondlook.audit.checks.base import Rows
 from secondlook.schema import Cell, Check, Metric, Status
+from secondlook.statistics import Interval
+
+_SPENT: Final[Mapping[str, int]] = {"steps": 0, "draws": 1, "restarts": 1}
+"""What an attack spends, and what it has where it does not say."""
 
 
 def compared(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> Iterator[Check]:
     """What is to be said of a row beside the others of its defense."""
     if cell.knowledge == "adaptive":
         yield from strongest(cell, cells, records)
+        yield from spends_enough(cell, cells)
     if cell.knowledge != "clean":
         yield from stronger_than_queries(cell, cells, records)
+        yield from below_clean(cell, cells, records)
+
+
+def spends_enough(cell: Cell, cells: Sequence[Cell]) -> Iterator[Check]:
+    """Whoever knows the defense must not have fewer steps, draws or restarts than who does not.
+
+    Of several adaptive attacks on one defense it is enough that one spends as much.
+    """
+    beside = _beside(cell, cells)
+    others = [other for other in beside if other.knowledge == "oblivious"]
+    lacks = {each.id: _lacks(each, others) for each in beside if each.knowledge == "adaptive"}
+    if not others or cell.attack == "none":
+        return
+    missing, rich = lacks[cell.id], [name for name, lack in lacks.items() if not lack]
+    yield Check(
+        check="spends what the oblivious attack spends",
+        status="pass" if not missing else "warn" if rich else "fail",
+        detail=f"fewer than who does not know the defense: {', '.join(missing)}"
+        if missing
+        else "no fewer steps or draws",
+    )
+
+
+def _lacks(cell: Cell, others: Sequence[Cell]) -> list[str]:
+    """The parts of its budget that another row has more of, where both have it."""
+    own = cell.settings.get("attack", {})
+    found = []
+    for part, least in _SPENT.items():
+        most = max((other.settings["attack"].get(part, least) for other in others), default=least)
+        if own.get(part, least) < most and (part in own or least):
+            found.append(f"{own.get(part, least):g} {part} of {most:g}")
+    return found
+
+
+def below_clean(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> Iterator[Check]:
+    """No attack may make a model better: more right under attack than clean is a broken measure."""
+    clean = next((other for other in cells if other.knowledge == "clean" and _place(other) == _place(cell)), None)
+    if clean is None or "original_top1" not in records[cell.id][0] or "original_top1" not in records[clean.id][0]:
+        return
+    lead = _lead(records[cell.id], records[clean.id], "original_top1")
+    status: Status = "fail" if lead.low > 0 else "pass"
+    yield Check(
+        check="no better under attack than clean",
+        status=status,
+        detail=f"{100 * lead.value:+.1f} points right under attack against clean",
+    )
 
 
 def strongest(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> list[Check]:
@@ -55,9 +107,14 @@ def _beside(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
         for other in cells
         if other.threat == cell.threat
         and other.goal == cell.goal
-        and (other.task, other.model, other.settings["defense"]) == (cell.task, cell.model, cell.settings["defense"])
+        and _place(other) == _place(cell)
         and other.settings["attack"].get("attacked") == cell.settings["attack"].get("attacked")
     ]
+
+
+def _place(cell: Cell) -> tuple[str, str, object]:
+    """The task, the model and the defense of a row."""
+    return cell.task, cell.model, cell.settings["defense"]
 
 
 def _against(
@@ -95,16 +152,20 @@ def _softened(check: Check) -> Check:
 
 
 def _beaten(cell: Cell, other: Cell, records: Mapping[str, Rows], called: str) -> Check:
-    theirs = {row["sample"]: row["success"] for row in records[other.id]}
-    ours = {row["sample"]: row["success"] for row in records[cell.id]}
-    both = sorted(theirs.keys() & ours.keys())
-    lead = statistics.paired_difference([theirs[s] for s in both], [ours[s] for s in both])
+    lead = _lead(records[other.id], records[cell.id], "success")
     status: Status = "fail" if lead.low > 0 else "warn" if lead.value > 0 else "pass"
     return Check(
         check=f"stronger than {called}",
         status=status,
         detail=f"the other attack succeeds on {100 * lead.value:+.1f} points more of the samples",
     )
+
+
+def _lead(ours: Rows, theirs: Rows, name: str) -> Interval:
+    """How much more of a column the first rows have than the second, sample by sample."""
+    one, two = ({row["sample"]: row[name] for row in rows} for rows in (ours, theirs))  # type: ignore[literal-required]
+    both = sorted(one.keys() & two.keys())
+    return statistics.paired_difference([one[sample] for sample in both], [two[sample] for sample in both])
 
 
 def monotone(cells: Sequence[Cell], parameter: str) -> list[tuple[str, Check]]:

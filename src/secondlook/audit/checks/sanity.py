@@ -119,6 +119,22 @@ def unbounded(row: Row) -> Iterator[Check]:
     )
 
 
+def other_aims(row: Row) -> Iterator[Check]:
+    """The same attack at another aim must not do better; else the row's own makes success hard."""
+    own = {record["sample"]: record["success"] for record in row.records}
+    for name, probe in row.evidence.aims.items():
+        both = [sample for sample in probe["samples"] if sample in own]
+        if not both:
+            continue
+        theirs = [float(probe["samples"][sample]) for sample in both]
+        lead = statistics.paired_difference(theirs, [own[sample] for sample in both])
+        yield Check(
+            check=f"another aim does no better: {name}",
+            status="fail" if lead.low > 0 else "warn" if lead.value > 0.25 else "pass",
+            detail=f"it succeeds on {100 * lead.value:+.0f} points more of {len(both)} samples",
+        )
+
+
 def flagged(row: Row) -> Iterator[Check]:
     """What an attack says of itself."""
     if row.cell.knowledge != "clean" and row.cell.notices:
