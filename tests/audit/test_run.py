@@ -417,9 +417,9 @@ def test_every_adaptive_attack_is_tried_with_nothing_to_hold_it_back(any_study: 
     assert checked == {twin.settings["name"] for twin in made.sanity.values()}
 
 
-def test_an_adaptive_attack_is_tried_at_easier_aims_on_a_few_samples(classification: Make, ran: Run) -> None:
+def test_an_adaptive_attack_is_tried_at_easier_aims_on_a_few_samples(pictures: Path, ran: Run) -> None:
     """Nobody is oblivious, and nobody tries the margin: both are tried, and what they give is checked."""
-    study = classification(knowledge=["clean", "adaptive"], task={"name": "zeroshot"})
+    study = tiny.study(pictures, knowledge=["clean", "adaptive"])
     folder, audit = ran(study)
     made = plan(study)
     names = {name for aims in made.aims.values() for name in aims}
@@ -430,10 +430,10 @@ def test_an_adaptive_attack_is_tried_at_easier_aims_on_a_few_samples(classificat
     assert found == {f"another aim does no better: {name}" for name in names}
 
 
-def test_an_aim_that_a_row_has_is_not_tried_again(classification: Make) -> None:
-    swept = classification(
+def test_an_aim_that_a_row_has_is_not_tried_again(pictures: Path) -> None:
+    swept = tiny.study(
+        pictures,
         knowledge=["clean", "oblivious", "adaptive"],
-        task={"name": "zeroshot"},
         attack={"name": "pgd", "steps": 2, "objective": ["cosine", "margin"]},
     )
     assert all(aims == {} for aims in plan(swept).aims.values())

@@ -272,6 +272,7 @@ def test_a_sound_run_fails_no_check(whole: Any) -> None:
         "deterministic as it says",
         "draws of a randomized victim",
         "spends what the oblivious attack spends",
+        "another aim does no better: margin",
         "no better under attack than clean",
     }
 

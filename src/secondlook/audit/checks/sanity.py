@@ -121,8 +121,9 @@ def unbounded(row: Row) -> Iterator[Check]:
 
 def other_aims(row: Row) -> Iterator[Check]:
     """The same attack at another aim must not do better; else the row's own makes success hard."""
-    own = {record["sample"]: record["success"] for record in row.records}
-    for name, probe in row.evidence.aims.items():
+    aims = row.evidence.aims
+    own = {record["sample"]: record["success"] for record in row.records} if aims else {}
+    for name, probe in aims.items():
         both = [sample for sample in probe["samples"] if sample in own]
         if not both:
             continue
