@@ -175,7 +175,7 @@ def _measure(name: str, options: argparse.Namespace, out: Path) -> Result:
 def _recalls(model: Embedder, images: int, eps: float) -> dict[str, list[list[float]]]:
     """R@1 both ways with its interval: clean, and under each attack with both sides altered."""
     pairs, keys = pairs_of(load_data("scenes:test", n=images)), Keys.of(0, range(images))
-    ways = {"clean": searched(model, *pairs)}
+    ways = {"clean": searched(model, pairs.images, pairs.captions)}
     for name in ATTACKS:
         altered = attacked(name, model, pairs, eps, keys)
         ways[name] = searched(model, altered.images, altered.captions)

@@ -133,7 +133,7 @@ def _found(model: Embedder, out: Path, options: argparse.Namespace) -> dict[str,
     source = load("overhead:test", n=options.images)
     pairs = pairs_of(source)
     sga, keys = SGA(mlm=shared_model(out, "overhead-mlm")), Keys.of(0, source.ids).fold("sga")
-    held = {"0": _recalls(searched(model, *pairs))}
+    held = {"0": _recalls(searched(model, pairs.images, pairs.captions))}
     for radius in SEARCHED_AT:
         made = sga(model, pairs, Threat(eps=radius / LEVELS, grid=LEVELS), keys)
         held[str(radius)] = _recalls(searched(model, made.images, made.captions))

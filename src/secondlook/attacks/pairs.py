@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
@@ -19,6 +19,8 @@ from secondlook.threat import Threat
 
 Touches = Literal["images", "captions", "both"]
 Captions = tuple[tuple[str, ...], ...]
+Preserves = Callable[[str, str], bool]
+"""Whether the second caption says of an image all that the first one does, and nothing false."""
 
 
 class Pairs(NamedTuple):
@@ -27,10 +29,16 @@ class Pairs(NamedTuple):
     Attributes:
         images: ``[B, C, H, W]`` in [0, 1].
         captions: of each image one or more, not always as many.
+        preserves: of each image who knows what is true of it; none where nobody does.
     """
 
     images: Tensor
     captions: Captions
+    preserves: tuple[Preserves, ...] = ()
+
+    def part(self, rows: slice) -> Pairs:
+        """Some of the images in a row, with what belongs to them."""
+        return Pairs(self.images[rows], self.captions[rows], self.preserves[rows])
 
 
 class AlteredPairs(NamedTuple):
@@ -96,8 +104,8 @@ class PairAttack(FinalCall, ABC):
             keys: one key per image, for every random draw of the search.
 
         Raises:
-            InvalidInput: no victim, no batch of pixels, keys or captions not for each image, an
-                image without captions, or a caption without words.
+            InvalidInput: no victim, no batch of pixels, keys, captions or truths not for each
+                image, an image without captions, or a caption without words.
             BrokenThreat: the search left its threat model: a defect of the attack.
         """
         victims = (victim,) if isinstance(victim, Embedder) else tuple(victim)
@@ -108,7 +116,7 @@ class PairAttack(FinalCall, ABC):
         networks = [module for model in victims for module in model.modules]
         with torch.inference_mode(False), torch.enable_grad(), evaluating([*networks, *self.modules]):
             images = pairs.images.detach().clone()
-            found = self.search(victims, Pairs(images, captions), threat, keys)
+            found = self.search(victims, Pairs(images, captions, tuple(pairs.preserves)), threat, keys)
             self._check_captions(found.captions, captions)
             return found._replace(images=self._checked(found.images, images, threat))
 
@@ -138,6 +146,8 @@ def _check_given(pairs: Pairs, keys: Keys, who: str) -> None:
         raise InvalidInput(f"{len(keys)} keys for {count} images; one key per image")
     if len(pairs.captions) != count:
         raise InvalidInput(f"{len(pairs.captions)} rows of captions for {count} images")
+    if pairs.preserves and len(pairs.preserves) != count:
+        raise InvalidInput(f"preserves knows {len(pairs.preserves)} of {count} images; give one for each, or none")
     rows: Sequence[Sequence[str]] = pairs.captions
     for row, texts in enumerate(rows):
         if isinstance(texts, str):

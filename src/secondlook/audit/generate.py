@@ -128,8 +128,7 @@ def _on_pairs(spec: AttackSpec, attack: PairAttack, batch: Batch) -> Generated:
         for victim in victims:
             if isinstance(victim, GuardedEmbedder):
                 victim.begin()
-        part = Pairs(batch.pairs.images[rows], batch.pairs.captions[rows])
-        return attack(victims, part, spec.threat, keys[rows])
+        return attack(victims, batch.pairs.part(rows), spec.threat, keys[rows])
 
     with counting() as ledger:
         parts, size = halving(some, len(batch.ids))

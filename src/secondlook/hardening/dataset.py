@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from secondlook.attacks.pairs import Preserves
 from secondlook.data.base import Captioned, Source
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import digest
 from secondlook.scenes.captions import PROMPT, class_names
-from secondlook.scenes.sampling import Split
+from secondlook.scenes.parsing import preserves
+from secondlook.scenes.sampling import Split, sample
 from secondlook.scenes.tokenizer import Tokenizer
 from secondlook.scenes.training.dataset import SceneSet
 
@@ -31,12 +34,14 @@ class Batch(NamedTuple):
         images: ``[B, 3, H, W]`` in [0, 1].
         truth: the class of each, ``[B]``; where there are no classes, its own row in the data.
         captions: those of each image; none where the data has none.
+        preserves: of each image who knows what is true of it; none where nobody does.
     """
 
     ids: tuple[str, ...]
     images: Tensor
     truth: Tensor
     captions: tuple[tuple[str, ...], ...]
+    preserves: tuple[Preserves, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -58,6 +63,7 @@ class Batch(NamedTuple):
             self.images[at],
             self.truth[at],
             tuple(self.captions[row] for row in rows) if self.captions else (),
+            tuple(self.preserves[row] for row in rows) if self.preserves else (),
         )
 
 
@@ -113,6 +119,7 @@ class SceneDataset(Dataset):
 
     def __init__(self, scenes: SceneSet, split: Split, seed: int) -> None:
         self.scenes, self.tokenizer = scenes, Tokenizer()
+        self._world = (seed, split)
         self.ids = tuple(f"{split}-{row}" for row in range(len(scenes)))
         self.description = f"the first {len(scenes)} scenes of the {split} split, seed {seed}"
         self.hash = digest(self.description)
@@ -123,7 +130,11 @@ class SceneDataset(Dataset):
         words = self.scenes.captions[at]
         captions = tuple(tuple(self.tokenizer.decode(five.tolist())) for five in words)
         ids = tuple(self.ids[row] for row in rows)
-        return Batch(ids, self.scenes.images(at), self.scenes.labels[at], captions)
+        knows = tuple(partial(self._preserves, row) for row in rows)
+        return Batch(ids, self.scenes.images(at), self.scenes.labels[at], captions, knows)
+
+    def _preserves(self, row: int, before: str, after: str) -> bool:
+        return preserves(before, after, sample(*self._world, row))
 
 
 class SourceDataset(Dataset):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
+from secondlook.attacks.text.base import TextThreat
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import AdversarialMethod, BatchLoss, StepContext
 from secondlook.hardening.dataset import Batch, CaptionChoice, Dataset
@@ -19,7 +20,7 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import LEVELS, Threat
 
-Order = Literal["t-i", "i-t", "simultaneous"]
+Order = Literal["t-i", "i-t", "simultaneous", "alternating"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +29,34 @@ class InnerAttack(JointAttack):
 
     Attributes:
         order: ``t-i`` takes captions from their clean images, then images from those captions;
-            ``i-t`` the other way round; ``simultaneous`` each from the clean other.
+            ``i-t`` the other way round; ``simultaneous`` each from the clean other;
+            ``alternating`` goes on from ``t-i``: captions from the images that it made, images
+            from those captions, for as many rounds.
+        rounds: of ``alternating``; one is ``t-i``.
+
+    Raises:
+        InvalidInput: as :class:`JointAttack`, or less than one round.
     """
 
     order: Order = "t-i"
+    rounds: int = 2
     steps: int = 2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds < 1:
+            raise InvalidInput(f"rounds={self.rounds}; write 1 or more")
+
+    @property
+    def image_steps(self) -> int:
+        """As many as are set, whatever words may do: a training cannot afford more."""
+        return self.steps
+
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
-        """Searches either side once, in this order."""
-        side, clean = self.texts(victims, pairs.captions), pairs.images
+        """Searches either side in this order, once or in rounds."""
+        if self.order == "alternating":
+            return self._alternate(victims, pairs, threat, keys)
+        side, clean = self.texts(victims, pairs), pairs.images
         vectors = side.vectors
         if self.order != "i-t":
             captions = side.away_from(image_vectors(victims, clean))
@@ -46,6 +66,17 @@ class InnerAttack(JointAttack):
             captions = side.away_from(image_vectors(victims, found.x))
         return AlteredPairs(found.x, captions, found.trace, side.notices)
 
+    def _alternate(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
+        """Words given the image, then the image given the words, each from where it was left."""
+        side, warm = self.texts(victims, pairs), None
+        for turn in range(self.rounds):
+            captions = side.away_from(image_vectors(victims, pairs.images if warm is None else warm))
+            own = keys.fold("turn", turn) if turn else keys
+            vectors = side.read(captions)
+            found = self.from_captions(victims, vectors, side.owner, pairs.images, threat, own, warm=warm)
+            warm = found.x
+        return AlteredPairs(found.x, captions, found.trace, side.notices)
+
 
 @register("method", "mat")
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +84,11 @@ class MAT(AdversarialMethod):
     """Multimodal adversarial training of both towers on images and captions (arXiv 2405.18770).
 
     Attributes:
-        order: which side is attacked first: ``t-i``, ``i-t``, or ``simultaneous``.
+        order: which side is attacked first: ``t-i``, ``i-t``, ``simultaneous``, or both in turn,
+            ``alternating``.
+        rounds: turns of ``alternating``.
         words: words of a caption that may be replaced.
+        text: by which others: ``free``, ``mlm`` or ``meaning-preserving``, as the attacks have it.
         candidates: what the masked language model offers for each.
         mlm: that model, or its name.
         captions: ``first`` pairs each image with one caption for good, as published; ``any`` with
@@ -68,7 +102,9 @@ class MAT(AdversarialMethod):
     need = "captions"
 
     order: Order = "t-i"
+    rounds: int = 2
     words: int = 1
+    text: TextThreat = "mlm"
     candidates: int = 10
     mlm: Any = "scenes:mlm"
     captions: CaptionChoice = "first"
@@ -77,6 +113,7 @@ class MAT(AdversarialMethod):
         super().__post_init__()
         if self.friendly:
             raise InvalidInput("friendly=true: attacks on pairs have no success to stop at; leave it out")
+        self.inner_attack  # noqa: B018 - it says what is wrong with its settings
 
     @property
     def inner_attack(self) -> InnerAttack:
@@ -84,7 +121,9 @@ class MAT(AdversarialMethod):
         pace = self.attack_step * self.attack_steps / self.eps if self.attack_step else 2.5
         return InnerAttack(
             order=self.order,
+            rounds=self.rounds,
             words=self.words,
+            text=self.text,
             candidates=self.candidates,
             mlm=self.mlm,
             steps=self.attack_steps,
@@ -98,7 +137,7 @@ class MAT(AdversarialMethod):
 
         def loss(batch: Batch, context: StepContext) -> Tensor:
             texts = self.draw_captions(batch, context)
-            pairs = Pairs(self.draw_images(batch, context), tuple((text,) for text in texts))
+            pairs = Pairs(self.draw_images(batch, context), tuple((text,) for text in texts), batch.preserves)
             threat = Threat(eps=self.eps * self.radius_share(context.progress), grid=LEVELS)
             with trainable.autocast():
                 found = attack(trainable.embedder, pairs, threat, context.keys.fold("inner"))

@@ -46,6 +46,17 @@ def recall(ranks: Groups, k: int) -> Rate:
     return Rate(_wilson(hits, of, len(ranks)), of)
 
 
+def share_of(flags: Sequence[Sequence[bool]]) -> Rate:
+    """The share of the captions for which something holds; the interval is Wilson's, over the images.
+
+    Example:
+        >>> share_of([[True, False], [True, True]]).interval.value
+        0.75
+    """
+    of = sum(map(len, flags))
+    return Rate(_wilson(sum(map(sum, flags)), of, len(flags)), of)
+
+
 def mean_recall(*directions: Groups) -> Interval:
     """The mean of the R@k for each k of ``CUTS`` and each direction of search.
 

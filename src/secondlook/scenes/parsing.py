@@ -187,6 +187,12 @@ def verify(text: str, scene: Scene) -> Truth:
     return Truth(named, made, true + _true(first, main, main) + _matched(rest, scene))
 
 
+def preserves(before: str, after: str, scene: Scene) -> bool:
+    """Whether the second sentence is true of a scene and claims no less than the first."""
+    truth = verify(after, scene)
+    return truth.whole and truth.claims >= verify(before, scene).claims
+
+
 def _of_scene(claim: Claim, scene: Scene) -> bool:
     if claim.attribute == "alone":
         return not scene.others

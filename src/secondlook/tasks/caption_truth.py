@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from secondlook.data.base import Captioned
-from secondlook.scenes.parsing import Truth, verify
+from secondlook.scenes.parsing import Truth, preserves, verify
 from secondlook.scenes.sampling import sample
 from secondlook.scenes.source import CaptionedScenes
 from secondlook.scenes.world import Scene
@@ -17,6 +17,10 @@ class Facts(Protocol):
 
     def judge(self, text: str, row: int) -> Truth:
         """Holds a sentence against an image."""
+        ...
+
+    def preserves(self, row: int, before: str, after: str) -> bool:
+        """Whether a sentence is true of an image and claims no less than another."""
         ...
 
     def same(self, row: int, other: int) -> bool:
@@ -36,6 +40,9 @@ class SceneFacts:
 
     def judge(self, text: str, row: int) -> Truth:
         return verify(text, self._scene(row))
+
+    def preserves(self, row: int, before: str, after: str) -> bool:
+        return preserves(before, after, self._scene(row))
 
     def same(self, row: int, other: int) -> bool:
         return self._scene(row).label == self._scene(other).label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from itertools import chain
 from typing import ClassVar, Final, Literal, NamedTuple, get_args
@@ -23,12 +23,13 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.metrics.figures import metric, share
 from secondlook.metrics.ranks import ranks
-from secondlook.metrics.retrieval import CUTS, Groups, Rate, asr, drop, mean_recall, recall
+from secondlook.metrics.retrieval import CUTS, Groups, Rate, asr, drop, mean_recall, recall, share_of
 from secondlook.models.base import Embedder, Matcher, Model
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.schema import Metric
 from secondlook.tasks.base import Answered, AttackOptions, Figures, OpenTask, Record, Shown, Stored
+from secondlook.tasks.caption_truth import facts
 from secondlook.tasks.retrieval_search import (
     Answers,
     Found,
@@ -125,17 +126,21 @@ VIEW: Final = View(
         GoalView(
             name="retrieval",
             deed="makes the first answer wrong in",
-            columns=("image_to_text_r1", "text_to_image_r1", "mean_recall"),
+            columns=("image_to_text_r1", "text_to_image_r1", "mean_recall", "changed_captions", "false_captions"),
             brief=("image_to_text_r1", "mean_recall"),
             drawn=("image_to_text_r1", "text_to_image_r1"),
             note="<em>R@1</em>: of the searches, those whose first answer is right; high is good. "
-            "<em>Mean recall</em>: of R@1, R@5 and R@10 in both directions.",
+            "<em>Mean recall</em>: of R@1, R@5 and R@10 in both directions. <em>False captions</em>: of "
+            "the attacked captions, those that are not true of their image; searches by what is false "
+            "of an image should not find it.",
         ),
     ),
     columns=(
         *_columns(),
         Column(metric="mean_recall", title="mean recall", unit="share"),
         Column(metric="alike_mean_recall", title="mean recall, captions alike", unit="share"),
+        Column(metric="changed_captions", title="changed captions", unit="share"),
+        Column(metric="false_captions", title="false captions", unit="share"),
     ),
     things="searches",
     outcome="Of a search: whether the first caption that the image finds is one of its own.",
@@ -232,6 +237,7 @@ class OpenRetrieval(OpenTask[PairBatch, Tensor]):
             raise InvalidInput(f"{settings.data} gives {len(self.rows)} image(s); a search needs two")
         self.ids = tuple(source.ids[row] for row in self.rows)
         self.captions: Captions = tuple(map(self._captions, self.rows))
+        self.facts = facts(source)
         self._vectors: dict[str, TextVectors] = {}
 
     @property
@@ -300,7 +306,8 @@ class OpenRetrieval(OpenTask[PairBatch, Tensor]):
         rows = tuple(self.rows[each] for each in at)
         ids = tuple(self.ids[each] for each in at)
         images = self.source.read(rows, size).images.to(self.device)
-        pairs = Pairs(images, tuple(self.captions[each] for each in at))
+        truths = tuple(partial(self.facts.preserves, row) for row in rows) if self.facts else ()
+        pairs = Pairs(images, tuple(self.captions[each] for each in at), truths)
         return PairBatch(ids, rows, pairs, Keys.of(self.settings.seed, ids))
 
     def objective(self, batch: PairBatch, guarded: Guarded, options: AttackOptions) -> Objective:
@@ -342,7 +349,17 @@ class OpenRetrieval(OpenTask[PairBatch, Tensor]):
         cosines = iter((clean.texts * altered.texts).sum(1).clamp(-1, 1).tolist())
         for row, texts in zip(rows, self.captions, strict=True):
             row["caption_cosine"] = [round(next(cosines), 6) for _ in texts]
-        return rows, {}
+        return self._with_truth(rows, after.stored), {}
+
+    def _with_truth(self, rows: list[Record], stored: Stored) -> list[Record]:
+        """The records with which captions are false of their image, where anybody knows."""
+        if self.facts is None:
+            return rows
+        held = zip(rows, self.rows, stored.captions, strict=True)
+        return [
+            {**row, "false_captions": [not self.facts.judge(text, at).whole for text in texts]}
+            for row, at, texts in held
+        ]
 
     def _side(self, guarded: Guarded, answered: Answered) -> Side:
         """All of it as one model sees it."""
@@ -418,6 +435,7 @@ class OpenRetrieval(OpenTask[PairBatch, Tensor]):
                 rates |= {f"{way}_asr{k}": asr(was, now, k) for k in CUTS}
                 metrics |= {f"{way}_drop{k}": metric(drop(was, now, k)) for k in CUTS}
             metrics["caption_cosine"] = _spread(rows, "caption_cosine")
+            rates |= _changed_captions(rows)
         metrics |= {name: metric(rate.interval) for name, rate in rates.items()}
         metrics["original_top1"] = share([row["original_top1"] for row in rows])
         return Figures(metrics=metrics, denominators={n: rate.of for n, rate in rates.items()})
@@ -558,6 +576,14 @@ def _groups(rows: Sequence[Record], way: str) -> Groups:
     """The ranks of each image's searches in one direction."""
     found = [row[way] for row in rows]
     return [[each] if isinstance(each, int) else each for each in found]
+
+
+def _changed_captions(rows: Sequence[Record]) -> dict[str, Rate]:
+    """The shares of captions that were changed, and that are false of their image where it is known."""
+    found = {"changed_captions": share_of([[count > 0 for count in row["words"]] for row in rows])}
+    if "false_captions" in rows[0]:
+        found["false_captions"] = share_of([row["false_captions"] for row in rows])
+    return found
 
 
 def _spread(rows: Sequence[Record], key: str) -> Metric:

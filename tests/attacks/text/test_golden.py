@@ -139,7 +139,7 @@ def test_order_of_the_words(world: World) -> None:
         # A divergence of 1e-3 is what is left of terms of the size of 1, in single precision.
         assert torch.allclose(weights, golden, rtol=1e-4, atol=3e-7)
         own = [origin[row : row + 1] for origin in origins]
-        (order,) = importance_orders([draft], [world.toy], own)
+        (order,) = importance_orders([draft], [draft.places], [world.toy], own)
         # The places behind the last token that is read weigh nothing at all: their order is noise.
         heavy = int((weights > 1e-6).sum())
         assert list(order[:heavy]) == expected[row]["order"][:heavy]
@@ -156,7 +156,8 @@ def test_choices(world: World, mode: str, threshold: float, words: int, guided_b
     origins = text_vectors(victims, texts, raw=True)
     guide: TextObjective = AwayFromItself(origins) if raw else AwayFromImage([world.golden.inputs["image_embeds"]])
     # With an image both vectors are unit vectors; without, one of them is raw.
-    order = importance_orders(captions, victims, origins if raw else text_vectors(victims, texts))
+    places = [caption.places for caption in captions]
+    order = importance_orders(captions, places, victims, origins if raw else text_vectors(victims, texts))
     start = guide(text_vectors(victims, texts, raw=raw), torch.arange(len(texts)))
     found = substitute(captions, order, words, lambda t: text_vectors(victims, t, raw=raw), guide, start)
     assert found == table(world, mode, threshold)[f"n={words}"][guided_by]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.pairs import Pairs
-from secondlook.attacks.text.hotflip import HotFlip, WordVectors, estimated_gains
+from secondlook.attacks.text.hotflip import HotFlip, estimated_gains
+from secondlook.attacks.text.vocabulary import WordVectors
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder
@@ -20,7 +21,7 @@ from tests.pairs import Bag, Table, keys, pairs
 def test_the_gradient_is_that_of_finite_differences() -> None:
     victim, texts = Bag(), ["red cat on mat", "green dog"]
     images = victim.embed(pairs(2).images)
-    vectors, gradient = WordVectors(victim).gradient(texts, images)
+    vectors, gradient, _ = WordVectors(victim).gradient(texts, lambda unit: -(unit * images).sum(1))
     table, step = victim.network.words.weight, 1e-3
     for word, at in (("red", (0, 0)), ("dog", (1, 1))):
         for axis in range(3):

@@ -7,7 +7,8 @@ import pytest
 
 from secondlook.attacks.edits import edits, words_changed
 from secondlook.attacks.pairs import Pairs
-from secondlook.attacks.text.noise import EDA, Typos, edited, mistyped, synonyms
+from secondlook.attacks.text.captions import synonyms
+from secondlook.attacks.text.noise import EDA, Typos, edited, mistyped
 from secondlook.errors import InvalidInput
 from secondlook.threat import Threat
 from tests.pairs import Bag, keys, pairs

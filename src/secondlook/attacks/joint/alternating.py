@@ -94,7 +94,7 @@ class Alternating(JointAttack):
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Turns until one of them changes nothing."""
-        side, clean = self.texts(victims, pairs.captions), pairs.images
+        side, clean = self.texts(victims, pairs), pairs.images
         best = BestPairs(clean, pairs.captions, tuple(image_vectors(victims, clean)), side.vectors, side.owner)
         trace = None
         for turn in range(self.rounds):

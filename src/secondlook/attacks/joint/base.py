@@ -20,6 +20,7 @@ from secondlook.randomness import Keys
 from secondlook.threat import Threat
 
 Start = Literal["ball", "above", "clean"]
+_FREE_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,11 @@ class ImageSearch(PairAttack):
         self.views  # noqa: B018 - it says what is wrong with its settings
 
     @property
+    def image_steps(self) -> int:
+        """Gradient steps that are taken."""
+        return self.steps
+
+    @property
     def views(self) -> Views:
         """What of an image is embedded in a step."""
         return Views(scales=self.scales, noise=self.noise, diversity=self.diversity)
@@ -123,14 +129,22 @@ class ImageSearch(PairAttack):
         warm: Tensor | None = None,
     ) -> AttackResult:
         """Images away from ``references``, as an attack's call gives them."""
-        attack = ImagePGD(steps=self.steps, pace=self.pace, begin=self.start, momentum=self.momentum, warm=warm)
+        attack = ImagePGD(steps=self.image_steps, pace=self.pace, begin=self.start, momentum=self.momentum, warm=warm)
         objective = AwayFromReferences(references=tuple(references), views=self.views, alpha=alpha)
         return attack(objective, clean, threat, keys)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointAttack(WordSubstitution, ImageSearch):
-    """Both sides: words in captions, steps on images. A subclass is a schedule of the two."""
+    """Both sides: words in captions, steps on images. A subclass is a schedule of the two.
+
+    Where ``text`` is ``free``, images take 30 steps or more.
+    """
+
+    @property
+    def image_steps(self) -> int:
+        """As many as are set; no fewer than 30 where words are free."""
+        return max(self.steps, _FREE_STEPS) if self.text == "free" else self.steps
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class CoAttack(JointAttack):
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Captions, images, captions."""
-        side, clean = self.texts(victims, pairs.captions), pairs.images
+        side, clean = self.texts(victims, pairs), pairs.images
         images = image_vectors(victims, clean)
         altered = first_vectors(side.read(side.away_from_themselves()), side.owner, len(clean))
         references = [

@@ -39,7 +39,7 @@ class SepAttack(JointAttack):
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Searches either side once."""
-        side, clean = self.texts(victims, pairs.captions), pairs.images
+        side, clean = self.texts(victims, pairs), pairs.images
         if self.guide == "itself":
             captions = side.away_from_themselves()
             found = self.from_themselves(victims, clean, threat, keys)

@@ -28,7 +28,7 @@ class SGA(JointAttack):
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Captions, images, captions."""
-        side, clean = self.texts(victims, pairs.captions), pairs.images
+        side, clean = self.texts(victims, pairs), pairs.images
         caption_vectors = side.read(side.away_from(image_vectors(victims, clean)))
         found = self.from_captions(victims, caption_vectors, side.owner, clean, threat, keys)
         captions = side.away_from(image_vectors(victims, found.x))

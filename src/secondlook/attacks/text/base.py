@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from secondlook.attacks.edits import edits
-from secondlook.attacks.pairs import Captions, PairAttack
-from secondlook.attacks.text.candidates import CandidateRules, Candidates, parse
+from secondlook.attacks.pairs import Captions, PairAttack, Pairs, Preserves
+from secondlook.attacks.text.candidates import CandidateRules, Candidates, ParsedCaption, parse
 from secondlook.attacks.text.captions import flat, owners, similarity, text_vectors
+from secondlook.attacks.text.meaning import SIMILARITY, MeaningFilter, same_meaning
 from secondlook.attacks.text.substitution import (
     AwayFromImage,
     AwayFromItself,
-    Forbidden,
     TextObjective,
     importance_orders,
     substitute,
 )
+from secondlook.attacks.text.vocabulary import Vocabulary, any_words, whole_words
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder
 from secondlook.models.maskedlm import MaskedLM
 
+TextThreat = Literal["free", "mlm", "meaning-preserving"]
+"""Which changes a caption may suffer within the word budget."""
 _LEGACY_PHRASE = 12
 
 
@@ -37,23 +40,18 @@ class CaptionSearch:
         captions: as they were.
         texts: all of them in a row.
         owner: ``[C]``, for each text the row of its image.
+        parsed: each with what may stand for its words.
+        notices: what the user has to know of captions that cannot be changed.
     """
 
-    def __init__(
-        self,
-        captions: Captions,
-        victims: Sequence[Embedder],
-        candidates: Candidates,
-        *,
-        words: int,
-        at_once: bool,
-        raw: bool,
-        forbidden: Forbidden | None,
-    ) -> None:
-        self.captions, self.texts, self.owner = captions, flat(captions), owners(captions)
-        self._victims, self._forbidden = tuple(victims), forbidden
-        self._words, self._at_once, self._raw = words, at_once, raw
-        self._parsed = parse(self.texts, candidates)
+    def __init__(self, attack: WordSubstitution, victims: Sequence[Embedder], pairs: Pairs) -> None:
+        self.captions, self.texts, self.owner = pairs.captions, flat(pairs.captions), owners(pairs.captions)
+        self._attack, self._victims = attack, tuple(victims)
+        self._at_once, self._raw = attack.visit == "every" or attack.text != "mlm", attack.legacy
+        self._forbidden = attack.forbidden if attack.distance or attack.similarity else None
+        self.parsed, self.notices = attack.parsed(self.texts, _truths(pairs))
+        self._vocabulary = attack.vocabulary(victims) if attack.text == "free" else None
+        self._places = [caption.words_with_letters if self._vocabulary else caption.places for caption in self.parsed]
 
     @cached_property
     def vectors(self) -> tuple[Tensor, ...]:
@@ -66,16 +64,9 @@ class CaptionSearch:
 
     @cached_property
     def _orders(self) -> Sequence[Sequence[int]]:
-        return self._ranked(self.vectors)
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """How many captions no word can be put into."""
-        stuck = sum(not caption.places for caption in self._parsed)
-        if not stuck:
-            return ()
-        of = len(self._parsed)
-        return (f"{stuck} of {of} captions stay as they are: nothing could stand for their words",)
+        if self._at_once:
+            return self._places
+        return importance_orders(self.parsed, self._places, self._victims, self.vectors)
 
     def read(self, captions: Captions) -> tuple[Tensor, ...]:
         """Of each embedder the unit vectors ``[C, D]`` of captions that stand for these."""
@@ -88,58 +79,74 @@ class CaptionSearch:
 
     def away_from_themselves(self) -> Captions:
         """Captions away from what they were, whatever their images."""
-        places = self._ranked(self._origins) if self._raw else self._orders
+        places = self._orders
+        if self._raw and not self._at_once:
+            places = importance_orders(self.parsed, self._places, self._victims, self._origins)
         return self._search(AwayFromItself(self._origins), self._origins, places, raw=self._raw)
-
-    def _ranked(self, origins: Sequence[Tensor]) -> Sequence[Sequence[int]]:
-        if self._at_once:
-            return [caption.places for caption in self._parsed]
-        return importance_orders(self._parsed, self._victims, origins)
 
     def _search(
         self, objective: TextObjective, vectors: Sequence[Tensor], places: Sequence[Sequence[int]], raw: bool
     ) -> Captions:
+        words = self._vocabulary
         found = iter(
             substitute(
-                self._parsed,
+                self.parsed,
                 places,
-                self._words,
+                self._attack.words,
                 lambda texts: text_vectors(self._victims, texts, raw=raw),
                 objective,
                 objective(vectors, torch.arange(len(self.texts))),
                 at_once=self._at_once,
                 forbidden=self._forbidden,
+                propose=partial(words.propose, objective=objective, top=self._attack.shortlist) if words else None,
             )
         )
         return tuple(tuple(next(found) for _ in row) for row in self.captions)
 
 
+def _truths(pairs: Pairs) -> tuple[Preserves, ...]:
+    """Who knows what is true of each caption's image, one for each caption."""
+    rows = zip(pairs.preserves, pairs.captions, strict=True) if pairs.preserves else ()
+    return tuple(knows for knows, texts in rows for _ in texts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WordSubstitution(PairAttack):
-    """Replaces words by others that a masked language model would write in their place.
+    """Replaces words by others; ``text`` says by which.
 
     Attributes:
-        mlm: that model, or its name: ``scenes:mlm``, ``hf:google-bert/bert-base-uncased``.
+        text: what a caption may suffer. ``free``: any word of the vocabulary of ``mlm`` at any
+            place. ``mlm``: what that model would write there, as published. ``meaning-preserving``:
+            synonyms, held against the truth where it is known, and else against ``judge``, which
+            also lets other words of ``mlm`` stand that are alike and do not exclude each other.
+        mlm: a masked language model, or its name: ``scenes:mlm``, ``hf:google-bert/bert-base-uncased``.
         candidates: its best tokens at each place, k.
         threshold: the lowest score of a candidate, as the network gives it; 0 takes all k.
         visit: ``importance`` takes the words one by one, the most important first, and the first
-            that helps; ``every`` tries all of them and takes the best.
+            that helps; ``every`` tries all of them and takes the best, as ``free`` and
+            ``meaning-preserving`` always do.
+        shortlist: of ``free``, how many changes of a caption are read: those of which the gradient
+            of the word vectors promises most.
         legacy: as published, defects and all: candidates come from the token before the word,
             marks are candidates too, several words can take the place of one, and without an
             image, importance compares a raw vector with a unit vector.
         judge: an embedder, or its name, that is no victim, to hold candidates to ``similarity``.
-        similarity: the lowest cosine by ``judge`` between a caption and its altered self.
+        similarity: the lowest cosine by ``judge`` between a caption and its altered self; under
+            ``meaning-preserving`` 0 takes 0.9.
         distance: the most characters that may change in a caption; 0 does not count them.
 
     Raises:
-        InvalidInput: a number of candidates or words below one, a similarity without a judge, a
-            judge that is a victim, or a model that is none of its kind.
+        InvalidInput: an unknown threat, a number of candidates, changes or words below one, a
+            similarity without a judge, a judge that is a victim, ``legacy`` of what was never
+            published, or a model that is none of its kind.
     """
 
+    text: TextThreat = "mlm"
     mlm: Any = "scenes:mlm"
     candidates: int = 10
     threshold: float = 0.3
     visit: Literal["importance", "every"] = "importance"
+    shortlist: int = 64
     legacy: bool = False
     judge: Any = ""
     similarity: float = 0.0
@@ -147,8 +154,13 @@ class WordSubstitution(PairAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.candidates < 1:
-            raise InvalidInput(f"candidates={self.candidates}; write 1 or more")
+        if self.text not in get_args(TextThreat):
+            raise InvalidInput(f"text={self.text!r}; write one of {', '.join(map(repr, get_args(TextThreat)))}")
+        if self.legacy and self.text != "mlm":
+            raise InvalidInput(f"legacy=true is what was published, and text={self.text!r} was not; write text='mlm'")
+        for name in ("candidates", "shortlist"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name}={getattr(self, name)}; write 1 or more")
         if self.similarity and not self.judge:
             raise InvalidInput(f"similarity={self.similarity:g} needs a judge; name an embedder")
         if self.visit not in ("importance", "every"):
@@ -203,16 +215,40 @@ class WordSubstitution(PairAttack):
         if self.judge_model is not None and self.judge_model.name in {v.name for v in victims}:
             raise InvalidInput(f"judge={self.judge_model.name} is attacked itself; name another one")
 
-    def texts(self, victims: Sequence[Embedder], captions: Captions) -> CaptionSearch:
+    def parsed(self, texts: Sequence[str], knows: Sequence[Preserves]) -> tuple[list[ParsedCaption], tuple[str, ...]]:
+        """Captions with what may stand for their words, and what is to be said of them.
+
+        Args:
+            texts: ``C`` captions.
+            knows: for each who knows what is true of its image; empty where nobody does.
+        """
+        refused = 0
+        if self.text == "free":
+            found = any_words(texts)
+            stuck = sum(not caption.words_with_letters for caption in found)
+        else:
+            if self.text == "mlm":
+                found = parse(texts, self.proposals)
+            else:
+                rule = MeaningFilter(judge=self.judge_model, similarity=self.similarity or SIMILARITY)
+                offered = self.proposals if self.judge_model else None
+                found, refused = same_meaning(texts, knows, offered, rule)
+            stuck = sum(not caption.places for caption in found)
+        of, notices = len(texts), []
+        if stuck:
+            notices.append(f"{stuck} of {of} captions stay as they are: nothing could stand for their words")
+        if refused:
+            notices.append(
+                f"in {refused} of {of} captions every word that was offered changes what they say, and was refused"
+            )
+        return found, tuple(notices)
+
+    def vocabulary(self, victims: Sequence[Embedder]) -> Vocabulary:
+        """All words of the language model, as the victims look them up."""
+        model = self.proposals.model
+        return Vocabulary(whole_words(model), victims, model.name)
+
+    def texts(self, victims: Sequence[Embedder], pairs: Pairs) -> CaptionSearch:
         """The captions, prepared once for as many searches as a schedule asks for."""
         self.refuse_victim(victims)
-        forbidden = self.forbidden if self.distance or self.similarity else None
-        return CaptionSearch(
-            captions,
-            victims,
-            self.proposals,
-            words=self.words,
-            at_once=self.visit == "every",
-            raw=self.legacy,
-            forbidden=forbidden,
-        )
+        return CaptionSearch(self, victims, pairs)

@@ -39,7 +39,7 @@ class BERTAttack(WordSubstitution):
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Searches all captions together."""
-        side = self.texts(victims, pairs.captions)
+        side = self.texts(victims, pairs)
         if self.guide == "caption":
             found = side.away_from_themselves()
         else:

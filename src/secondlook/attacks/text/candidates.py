@@ -194,6 +194,21 @@ class ParsedCaption(NamedTuple):
             return self.text
         return " ".join(changes.get(at, word) for at, word in enumerate(self.words))
 
+    def with_marks(self, at: int, word: str) -> str:
+        """Another word with the marks of the one at a place."""
+        head, _, tail = part(self.words[at])
+        return f"{head}{word}{tail}"
+
+    @property
+    def all_options(self) -> list[tuple[int, str]]:
+        """Every place with every word that may stand there."""
+        return [(at, new) for at, options in enumerate(self.options) for new in options]
+
+    @property
+    def words_with_letters(self) -> tuple[int, ...]:
+        """The words that are more than marks."""
+        return tuple(at for at, word in enumerate(self.words) if part(word).core)
+
     @property
     def places(self) -> tuple[int, ...]:
         """The words that something else could stand for."""

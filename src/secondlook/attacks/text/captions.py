@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import chain
@@ -38,6 +38,18 @@ def stop_words() -> frozenset[str]:
     """Function words and marks, in lower case."""
     table = tomllib.loads(files(__package__).joinpath("stopwords.toml").read_text("utf-8"))
     return frozenset(table["words"].split()) | frozenset(table["marks"].split())
+
+
+@cache
+def synonyms() -> Mapping[str, tuple[str, ...]]:
+    """For each word the words that say the same."""
+    table = tomllib.loads(files(__package__).joinpath("thesaurus.toml").read_text("utf-8"))
+    found: dict[str, dict[str, None]] = {}
+    for group in table["groups"]:
+        for word in group.split():
+            others = (other for other in group.split() if other != word)
+            found.setdefault(word, {}).update(dict.fromkeys(others))
+    return {word: tuple(others) for word, others in found.items()}
 
 
 def part(word: str) -> Word:

@@ -2,111 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
-from secondlook.attacks.text.base import WordSubstitution
-from secondlook.attacks.text.candidates import ParsedCaption, parse
-from secondlook.attacks.text.captions import flat, owners
-from secondlook.attacks.text.substitution import Progress, Trial
-from secondlook.errors import InvalidInput
+from secondlook.attacks.text.base import CaptionSearch, WordSubstitution
+from secondlook.attacks.text.candidates import ParsedCaption
+from secondlook.attacks.text.substitution import AwayFromImage, Progress, Trial
+from secondlook.attacks.text.vocabulary import WordVectors
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Threat
-
-Hook = Callable[[Tensor, Tensor], Tensor]
-
-
-class _Stop(Exception):
-    """The vectors of the words are known, and nothing else was asked for."""
-
-
-class WordVectors:
-    """The table of word vectors that an embedder's text side begins with.
-
-    It is found by what happens: the largest table that is looked into while a text is read.
-
-    Attributes:
-        victim: the embedder.
-
-    Raises:
-        InvalidInput: the embedder reads texts without such a table, or without a gradient to it.
-    """
-
-    def __init__(self, victim: Embedder) -> None:
-        self.victim = victim
-        tables = [m for n in victim.modules for m in n.modules() if isinstance(m, nn.Embedding)]
-        used: list[nn.Embedding] = []
-        handles = [t.register_forward_hook(lambda m, _, __: used.append(m)) for t in tables]
-        try:
-            if tables:
-                with torch.no_grad():
-                    victim.encode_text(["a"])
-        finally:
-            for handle in handles:
-                handle.remove()
-        if not used:
-            self._refuse("looks up no word vectors in a network of its own")
-        self._table = max(used, key=lambda table: table.num_embeddings)
-
-    def gradient(self, texts: Sequence[str], images: Tensor) -> tuple[Tensor, Tensor]:
-        """How minus the cosine to ``images`` changes with each word's vector.
-
-        Args:
-            texts: ``T`` captions.
-            images: the unit vectors ``[T, D]`` of their images.
-
-        Returns:
-            Word vectors ``[T, L, W]`` and the gradient to them, of the same shape.
-        """
-        held: list[Tensor] = []
-
-        def hold(_: Tensor, vectors: Tensor) -> Tensor:
-            held.append(vectors.detach().requires_grad_())
-            return held[-1]
-
-        with torch.enable_grad(), self._hooked(hold):
-            vectors = nn.functional.normalize(self.victim.encode_text(list(texts)).float(), dim=-1)
-        if len(held) != 1 or not vectors.requires_grad:
-            self._refuse("passes no gradient to its word vectors")
-        (found,) = torch.autograd.grad(-(vectors * images).sum(), held[0])
-        return held[0].detach(), found
-
-    @torch.no_grad()
-    def look_up(self, texts: Sequence[str]) -> Tensor:
-        """Word vectors ``[T, L, W]``; the network behind them is not run."""
-        held: list[Tensor] = []
-
-        def stop(_: Tensor, vectors: Tensor) -> NoReturn:
-            held.append(vectors)
-            raise _Stop
-
-        with self._hooked(stop):
-            try:
-                self.victim.encode_text(list(texts))
-            except _Stop:
-                return held[0]
-        self._refuse("looks up no word vectors")
-
-    @contextmanager
-    def _hooked(self, hook: Hook) -> Iterator[None]:
-        handle = self._table.register_forward_hook(lambda _, given, out: hook(given[0], out))
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _refuse(self, why: str) -> NoReturn:
-        raise InvalidInput(f"{self.victim.name} {why}; use the attack 'bert-attack' on it instead")
-
 
 _BATCH = 64
 
@@ -116,29 +28,42 @@ _BATCH = 64
 class HotFlip(WordSubstitution):
     """Replaces the word whose vector's gradient promises most (HotFlip, arXiv 1712.06751).
 
-    The candidates are those of ``bert-attack``; each is judged by the gradient times the
-    change of the word vectors, summed over the victims, and none is read. The best of all places
-    goes in whether or not it helps: it is not read.
+    The candidates are those of ``bert-attack``; each is judged by the gradient times the change of
+    the word vectors, summed over the victims, and none is read. The best of all places goes in
+    whether or not it helps: it is not read. Where ``text`` is ``free``, all words are candidates,
+    and the gradient is that of the caption with each word unknown in turn.
     """
 
     touches: ClassVar[Touches] = "captions"
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """One gradient for each caption and word."""
-        self.refuse_victim(victims)
-        tables = [WordVectors(victim) for victim in victims]
-        owner = owners(pairs.captions)
+        side = self.texts(victims, pairs)
         with torch.no_grad():
             images = [victim.embed(pairs.images) for victim in victims]
-        own = [vectors[owner.to(vectors.device)] for vectors in images]
-        captions = parse(flat(pairs.captions), self.proposals)
-        found: list[str] = []
-        for start in range(0, len(captions), _BATCH):
-            rows = slice(start, start + _BATCH)
-            found += self._changed(captions[rows], tables, [vectors[rows] for vectors in own])
-        texts = iter(found)
+        own = [vectors[side.owner.to(vectors.device)] for vectors in images]
+        texts = iter(self._of_all(victims, side, own) if self.text == "free" else self._of_options(victims, side, own))
         altered = tuple(tuple(next(texts) for _ in row) for row in pairs.captions)
-        return AlteredPairs(pairs.images, altered)
+        return AlteredPairs(pairs.images, altered, notices=side.notices)
+
+    def _of_all(self, victims: Sequence[Embedder], side: CaptionSearch, own: Sequence[Tensor]) -> list[str]:
+        """The captions with words of the whole vocabulary."""
+        words, objective = self.vocabulary(victims), AwayFromImage(own)
+        progress = [Progress(caption, list(caption.words_with_letters), 0.0) for caption in side.parsed]
+        for _ in range(self.words):
+            open_ = [row for row, caption in enumerate(progress) if caption.places]
+            trials = self._allowed(progress, words.propose(progress, open_, objective, self.shortlist))
+            _put_in(progress, {row: (at, new) for row, at, new in reversed(trials)})
+        return [caption.standing for caption in progress]
+
+    def _of_options(self, victims: Sequence[Embedder], side: CaptionSearch, own: Sequence[Tensor]) -> list[str]:
+        """The captions with words of those that each may take."""
+        tables = [WordVectors(victim) for victim in victims]
+        found: list[str] = []
+        for start in range(0, len(side.parsed), _BATCH):
+            rows = slice(start, start + _BATCH)
+            found += self._changed(side.parsed[rows], tables, [vectors[rows] for vectors in own])
+        return found
 
     def _changed(
         self, captions: Sequence[ParsedCaption], tables: Sequence[WordVectors], own: Sequence[Tensor]
@@ -149,23 +74,32 @@ class HotFlip(WordSubstitution):
             trials = self._trials(progress)
             if not trials:
                 break
-            befores = [row.caption.put(row.changes) for row in progress]
+            befores = [row.standing for row in progress]
             afters = [progress[row].tried(at, new) for row, at, new in trials]
             owner = torch.tensor([row for row, _, _ in trials])
             gains = estimated_gains(tables, befores, own, afters, owner).tolist()
             rising = sorted(zip(gains, trials, strict=True), key=lambda row: row[0])
-            best = {row: (at, new) for _, (row, at, new) in rising}
-            for row, (at, new) in best.items():
-                progress[row].changes[at] = new
-                progress[row].places.remove(at)
-        return [row.caption.put(row.changes) for row in progress]
+            _put_in(progress, {row: (at, new) for _, (row, at, new) in rising})
+        return [row.standing for row in progress]
 
     def _trials(self, progress: Sequence[Progress]) -> list[Trial]:
         """Every candidate at every place that is still as it was."""
-        trials = [(row, at, new) for row, caption in enumerate(progress) for at, new in caption.trials(at_once=True)]
+        rows = enumerate(progress)
+        return self._allowed(
+            progress, [(row, *trial) for row, caption in rows for trial in caption.trials(at_once=True)]
+        )
+
+    def _allowed(self, progress: Sequence[Progress], trials: Sequence[Trial]) -> list[Trial]:
         texts = [progress[row].tried(at, new) for row, at, new in trials]
         bad = self.forbidden([progress[row].caption.text for row, _, _ in trials], texts)
         return [trial for trial, out in zip(trials, bad, strict=True) if not out]
+
+
+def _put_in(progress: Sequence[Progress], best: Mapping[int, tuple[int, str]]) -> None:
+    """Puts a word into each caption, and strikes its place."""
+    for row, (at, new) in best.items():
+        progress[row].changes[at] = new
+        progress[row].places.remove(at)
 
 
 def estimated_gains(
@@ -182,12 +116,12 @@ def estimated_gains(
     """
     total = torch.zeros(len(afters))
     for table, images in zip(tables, own, strict=True):
-        vectors, gradient = table.gradient(befores, images)
-        after = table.look_up(afters)
-        length = max(vectors.shape[1], after.shape[1])
-        place = owner.to(vectors.device)
-        moved = _long(after, length) - _long(vectors, length)[place]
-        total += (moved * _long(gradient, length)[place]).sum((1, 2)).cpu()
+        slope = table.gradient(befores, lambda unit, images=images: -(unit * images).sum(1))  # type: ignore[misc]
+        after = table.look_up(afters).vectors
+        length = max(slope.vectors.shape[1], after.shape[1])
+        place = owner.to(after.device)
+        moved = _long(after, length) - _long(slope.vectors, length)[place]
+        total += (moved * _long(slope.gradient, length)[place]).sum((1, 2)).cpu()
     return total
 
 

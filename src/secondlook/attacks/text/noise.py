@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import ClassVar, Final, Literal
 
 import numpy as np
 
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs, Touches
-from secondlook.attacks.text.captions import part, stop_words
+from secondlook.attacks.text.captions import part, stop_words, synonyms
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
@@ -129,18 +126,6 @@ class EDA(CaptionNoise):
         if self.operation == "any":
             return ("replace", "insert", "swap", "delete")
         return (self.operation,)
-
-
-@cache
-def synonyms() -> Mapping[str, tuple[str, ...]]:
-    """For each word the words that say the same."""
-    table = tomllib.loads(files(__package__).joinpath("thesaurus.toml").read_text("utf-8"))
-    found: dict[str, dict[str, None]] = {}
-    for group in table["groups"]:
-        for word in group.split():
-            others = (other for other in group.split() if other != word)
-            found.setdefault(word, {}).update(dict.fromkeys(others))
-    return {word: tuple(others) for word, others in found.items()}
 
 
 def edited(name: Operation, words: list[str], rng: np.random.Generator) -> list[str]:

@@ -23,6 +23,8 @@ Forbidden = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
 """Takes captions and what is to stand for them, and says which may not."""
 Trial = tuple[int, int, str]
 """The row of a caption, a place in it, and the word that is tried there."""
+Propose = Callable[["Sequence[Progress]", Sequence[int]], list[Trial]]
+"""Takes all captions and the rows of those that are open, and says what to try of these."""
 
 
 def divergence(origin: Tensor, other: Tensor) -> Tensor:
@@ -39,12 +41,16 @@ class TextObjective(Protocol):
     """Scores captions that stand for others; higher is worse for the defender."""
 
     def __call__(self, vectors: Sequence[Tensor], owner: Tensor) -> Tensor:
-        """Scores ``[N]``.
+        """Scores ``[N]``, summed over the embedders.
 
         Args:
             vectors: of each embedder, ``[N, D]``, of the captions on trial.
             owner: ``[N]``, for each of them which caption it stands for.
         """
+        ...
+
+    def term(self, number: int, vectors: Tensor, owner: Tensor) -> Tensor:
+        """Scores ``[N]`` by embedder ``number`` alone, with their gradient to its ``[N, D]``."""
         ...
 
 
@@ -59,11 +65,11 @@ class AwayFromImage:
         self.images = tuple(images)
 
     def __call__(self, vectors: Sequence[Tensor], owner: Tensor) -> Tensor:
-        cosines = [
-            (texts * images[owner.to(images.device)]).sum(-1)
-            for texts, images in zip(vectors, self.images, strict=True)
-        ]
-        return -torch.stack(cosines).sum(0)
+        return torch.stack([self.term(at, texts, owner) for at, texts in enumerate(vectors)]).sum(0)
+
+    def term(self, number: int, vectors: Tensor, owner: Tensor) -> Tensor:
+        images = self.images[number]
+        return -(vectors * images[owner.to(images.device)]).sum(-1)
 
 
 class AwayFromItself:
@@ -77,27 +83,30 @@ class AwayFromItself:
         self.origins = tuple(origins)
 
     def __call__(self, vectors: Sequence[Tensor], owner: Tensor) -> Tensor:
-        divergences = [
-            divergence(origins[owner.to(origins.device)], texts)
-            for texts, origins in zip(vectors, self.origins, strict=True)
-        ]
-        return torch.stack(divergences).sum(0)
+        return torch.stack([self.term(at, texts, owner) for at, texts in enumerate(vectors)]).sum(0)
+
+    def term(self, number: int, vectors: Tensor, owner: Tensor) -> Tensor:
+        origins = self.origins[number]
+        return divergence(origins[owner.to(origins.device)], vectors)
 
 
 def importance_orders(
-    captions: Sequence[ParsedCaption], victims: Sequence[Embedder], origins: Sequence[Tensor]
+    captions: Sequence[ParsedCaption],
+    places: Sequence[Sequence[int]],
+    victims: Sequence[Embedder],
+    origins: Sequence[Tensor],
 ) -> list[tuple[int, ...]]:
     """For each caption the places that can be changed, the most important word first.
 
-    All captions with one word gone are read in one go; words that nothing could stand for are
-    left out, since their turn would never come.
+    All captions with one word gone are read in one go.
 
     Args:
         captions: the captions.
+        places: of each the words that something could stand for.
         victims: the embedders, which read them.
         origins: of each embedder the vectors ``[C, D]`` of the captions as they are.
     """
-    holes = [(row, at) for row, caption in enumerate(captions) for at in caption.places]
+    holes = [(row, at) for row, own in enumerate(places) for at in own]
     if not holes:
         return [()] * len(captions)
     texts = [captions[row].put({at: UNKNOWN}) for row, at in holes]
@@ -133,6 +142,11 @@ class Progress:
     score: float
     changes: dict[int, str] = field(default_factory=dict)
 
+    @property
+    def standing(self) -> str:
+        """The caption as it stands."""
+        return self.caption.put(self.changes)
+
     def trials(self, at_once: bool) -> list[tuple[int, str]]:
         """What is tried next: the options at the next place, or those at all of them."""
         places = self.places if at_once else self.places[:1]
@@ -153,6 +167,7 @@ def substitute(
     *,
     at_once: bool = False,
     forbidden: Forbidden | None = None,
+    propose: Propose | None = None,
 ) -> list[str]:
     """Puts up to ``words`` words into each caption, each only if it scores higher then.
 
@@ -167,25 +182,31 @@ def substitute(
         start: the score of each caption as it is, ``[C]``.
         at_once: try all places and take the best, instead of the first place that helps.
         forbidden: what may not be tried, however good.
+        propose: says what to try, instead of the captions' options.
 
     Returns:
         The captions, in their order.
     """
     rows = zip(captions, map(list, orders), start.tolist(), strict=True)
     progress = [Progress(*row) for row in rows]
-    while trials := _trials(progress, words, at_once, forbidden):
+    while trials := _trials(progress, words, at_once, forbidden, propose):
         texts = [progress[row].tried(at, new) for row, at, new in trials]
         owner = torch.tensor([row for row, _, _ in trials])
         scores = objective(read(texts), owner).tolist()
         _accept(progress, trials, scores, at_once)
-    return [done.caption.put(done.changes) for done in progress]
+    return [done.standing for done in progress]
 
 
-def _trials(progress: Sequence[Progress], words: int, at_once: bool, forbidden: Forbidden | None) -> list[Trial]:
+def _trials(
+    progress: Sequence[Progress], words: int, at_once: bool, forbidden: Forbidden | None, propose: Propose | None
+) -> list[Trial]:
     """The next round: of each caption with changes and places left, what to try."""
     while True:
         open_ = [row for row, p in enumerate(progress) if p.places and len(p.changes) < words]
-        trials = [(row, at, new) for row in open_ for at, new in progress[row].trials(at_once)]
+        if propose:
+            trials = propose(progress, open_)
+        else:
+            trials = [(row, at, new) for row in open_ for at, new in progress[row].trials(at_once)]
         if forbidden is None or not trials:
             return trials
         befores = [progress[row].caption.text for row, _, _ in trials]
