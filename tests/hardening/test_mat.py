@@ -11,16 +11,19 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.attacks.joint.base import JointAttack
-from secondlook.attacks.pairs import Pairs
+from secondlook.attacks.pairs import AlteredPairs, Pairs
 from secondlook.attacks.text.bert_attack import BERTAttack
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import StepContext
+from secondlook.hardening.dataset import SceneDataset
 from secondlook.hardening.embedder import TrainableEmbedder
 from secondlook.hardening.evaluation import Validation
 from secondlook.hardening.mat import MAT, InnerAttack
 from secondlook.hardening.output import Checkpoint
 from secondlook.hardening.trainer import Training, TrainingConfig
 from secondlook.randomness import Keys
+from secondlook.scenes.sampling import sample
+from secondlook.scenes.training.dataset import render_scenes
 from secondlook.threat import Threat
 from tests.hardening.toy import ToyDataset, ToyEmbedder, away, toy_embedder
 from tests.hardening.toy_mlm import Thesaurus
@@ -62,7 +65,7 @@ def seen_in_training(trainable: TrainableEmbedder) -> Seen:
 
 
 @pytest.mark.parametrize("name", ["mat", "mat+"])
-@pytest.mark.parametrize("order", ["t-i", "i-t", "simultaneous"])
+@pytest.mark.parametrize("order", ["t-i", "i-t", "simultaneous", "alternating"])
 def test_it_learns_from_images_and_captions_that_were_attacked(name: str, order: str) -> None:
     trainable = TrainableEmbedder(toy_embedder(), "all")
     batch_loss = made(name, order=order).make_loss(trainable, DATA)
@@ -101,6 +104,38 @@ def test_the_order_says_what_each_side_is_taken_from(order: str, monkeypatch: py
     assert found.captions == words(toy_embedder(), guide, Threat(eps=EPS), CONTEXT.keys).captions
     fled = found.captions if order == "t-i" else clean.captions
     assert torch.equal(given[0], toy_embedder().embed_text([text for (text,) in fled]))
+
+
+def test_rounds_go_on_from_where_the_last_one_ended() -> None:
+    clean = Pairs(DATA.images, tuple((own[0],) for own in DATA.read(range(16)).captions))
+
+    def found(**settings: Any) -> AlteredPairs:
+        attack = made(attack_step=0.5 / 255, **settings).inner_attack
+        return attack(toy_embedder(), clean, Threat(eps=EPS), CONTEXT.keys)
+
+    once, twice = found(order="alternating", rounds=1), found(order="alternating")
+    assert torch.equal(once.images, found(order="t-i").images) and once.captions == found(order="t-i").captions
+
+    def closeness(pairs: AlteredPairs) -> float:
+        told = toy_embedder().embed_text([text for (text,) in pairs.captions])
+        return float((toy_embedder().embed(pairs.images) * told).sum(1).mean())
+
+    assert closeness(twice) < closeness(once)
+
+
+def test_words_are_those_of_the_threat_and_the_step_count_stays() -> None:
+    inner = made(text="free", rounds=3).inner_attack
+    assert (inner.text, inner.rounds, inner.image_steps) == ("free", 3, 2)
+    for settings in ({"text": "anything"}, {"rounds": 0}, {"words": 0}):
+        with pytest.raises(InvalidInput, match=next(iter(settings))):
+            made(**settings)
+
+
+def test_a_batch_of_scenes_knows_what_is_true_of_them() -> None:
+    batch = SceneDataset(render_scenes(0, "val", 3, 1, silent), "val", 0).read([2, 0]).take([1])
+    (knows,), ((text, *_),) = batch.preserves, batch.captions
+    color = sample(0, "val", 0).main.color
+    assert knows(text, text) and not knows(text, text.replace(color, "red" if color != "red" else "blue"))
 
 
 def test_the_step_is_in_pixels_or_two_and_a_half_radii_in_all() -> None:

@@ -497,3 +497,24 @@ def test_how_figures_are_written() -> None:
 )
 def test_marked_words(before: str, after: str, marked: list[str]) -> None:
     assert [word.text for word in compared(before, after) if word.changed] == marked
+
+
+def test_captions_that_became_false_of_their_scene_are_counted(tmp_path: Path, ran: Run) -> None:
+    study = {
+        "name": "false-captions",
+        "models": ["scenes:clip"],
+        "knowledge": ["clean", "adaptive"],
+        "task": {"name": "retrieval", "data": "scenes:test", "samples": 3, "attacked": ["both"]},
+        "threat": {"eps": ["2/255"]},
+        "attacks": [{"name": "bert-attack", "text": ["mlm", "meaning-preserving"]}],
+    }
+    folder, audit = ran(parse(study, "the test"))
+    clean, mlm, synonyms = audit.cells
+    assert "false_captions" not in clean.metrics
+    assert (synonyms.metrics["false_captions"].value, mlm.metrics["changed_captions"].value) == (0, 1)
+    records = [r for r in Log(folder / "records.jsonl") if r["cell"] == mlm.id]
+    assert mlm.denominators["false_captions"] == 15
+    assert mlm.metrics["false_captions"].value == pytest.approx(
+        sum(sum(record["false_captions"]) for record in records) / 15
+    )
+    assert mlm.metrics["false_captions"].value > 0.8
