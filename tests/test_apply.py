@@ -180,7 +180,7 @@ def test_folders_that_cannot_be_read_or_written(folder: Path, tmp_path: Path, ve
         (empty, tmp_path / "out", "no images in .*: it holds no files"),
         (folder, folder, "holds the images themselves; write to a folder of its own"),
         (folder, folder / "deeper" / "..", "holds the images themselves"),
-        (folder, folder / "notes.txt", r"notes\.txt cannot be made: File exists; name another"),
+        (folder, folder / "notes.txt", r"notes\.txt cannot be made: File exists; something else lies there"),
     ]
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     for source, out, message in cases:
@@ -221,12 +221,12 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
 ) -> None:
     import errno
 
-    from secondlook.audit import store
+    from secondlook import drafts
 
     def full(*args: object, **how: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "open", full, raising=False)
+    monkeypatch.setattr(drafts, "open", full, raising=False)
     with pytest.raises(BrokenRun, match=r"provenance\.json: No space left on device"):
         attacked(folder, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.json"))

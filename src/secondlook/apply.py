@@ -17,7 +17,7 @@ from secondlook.attacks.base import Attack, attack_in_parts
 from secondlook.data import images
 from secondlook.defenses.guarded import Guarded
 from secondlook.drafts import write_atomic
-from secondlook.errors import InvalidInput
+from secondlook.errors import InvalidInput, refusal
 from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Goal, GuardedObjective
@@ -79,7 +79,7 @@ def _make_folder(out: Path, folder: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"{out} cannot be made: {error.strerror}; name another one") from None
+        raise InvalidInput(f"{out} cannot be made: {refusal(error)}") from None
 
 
 def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tuple[int, Tensor]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
-from secondlook.errors import InvalidInput
+from secondlook.errors import InvalidInput, refusal
 
 SCHEMA = 1
 Status = Literal["pass", "warn", "fail"]
@@ -380,5 +380,5 @@ class Audit(Plain):
         try:
             shutil.copytree(self._run, out, dirs_exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"{out} cannot be written: {error}; name another folder") from None
+            raise InvalidInput(f"{out} cannot be written: {refusal(error)}") from None
         return out

@@ -1,5 +1,6 @@
 """The verbs as a user calls them: what they print, write, refuse, and how they end."""
 
+import errno
 import json
 import os
 import signal
@@ -322,13 +323,40 @@ def test_interrupted_it_says_so_and_ends_with_130(
     assert "Traceback" not in ended.err
 
 
-def test_ctrl_c_in_a_running_audit_keeps_what_is_done(study: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_says_the_same_unless_it_is_ignored(
+    secondlook: Callable[..., Ended], study: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    number, heard = getattr(signal, name), list[str]()
+
+    def hit(*args: object, **how: object) -> None:
+        os.kill(os.getpid(), number)
+        heard.append("went on")
+        raise InvalidInput("the end")
+
+    monkeypatch.setattr("secondlook.audit.api.run_study", hit)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert secondlook("audit", study)[::2] == (
+            128 + number,
+            "interrupted; the same command goes on where this one stopped\n",
+        )
+        assert signal.getsignal(number) is signal.SIG_DFL and not heard
+        signal.signal(number, signal.SIG_IGN)
+        assert secondlook("audit", study)[::2] == (2, "error: the end\n") and heard
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_signal_in_a_running_audit_keeps_what_is_done(study: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     # A hundred times the work, so that it is certainly in the middle of it.
     words = ["audit", study, "--out", out, "--set", "batch=1", "--set", "adaptive.steps=200"]
     # A shell that runs the tests in the background has told them to ignore the signal.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "for each in (signal.SIGTERM, signal.SIGHUP): signal.signal(each, signal.SIG_DFL)\n"
         "from secondlook.cli import main; main()"
     )
     process = subprocess.Popen(
@@ -337,19 +365,48 @@ def test_ctrl_c_in_a_running_audit_keeps_what_is_done(study: Path, tmp_path: Pat
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
     )
     records = out / "records.jsonl"
     deadline = time.monotonic() + 60
     while not (records.exists() and records.stat().st_size) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert "interrupted" in err and "Traceback" not in err
+    assert process.returncode == 128 + number, err
+    assert err.strip() == "interrupted; the same command goes on where this one stopped"
     lines = records.read_bytes().split(b"\n")
     assert lines.pop() == b"" and all(json.loads(line)["sample"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, "Permission denied; give this user the right to it"),
+        (errno.EROFS, "Read-only file system; name a place that can be written to"),
+        (errno.ENOSPC, "No space left on device; make room there, and run the same command again"),
+        (errno.ENOTDIR, "Not a directory; a part of its path is a file"),
+        (errno.EISDIR, "Is a directory; a folder lies where a file belongs"),
+        (errno.ENAMETOOLONG, "File name too long; the file system takes no name so long; write a shorter one"),
+        (errno.EMFILE, "Too many open files; raise `ulimit -n`"),
+        (errno.EIO, "Input/output error; the disk fails"),
+        (errno.ENETDOWN, "Network is down; mend that, and run the same command again"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["audit", "harden", "merge"])
+def test_what_the_system_refuses_is_a_sentence_of_its_own(
+    secondlook: Callable[..., Ended], study: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str, verb: str
+) -> None:
+    def refused(*args: object, **how: object) -> None:
+        raise OSError(number, os.strerror(number), "/the/place")
+
+    for name in ("audit.api.run_study", "audit.api.merge_runs", "hardening.harden.harden"):
+        monkeypatch.setattr(f"secondlook.{name}", refused)
+    words = {"audit": [study], "harden": [], "merge": ["a", "--out", "b"]}[verb]
+    ended = secondlook(verb, *words)
+    assert ended.status == 2 and ended.out == ""
+    assert ended.err.startswith(f"error: cannot use /the/place: {message}")
 
 
 def test_attack_writes_pngs_and_says_what_they_reach(

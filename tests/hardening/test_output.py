@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from secondlook.errors import InvalidInput
+from secondlook.errors import BrokenRun, InvalidInput
 from secondlook.hardening.output import Checkpoint, require_same
 
 IDENTITY = {"method": {"name": "tecoa", "eps": 0.1}, "training": {"steps": 5}}
@@ -27,15 +29,30 @@ def test_a_kill_while_writing_leaves_the_old_one(tmp_path: Path, monkeypatch: py
     checkpoint = Checkpoint(path=tmp_path / "a.checkpoint", identity=IDENTITY)
     checkpoint.save({"step": 3})
 
-    def killed(self: Path, data: bytes) -> int:
-        with open(self, "wb") as file:
-            file.write(data[: len(data) // 2])
+    def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", killed)
+    monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save({"step": 4})
     assert (checkpoint.load() or {})["step"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(path=tmp_path / "a.checkpoint", identity=IDENTITY)
+    checkpoint.save({"step": 3})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BrokenRun, match=r"cannot write .*a\.checkpoint: No space left on device; make room there"):
+        checkpoint.save({"step": 4})
+    assert (checkpoint.load() or {})["step"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]
+    with pytest.raises(BrokenRun, match="Not a directory; a part of its path is a file"):
+        Checkpoint(path=checkpoint.path / "deeper" / "b.checkpoint", identity=IDENTITY).save({})
 
 
 @pytest.mark.parametrize(

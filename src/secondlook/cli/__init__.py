@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -26,36 +30,85 @@ for _verb in _VERBS:
     app.command()(_verb)
 
 
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C has stopped, as shells have it."""
+_SIGNALS = ("SIGTERM", "SIGHUP")
+"""What a batch system, a shutdown or a terminal that closes sends; Windows has no SIGHUP."""
+
+
+class _Stopped(BaseException):
+    """A signal has come; nothing on the way out takes it for an error.
+
+    Attributes:
+        status: of the command, as shells have it.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
 
 
 def main() -> None:
-    """Runs the command line; an error of the input is one line, and exit status 2.
+    """Runs the command line; an error of the input or of the system is one line, and exit status 2.
 
-    A console whose encoding lacks a character shows ``?`` in its place.
+    A console whose encoding lacks a character shows ``?`` in its place. A signal ends it as Ctrl-C
+    does: with a line, and status 128 + n.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    interrupted = 128 + signal.SIGINT
     try:
-        app(prog_name="secondlook")
-    except (KeyboardInterrupt, SystemExit) as stop:
+        with _stoppable():
+            app(prog_name="secondlook")
+    except (KeyboardInterrupt, SystemExit, _Stopped) as stop:
         # Typer has turned the interruption of a verb into an exit already.
-        if getattr(stop, "code", INTERRUPTED) == INTERRUPTED:
-            _say("interrupted; the same command goes on where this one stopped")
-            sys.exit(INTERRUPTED)
-        raise
-    except Exception as error:
-        from secondlook.errors import SecondlookError
-
-        if not isinstance(error, SecondlookError):
+        status = stop.status if isinstance(stop, _Stopped) else getattr(stop, "code", interrupted)
+        if isinstance(stop, SystemExit) and status != interrupted:
             raise
-        _say(f"error: {error}")
+        _say("interrupted; the same command goes on where this one stopped")
+        sys.exit(status)
+    except BrokenPipeError:
+        # Whoever has read enough, as ``| head`` has, is told nothing more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        _say(f"error: {_told(error)}")
         sys.exit(2)
+
+
+def _told(error: Exception) -> str:
+    """What a user is told; a defect is none of theirs, and goes on."""
+    from secondlook.errors import SecondlookError, refusal
+
+    if isinstance(error, SecondlookError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename or 'a file'}: {refusal(error)}"
+    raise error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Within the block the signals that end a process end it in good order, unless they are ignored, as by nohup."""
+    held = {}
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            held[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, before in held.items():
+            signal.signal(number, before)
+
+
+def _stop(number: int, frame: object) -> None:
+    # The next one ends it at once.
+    signal.signal(number, signal.SIG_DFL)
+    raise _Stopped(number)
 
 
 def _say(text: str) -> None:
     from rich.console import Console
 
-    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+    # A terminal that was closed hears nothing any more.
+    with suppress(OSError):
+        Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)

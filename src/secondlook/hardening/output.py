@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from secondlook import registry
-from secondlook.drafts import write_whole
+from secondlook.drafts import write_atomic
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import Method
 
@@ -38,8 +38,7 @@ class Checkpoint:
         """Writes in one move, so that a kill leaves the old one or the new one."""
         held = io.BytesIO()
         torch.save({**state, "identity": dict(self.identity)}, held)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, held.getvalue())
+        write_atomic(self.path, held.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last; None where there is none.
@@ -126,8 +125,8 @@ class OutputPaths(NamedTuple):
     def write(self, weights: bytes, facts: dict[str, Any]) -> dict[str, Any]:
         """Writes weights and card, removes the checkpoint, and returns the card."""
         card = {**facts, "torch": torch.__version__, "sha256": hashlib.sha256(weights).hexdigest()}
-        write_whole(self.weights, weights)
-        write_whole(self.card, f"{json.dumps(card, indent=2)}\n".encode())
+        write_atomic(self.weights, weights)
+        write_atomic(self.card, f"{json.dumps(card, indent=2)}\n".encode())
         self.checkpoint.unlink(missing_ok=True)
         return card
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secondlook.drafts import write_whole
+from secondlook.drafts import write_atomic
 from secondlook.progress import Tick
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
@@ -86,8 +86,7 @@ class Training:
         }
         held = io.BytesIO()
         torch.save(state, held)
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.checkpoint, held.getvalue())
+        write_atomic(self.checkpoint, held.getvalue())
 
     def run(self, loss: Loss, scenes: int, tick: Tick, every: int = 250) -> None:
         """Trains to the last step; ``loss(rows, generator)`` is the loss of a batch of scenes."""

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from secondlook.drafts import write_whole
+from secondlook.drafts import write_atomic
 from secondlook.errors import UnknownName
 from secondlook.progress import Tick
 from secondlook.scenes.captions import PROMPT, class_names
@@ -261,8 +261,8 @@ def write_model(
         "torch": torch.__version__,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    write_whole(place.with_suffix(".safetensors"), weights)
-    write_whole(place.with_suffix(".json"), f"{json.dumps(card, indent=2)}\n".encode())
+    write_atomic(place.with_suffix(".safetensors"), weights)
+    write_atomic(place.with_suffix(".json"), f"{json.dumps(card, indent=2)}\n".encode())
     for checkpoint in place.parent.glob(f"{place.name}.*checkpoint"):
         checkpoint.unlink()
     return card
