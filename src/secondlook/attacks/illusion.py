@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from secondlook.attacks.pgd import PGD
-from secondlook.models.purifiers.filters import compress
+from secondlook.models.purifiers.jpeg import compress
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Pixels, Threat

@@ -16,7 +16,7 @@ from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder, Model
 from secondlook.models.painter import Painter
-from secondlook.models.purifiers.filters import straight_through
+from secondlook.models.purifiers.soft import straight_through
 from secondlook.randomness import Keys
 
 Gradient = Literal["full", "bpda"]

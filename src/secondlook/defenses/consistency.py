@@ -13,7 +13,8 @@ from secondlook.defenses.base import Detector, DetectorDefense, models_of
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import load
 from secondlook.models.base import Embedder, Model, Purifier
-from secondlook.models.purifiers.filters import VIEWS, straight_through
+from secondlook.models.purifiers.filters import VIEWS
+from secondlook.models.purifiers.soft import straight_through
 from secondlook.randomness import Keys
 from secondlook.registry import register
 

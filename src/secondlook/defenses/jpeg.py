@@ -7,7 +7,7 @@ from typing import Any
 
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.voting import Rule
-from secondlook.models.purifiers.filters import JpegPurifier
+from secondlook.models.purifiers.jpeg import JpegPurifier
 from secondlook.registry import register
 
 

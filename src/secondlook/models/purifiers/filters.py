@@ -1,22 +1,20 @@
-"""Purifiers without weights: noise, JPEG, fewer levels, a median, a blur, a small turn."""
+"""Purifiers without weights: noise, fewer levels, a median, a blur, a small turn."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Purifier
+from secondlook.models.purifiers.jpeg import JpegPurifier
+from secondlook.models.purifiers.soft import SoftPurifier, soft_rounded
 from secondlook.randomness import Keys
 
 
@@ -37,63 +35,30 @@ class NoisePurifier(Purifier):
         return (x + self.sigma * keys.normal(x.shape[1:], like=x)).clamp(0, 1)
 
 
-def compress(x: Tensor, quality: int) -> Tensor:
-    """Each image ``[B, 3, H, W]`` in [0, 1] after JPEG at ``quality``, off the graph."""
-    pixels = (x.detach() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    out = torch.from_numpy(np.stack([_there_and_back(image, quality) for image in pixels]))
-    return out.permute(0, 3, 1, 2).to(x) / 255
-
-
-def _there_and_back(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    held = io.BytesIO()
-    Image.fromarray(image).save(held, format="JPEG", quality=quality)
-    return np.asarray(Image.open(held))
-
-
-def straight_through(x: Tensor, value: Tensor) -> Tensor:
-    """``value`` on the way forward, the gradient of ``x`` on the way back (BPDA's identity)."""
-    return x + (value - x).detach()
-
-
-class JpegPurifier(Purifier):
-    """JPEG compression; deterministic, its rounding has no gradient of use.
-
-    Raises:
-        InvalidInput: a quality outside Pillow's 1 to 95.
-    """
-
-    stochastic = False
-    differentiable = False
-
-    def __init__(self, quality: int = 75) -> None:
-        if not 1 <= quality <= 95:
-            raise InvalidInput(f"quality={quality} is outside 1 to 95; Pillow's default is 75")
-        self.quality, self.name = quality, f"jpeg:{quality}"
-
-    def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
-        """Each image compressed and read again."""
-        return compress(x, self.quality)
-
-
-class FewerLevels(Purifier):
+class FewerLevels(SoftPurifier):
     """Each channel on so many bits (Xu et al. 2018, arXiv 1704.01155, section III-A).
+
+    Its gradient is that of smooth steps from level to level.
 
     Raises:
         InvalidInput: ``bits`` outside 1 to 8.
     """
 
     stochastic = False
-    differentiable = False
 
     def __init__(self, bits: int = 5) -> None:
         if not 1 <= bits <= 8:
             raise InvalidInput(f"bits={bits} is outside 1 to 8; 4 and 5 are usual")
         self.levels, self.name = 2**bits - 1, f"bits:{bits}"
 
-    def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
+    def hard(self, x: Tensor, keys: Keys) -> Tensor:
         """The nearest level of each pixel."""
         levels: Tensor = (x * self.levels).round() / self.levels
         return levels
+
+    def soft(self, x: Tensor, keys: Keys) -> Tensor:
+        """Smooth steps between the levels."""
+        return soft_rounded(x * self.levels) / self.levels
 
 
 class MedianFilter(Purifier):
