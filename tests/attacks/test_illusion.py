@@ -10,7 +10,7 @@ from secondlook.attacks.illusion import Illusion
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
-from secondlook.models.purifiers.filters import compress
+from secondlook.models.purifiers.jpeg import compress, soft_jpeg
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Ensemble, GuardedObjective
 from secondlook.objectives.targeted import AlignEmbedding, Targeted
@@ -55,7 +55,7 @@ def test_an_illusion_is_embedded_where_it_should_be(color: int) -> None:
 
 
 @pytest.mark.parametrize("quality", [80, 30])
-def test_the_gradient_is_taken_at_the_compressed_image_and_passed_on(quality: int) -> None:
+def test_the_gradient_is_taken_at_the_compressed_image_and_goes_back_through_the_codec(quality: int) -> None:
     """At the clean image itself this bowl has no gradient at all."""
     clean = images(3, low=20, high=236)
     bowl = Bowl(center=clean)
@@ -63,8 +63,16 @@ def test_the_gradient_is_taken_at_the_compressed_image_and_passed_on(quality: in
     found = attack(bowl, clean, Threat(eps=8 / 255), KEYS)
     seen = compress(clean, quality)
     assert bool((seen != clean).any())
-    assert levels(found.x) == levels(clean + STEP * (clean - seen).sign())
+    x = clean.clone().requires_grad_()
+    (back,) = torch.autograd.grad(((clean - seen) * soft_jpeg(x, quality)).sum(), x)
+    assert levels(found.x) == levels(clean + STEP * back.sign())
     assert torch.equal(found.trace.first_loss, bowl(seen, KEYS).loss)
+
+
+@pytest.mark.parametrize("quality", [-5, 96, 101])
+def test_a_jpeg_that_pillow_does_not_have_is_refused(quality: int) -> None:
+    with pytest.raises(InvalidInput, match=f"jpeg={quality} is outside 1 to 95"):
+        Illusion(jpeg=quality)
 
 
 def test_without_jpeg_the_image_is_seen_as_it_is() -> None:

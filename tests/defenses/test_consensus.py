@@ -16,7 +16,8 @@ from secondlook.defenses.voting import RULES, Rule
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.ledger import counting
 from secondlook.models.base import Purifier
-from secondlook.models.purifiers.filters import JpegPurifier, NoisePurifier
+from secondlook.models.purifiers.filters import NoisePurifier
+from secondlook.models.purifiers.jpeg import JpegPurifier
 from secondlook.randomness import Keys
 from tests.analytic import Coin, Dimmer, LinearClassifier, ReadOut, Scripted, directions, images
 
@@ -239,10 +240,16 @@ def test_the_gradient_goes_through_the_purifier_or_past_it(gradient: Any) -> Non
     assert ledger.by_model == {"dimmer": [20, backwards], "linear": [20, 20]}
 
 
+class Opaque(JpegPurifier):
+    """Says that its gradient is of no use."""
+
+    differentiable = False
+
+
 def test_what_has_no_useful_gradient_is_passed_straight_on() -> None:
     keys, model = Keys.of(0, range(4)), LinearClassifier(directions(3))
     x = images(4).requires_grad_()
-    seen = Guarded(model, Consensus(purifier=JpegPurifier(20))).surrogate(x, keys, gradient="full")
+    seen = Guarded(model, Consensus(purifier=Opaque(20))).surrogate(x, keys, gradient="full")
     (found,) = torch.autograd.grad(seen.scores[..., 1].sum(), x)
     assert torch.allclose(found, model.weights[1].expand(4, -1, -1, -1))
     assert not torch.allclose(seen.features[:, 0], x.flatten(1), atol=1e-2)

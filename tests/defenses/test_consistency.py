@@ -75,8 +75,7 @@ def test_a_random_view_is_keyed_by_the_input() -> None:
     assert torch.equal(whole[order], detector.suspicion(X[order], KEYS[order]))
 
 
-def test_rounding_is_passed_straight_through() -> None:
-    """JPEG has no gradient of use; the detector still has one."""
+def test_a_view_that_rounds_has_a_gradient_nevertheless() -> None:
     for name in ("jpeg:75", "bits:4"):
         x = X.clone().requires_grad_()
         detector = Consistency(encoders=(Prism("eye"),), views=views(name))

@@ -7,7 +7,7 @@ from secondlook.attacks.base import input_gradient
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded, GuardedEmbedder
 from secondlook.defenses.jpeg import Jpeg
-from secondlook.models.purifiers.filters import JpegPurifier
+from secondlook.models.purifiers.jpeg import JpegPurifier
 from secondlook.objectives.base import ThroughViews
 from secondlook.objectives.caption import UntargetedCaption
 from secondlook.randomness import Keys

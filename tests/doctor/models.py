@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secondlook.models.base import Classifier, Embedder, Purifier, check_pixels
-from secondlook.models.purifiers.filters import compress, straight_through
+from secondlook.models.purifiers.jpeg import compress
+from secondlook.models.purifiers.soft import straight_through
 from secondlook.randomness import Keys
 
 SIDE = 8

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from secondlook.attacks.pgd import PGD
-from secondlook.models.purifiers.jpeg import compress
+from secondlook.models.purifiers.jpeg import JpegPurifier, check_quality
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Pixels, Threat
@@ -27,9 +27,14 @@ class Illusion(PGD):
     of them in turn, or one for the mean of their gradients.
 
     Attributes:
-        jpeg: compress each iterate at this quality before the gradient is taken there, which is
-            not propagated through the codec (section *JPEG-resistant*); 0 does not.
+        jpeg: compress each iterate at this quality, 1 to 95, before the objective sees it (section
+            *JPEG-resistant*); 0 does not. The gradient goes back through the soft codec
+            (:mod:`secondlook.models.purifiers.jpeg`); as published it goes past the codec, which is
+            weaker.
         ensemble: ``sequential`` as published, or ``mean``.
+
+    Raises:
+        InvalidInput: a ``jpeg`` that Pillow does not have; or as :class:`PGD` raises it.
     """
 
     steps: int = 300
@@ -40,6 +45,11 @@ class Illusion(PGD):
     jpeg: int = 0
     ensemble: Literal["sequential", "mean"] = "sequential"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jpeg:
+            check_quality(self.jpeg, "jpeg")
+
     def step_length(self, step: int, threat: Threat) -> float:
         """The published step is one of L∞; else it is 2.5 eps / steps unless another is given."""
         if threat.norm != "linf" and self.step == PUBLISHED_STEP:
@@ -47,6 +57,5 @@ class Illusion(PGD):
         return super().step_length(step, threat)
 
     def view(self, x: Tensor, keys: Keys) -> Tensor:
-        """The iterate, or its JPEG; the gradient at the JPEG is taken for the iterate's own."""
-        # What is added is zero, and has the gradient.
-        return compress(x, self.jpeg) + (x - x.detach()) if self.jpeg else x
+        """The iterate, or its JPEG."""
+        return JpegPurifier(self.jpeg).reconstruct(x, keys) if self.jpeg else x

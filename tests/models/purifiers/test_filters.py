@@ -1,71 +1,17 @@
-"""Purifiers without weights: JPEG, fewer levels, a median, a blur, a small turn."""
-
-import io
+"""Purifiers without weights: noise, fewer levels, a median, a blur, a small turn."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
 from secondlook.errors import InvalidInput
-from secondlook.models.purifiers.filters import (
-    VIEWS,
-    Blur,
-    FewerLevels,
-    JpegPurifier,
-    MedianFilter,
-    Turned,
-    compress,
-    straight_through,
-)
+from secondlook.models.base import Purifier
+from secondlook.models.purifiers.filters import VIEWS, Blur, FewerLevels, MedianFilter, NoisePurifier, Turned
+from secondlook.models.purifiers.soft import SoftPurifier
 from secondlook.randomness import Keys
-
-KEYS = Keys.of(0, range(2))
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(3))
-
-
-def test_it_is_pillows_own_codec(x: Tensor) -> None:
-    pixels = (x[1] * 255).round().byte().permute(1, 2, 0).numpy()
-    held = io.BytesIO()
-    Image.fromarray(pixels).save(held, format="JPEG", quality=50)
-    read = torch.from_numpy(np.array(Image.open(held))).permute(2, 0, 1) / 255
-    assert torch.equal(JpegPurifier(50).purify(x, KEYS)[1], read)
-
-
-def test_lower_quality_moves_pixels_further(x: Tensor) -> None:
-    moved = [float((compress(x, quality) - x).abs().mean()) for quality in (95, 75, 30, 5)]
-    assert moved == sorted(moved)
-
-
-def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other(x: Tensor) -> None:
-    x.requires_grad_(True)
-    weight = torch.rand(x.shape, generator=torch.Generator().manual_seed(4))
-    out = straight_through(x, compress(x, 20))
-    assert torch.allclose(out, compress(x, 20), atol=1e-6)
-    (grad,) = torch.autograd.grad((weight * out).sum(), x)
-    assert torch.equal(grad, weight)
-
-
-def test_it_says_that_it_is_deterministic_and_has_no_gradient(x: Tensor) -> None:
-    purifier = JpegPurifier()
-    assert not purifier.stochastic
-    assert not purifier.differentiable
-    assert torch.equal(purifier.purify(x, KEYS), purifier.purify(x, KEYS.fold("again")))
-    with pytest.raises(InvalidInput, match="no noise to tune"):
-        purifier.with_noise(0.5)
-
-
-@pytest.mark.parametrize("quality", [0, 96])
-def test_quality_outside_pillows_range_is_refused(quality: int) -> None:
-    with pytest.raises(InvalidInput, match="outside 1 to 95"):
-        JpegPurifier(quality)
-
+from tests.held import matches_differences
 
 KEYS = Keys.of(0, range(3))
 X = (KEYS.uniform((3, 12, 10)) * 255).floor() / 255
@@ -119,3 +65,26 @@ def test_views_are_named_by_their_strength_and_do_not_feel_the_batch(name: str) 
 def test_a_strength_out_of_range_is_named(kind: type, value: float, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         kind(value)
+
+
+@pytest.mark.parametrize(
+    "purifier",
+    [NoisePurifier(0.1), FewerLevels(4), MedianFilter(2), MedianFilter(3), Blur(1.0), Turned(5)],
+    ids=lambda purifier: purifier.name,
+)
+def test_the_gradient_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch, purifier: Purifier) -> None:
+    x = Keys.of(7, range(3)).uniform((3, 12, 10)).double()
+    function = purifier.soft if isinstance(purifier, SoftPurifier) else purifier.reconstruct
+    matches_differences(monkeypatch, lambda x: function(x, KEYS), x)
+
+
+@pytest.mark.parametrize("bits", [1, 5, 8])
+def test_fewer_levels_are_differentiated_in_smooth_steps(bits: int) -> None:
+    """What decides is on a level; half-way between two the slope is steepest, and nowhere zero."""
+    x = X.clone().requires_grad_()
+    purifier, levels = FewerLevels(bits), 2**bits - 1
+    out = purifier.purify(x, KEYS)
+    assert torch.equal(out, purifier.purify(X, KEYS))
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    cut = X * levels - (X * levels).round()
+    assert torch.allclose(slope, 0.2 + 3 * cut.square(), atol=1e-4)

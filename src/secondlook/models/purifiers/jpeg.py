@@ -2,8 +2,9 @@
 
 The soft codec is libjpeg's baseline path in floats: luma and chroma (ITU-T T.871), chroma at half
 the size, the cosine transform of 8 × 8 blocks, quantization by the tables of ITU-T T.81, annex K,
-and the way back with libjpeg's triangle filter. Quantized coefficients are rounded in smooth steps;
-what the encoder rounds away before that is taken off as a constant; the decoder does not round.
+and the way back with libjpeg's triangle filter. It rounds what the encoder rounds, but not what the
+decoder does. For the gradient, quantization rounds in smooth steps, and what is rounded away before
+it counts as a constant.
 """
 
 from __future__ import annotations
@@ -48,16 +49,8 @@ _CHROMA: Final[Table] = (
     *((99,) * 8,) * 4,
 )
 """Table K.2."""
-_TO_YCC: Final = (
-    (0.299, 0.587, 0.114),
-    (-0.299 / 1.772, -0.587 / 1.772, 0.5),
-    (0.5, -0.587 / 1.402, -0.114 / 1.402),
-)
-_TO_RGB: Final = (
-    (1.0, 0.0, 1.402),
-    (1.0, -0.114 * 1.772 / 0.587, -0.299 * 1.402 / 0.587),
-    (1.0, 1.772, 0.0),
-)
+_TO_YCC: Final = ((0.299, 0.587, 0.114), (-0.299 / 1.772, -0.587 / 1.772, 0.5), (0.5, -0.587 / 1.402, -0.114 / 1.402))
+_TO_RGB: Final = ((1.0, 0.0, 1.402), (1.0, -0.114 * 1.772 / 0.587, -0.299 * 1.402 / 0.587), (1.0, 1.772, 0.0))
 
 
 class JpegPurifier(SoftPurifier):

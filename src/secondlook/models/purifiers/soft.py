@@ -58,12 +58,12 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def soft_rounded(x: Tensor) -> Tensor:
-    """Rounding in smooth steps: the cube of what is cut off is left (Shin & Song 2017).
+    """Whole numbers, with the gradient of rounding in smooth steps.
 
-    Its slope alone would vanish on whole numbers, which is where the coefficients of an image lie
-    that has been compressed before: a fifth of the identity's is added.
+    The steps leave the cube of what is rounded away (Shin & Song 2017). Alone they would be flat
+    on whole numbers, which is where the coefficients of an image lie that has been compressed
+    before: a fifth of the identity's slope is added.
     """
     whole = x.detach().round()
     cut = x - whole
-    steps = whole + cut**3
-    return straight_through(steps + _SLOPE * cut, steps.detach())
+    return straight_through(cut**3 + _SLOPE * cut, whole)
