@@ -58,7 +58,8 @@ class FewerLevels(SoftPurifier):
 
     def soft(self, x: Tensor, keys: Keys) -> Tensor:
         """Smooth steps between the levels."""
-        return soft_rounded(x * self.levels) / self.levels
+        levels: Tensor = soft_rounded(x * self.levels) / self.levels
+        return levels
 
 
 class MedianFilter(Purifier):

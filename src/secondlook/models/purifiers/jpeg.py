@@ -190,7 +190,7 @@ def _coded(x: Tensor, table: Table, quality: int) -> Tensor:
     book = codebook(table, quality, x.dtype, x.device)
     blocks = x.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4).flatten(4)
     blocks = soft_rounded(blocks @ book.analysis) @ book.synthesis
-    coded = blocks.unflatten(4, (8, 8)).transpose(3, 4).reshape(x.shape)
+    coded: Tensor = blocks.unflatten(4, (8, 8)).transpose(3, 4).reshape(x.shape)
     return coded[..., :height, :width]
 
 
