@@ -1,11 +1,13 @@
 """The end of a run: its result is read again, its page made anew, and what is broken is told."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from secondlook.audit import finish
+from secondlook.audit.api import run_study
 from secondlook.errors import BrokenRun
 from tests.audit.conftest import Make, Run, Whole
 
@@ -35,3 +37,37 @@ def test_a_page_is_made_again_as_it_was(any_study: Make, ran: Run) -> None:
     (folder / "report.html").unlink()
     assert finish.write_page(folder).read_text(encoding="utf-8") == page
     assert finish.read_audit(folder).model_dump_json() == audit.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "again"),
+    [
+        ("examples", "gallery.json", "the same `secondlook audit` makes it again"),
+        ("html", "report.html", "`secondlook report .*` makes it again"),
+    ],
+)
+@pytest.mark.parametrize("error", [ValueError("a picture of no size"), BrokenRun("no room"), OSError(28, "full")])
+def test_what_only_shows_a_result_never_loses_it(
+    classification: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    name: str,
+    again: str,
+    error: Exception,
+) -> None:
+    def failing(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(finish, what, failing)
+    study = classification(knowledge=["clean"], task={**classification().task, "samples": 6})
+    audit = run_study(study, tmp_path)
+    assert finish.read_audit(tmp_path).cells == audit.cells
+    assert not (tmp_path / name).exists()
+    assert re.search(rf"{name} was not made: .*The result is safe in audit\.json, and {again}", caplog.text), (
+        caplog.text
+    )
+    monkeypatch.undo()
+    run_study(study, tmp_path)
+    assert (tmp_path / name).exists()

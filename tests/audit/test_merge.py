@@ -107,7 +107,7 @@ def test_every_wrong_set_of_shards_is_refused_with_the_part_that_is_wrong(classi
 
 def test_a_merged_run_goes_on_and_is_merged_again_with_the_same_result(classification: Make, tmp_path: Path) -> None:
     """Of 36 samples in chunks of 12 five shards make chunks of 7 and 8: other chunks, and the same records."""
-    study, out = classification(), tmp_path / "merged"
+    study, out = classification(examples=30), tmp_path / "merged"
     audit = run_study(study, tmp_path / "whole")
     folders = [tmp_path / f"part-{index}" for index in range(1, 6)]
     for index, folder in enumerate(folders, start=1):
@@ -119,6 +119,8 @@ def test_a_merged_run_goes_on_and_is_merged_again_with_the_same_result(classific
     for again in (merge_runs(folders, out), run_study(study, out), merge_runs([out], tmp_path / "copy")):
         assert figures(again) == figures(merged)
     assert written == {path: path.read_bytes() for path in written}
+    shown = [json.loads((folder / "gallery.json").read_bytes()) for folder in (out, tmp_path / "whole")]
+    assert shown[0] == shown[1] and len(shown[0]) == 30
     assert by_sample(tmp_path / "copy") == by_sample(out)
 
 

@@ -1,5 +1,6 @@
 """Which rows a study makes, what they share, and what each of their hashes depends on."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from secondlook.errors import InvalidInput, SecondlookError
 from secondlook.models import listed
 from secondlook.registry import describe
 from tests import tiny
+from tests.audit import shades
 from tests.audit.conftest import DIALS, SHADES, Make
 from tests.audit.settings import ATTACKS, JPEG, MIRROR, SHIELD
 
@@ -612,3 +614,32 @@ def _asked_for(value: Any) -> set[str]:
         return set().union(*map(_asked_for, value))
     names = value.split(",") if isinstance(value, str) else []
     return {name for name in names if re.fullmatch(r"scenes:[\w-]+", name)}
+
+
+@pytest.mark.parametrize("label", [5, True, {"a": 1}])
+def test_a_label_that_is_no_text_is_refused_before_anything_is_attacked(
+    planned: Callable[..., Plan], label: object
+) -> None:
+    with pytest.raises(InvalidInput, match=r"label = .* is no text; write label = "):
+        planned(defenses=[{"name": "undefended", "label": label}])
+
+
+def test_texts_that_no_result_could_hold_are_refused_before_anything_is_attacked(
+    captioning: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = captioning()
+    plan(study)
+    monkeypatch.setattr(shades, "NAMES", ("red", "gr\ud800en", "blue"))
+    with pytest.raises(InvalidInput, match=r"caption 'gr\\ud800en again' is no Unicode text"):
+        plan(study)
+
+
+def test_a_file_name_that_is_no_utf_8_is_refused_before_anything_is_attacked(tmp_path: Path) -> None:
+    tiny.write_folder(tmp_path / "pictures", 12)
+    path = sorted((tmp_path / "pictures").rglob("*.png"))[0]
+    try:
+        os.rename(os.fsencode(path), os.fsencode(path.parent) + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(InvalidInput, match=r"caf\\udce9\.png' is no Unicode text.*or its file.s name, in UTF-8"):
+        plan(tiny.study(tmp_path / "pictures"))

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationError
 
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import AdversarialSet, load_part
-from secondlook.audit.plan import Plan, Row
+from secondlook.audit.plan import Plan, Row, partition
 from secondlook.audit.store import Record, Run
 from secondlook.audit.summary import Records, by_cell
 from secondlook.errors import BrokenRun
@@ -70,12 +70,14 @@ def _worth_showing(plan: Plan) -> list[Row]:
 def _example(plan: Plan, run: Run, row: Row, at: int, records: Records) -> Iterator[Example]:
     """One sample; nothing where a shard has not got it."""
     assert row.spec is not None
-    path = run.adversarial(row.spec.id, at // plan.study.batch)
+    every = partition(len(plan.task.ids), plan.study.batch, run.parts)
+    chunk = next(chunk for chunk in every if at in chunk.at)
+    path = run.adversarial(row.spec.id, chunk.number)
     part, name = load_part(path), plan.task.ids[at]
     before, after = (_record(records, each, name) for each in (plan.clean(row), row))
     if part is None or not before or not after:
         return
-    place = at % plan.study.batch
+    place = chunk.at.index(at)
     images = part.adversarial.images[place : place + 1].to(plan.task.device)
     given = Pairs(images, part.adversarial.captions[place : place + 1])
     about = {
