@@ -154,7 +154,9 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """A public name from its module, or a registered class."""
+    """A public name from its module, or a registered class; or the version."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("secondlook")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     found = _registered() if name[:1].isupper() else {}

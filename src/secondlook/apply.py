@@ -29,6 +29,8 @@ from secondlook.threat import LEVELS, Threat
 BATCH = 16
 CPU = torch.device("cpu")
 ANYTHING_ELSE = "something else"
+_NO_WORD = "qzxvkj"
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +56,52 @@ def as_classifier(model: Embedder | Classifier, target: str, others: Sequence[st
     """The model as a classifier among the target and what else the image might be.
 
     Raises:
-        InvalidInput: a classifier that has no class of the target's name.
+        InvalidInput: a classifier that has no class of the target's name, or two; an embedder that
+            does not know a word, or to which the target and another text are one.
     """
     if isinstance(model, Embedder):
+        _check_words(model, (target, *others))
         return ZeroShot(model, (target, *others) if others else (target, ANYTHING_ELSE))
     if not isinstance(model, Classifier):
-        raise InvalidInput(f"{getattr(model, 'name', model)} neither embeds nor classifies images")
+        raise InvalidInput(f"{_called(model)} neither embeds nor classifies images; try scenes:clip")
     if target not in model.classes:
         known = ", ".join(model.classes[:8])
         raise InvalidInput(f"{model.name} has no class {target!r}; it has {known} …")
+    if model.classes.count(target) > 1:
+        raise InvalidInput(f"{model.name} has {model.classes.count(target)} classes {target!r}; give each its own name")
     return model
+
+
+def _called(model: object) -> str:
+    return str(getattr(model, "name", type(model).__name__))
+
+
+def _check_words(model: Embedder, texts: Sequence[str]) -> None:
+    """Refuses words that an embedder takes for any other, and texts that it takes for the target.
+
+    A word is unknown where the text's vector stays the same with a word in its place that no
+    language has.
+    """
+    if not all(text.strip() for text in texts):
+        raise InvalidInput("--target and --other must say what the model shall see; write a word or more")
+    for text in texts:
+        words = text.split()
+        other = [" ".join([*words[:at], _NO_WORD, *words[at + 1 :]]) for at in range(len(words))]
+        same = _same(model.embed_text([text, *other]))
+        unknown = [word for word, alike in zip(words, same, strict=True) if alike]
+        if unknown:
+            raise InvalidInput(
+                f"{model.name} does not know the word {unknown[0]!r} of {text!r}, and takes it for any other; "
+                "write words that it was trained on"
+            )
+    for text, alike in zip(texts[1:], _same(model.embed_text(texts)), strict=True):
+        if alike:
+            raise InvalidInput(f"{model.name} has one vector for {texts[0]!r} and {text!r}; write another --other")
+
+
+def _same(vectors: Tensor) -> list[bool]:
+    """Whether each of the vectors but the first is the first, up to rounding."""
+    return ((vectors[1:] - vectors[0]).abs().amax(1) < _ROUNDING).tolist()
 
 
 def png_names(files: Sequence[Path]) -> list[str]:

@@ -43,8 +43,8 @@ class UnknownName(InvalidInput, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there is: {', '.join(names)}"
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there is: {', '.join(names) or 'none'}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from secondlook.bounds import bounded, check
 from secondlook.errors import InvalidInput, UnknownName
 
 Kind = Literal["attack", "pair attack", "defense", "method", "model", "data", "task"]
@@ -33,6 +34,9 @@ _entries: dict[Kind, dict[str, type]] = {kind: {} for kind in _PACKAGES}
 def register(kind: Kind, name: str) -> Callable[[T], T]:
     """Puts a frozen, keyword-only dataclass under ``name``; its fields are its configuration.
 
+    Numbers among them are checked whenever the class is made, by the bounds of their types; see
+    :mod:`secondlook.bounds`.
+
     Raises:
         InvalidInput: the class is no dataclass, or the name belongs to another class.
     """
@@ -45,7 +49,7 @@ def register(kind: Kind, name: str) -> Callable[[T], T]:
             raise InvalidInput(f"{kind} {name!r} is {taken.__qualname__} already; choose a name")
         _entries[kind][name] = cls
         cls.registered_name = name  # type: ignore[attr-defined]
-        return cls
+        return bounded(cls)
 
     return enter
 
@@ -76,7 +80,10 @@ def find(kind: Kind, name: str) -> type:
 
     Raises:
         UnknownName: there is none; the message offers the nearest names.
+        InvalidInput: it is no text.
     """
+    if not isinstance(name, str):
+        raise InvalidInput(f"{kind} = {name!r} is no name; write a text, such as {names(kind)[0]!r}")
     if name not in _entries[kind]:
         _load(kind)
     if name not in _entries[kind]:
@@ -114,11 +121,13 @@ def build(kind: Kind, name: str, config: Mapping[str, Any], **runtime: Any) -> A
 def _parse(cls: type, name: str, key: str, value: object) -> Any:
     from typing import get_type_hints
 
+    if isinstance(value, bool):
+        check(cls, {key: value})
     hint = get_type_hints(cls, include_extras=True)[key]
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"{name}.{key}={value!r}: {reason}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator
 from torch import Tensor
 
 from secondlook import l1
+from secondlook.bounds import Bounds
 from secondlook.errors import BrokenThreat, InvalidInput
 
 Norm = Literal["linf", "l2", "l1"]
@@ -17,6 +19,9 @@ Knowledge = Literal["clean", "oblivious", "transfer", "adaptive"]
 
 LEVELS = 255
 _SLACK = 1e-5
+_LARGEST = 150_000_000
+"""Numbers in the largest picture that is read."""
+_LONGEST = {"linf": 1.0, "l2": math.sqrt(_LARGEST), "l1": float(_LARGEST)}
 
 
 def fraction(text: str | float) -> float:
@@ -30,10 +35,13 @@ def fraction(text: str | float) -> float:
         0.2
     """
     try:
-        above, _, below = str(text).partition("/")
-        return float(above) / float(below or 1)
+        above, _, below = ("" if isinstance(text, bool) else str(text)).partition("/")
+        value = float(above) / float(below or 1)
     except (ValueError, ZeroDivisionError):
-        raise InvalidInput(f"{text!r} is not a number; write 8/255 or 0.0314") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInput(f"{text!r} is no finite number; write 8/255 or 0.0314")
+    return value
 
 
 def in_levels(value: float) -> str:
@@ -48,6 +56,10 @@ def in_levels(value: float) -> str:
 
 Pixels = Annotated[float, BeforeValidator(fraction)]
 """A length in pixel units; a setting may say ``2/255``."""
+Length = Annotated[Pixels, Bounds(0, unit="in pixel units: 2/255")]
+"""A length that is not negative."""
+Reach = Annotated[Pixels, Bounds(0, 1, above=True, unit="in pixel units: 8/255")]
+"""A length above 0, and at most from black to white."""
 
 
 def per_sample(values: Tensor) -> Tensor:
@@ -86,6 +98,10 @@ class Threat:
             raise InvalidInput(f"eps={self.eps:g} is not positive; write 8/255, say")
         if self.norm == "linf" and self.eps > 1:
             raise InvalidInput(f"eps={self.eps:g} is outside [0, 1]; eps is in pixel units, write {self.eps:g}/255")
+        if self.eps > _LONGEST[self.norm]:
+            raise InvalidInput(
+                f"eps={self.eps:g} is more than any picture can change in {self.norm}; write 0.5 in l2, 12 in l1, say"
+            )
         if self.grid is not None and self.grid < 1:
             raise InvalidInput(f"grid={self.grid} has no levels; write 255, or None for floats")
 

@@ -124,5 +124,5 @@ def test_the_line_costs_one_look_more_than_its_places() -> None:
             stages(), images(4), Threat(eps=0.05), KEYS
         )
     assert ledger.by_model["victim"] == [4 * (5 + 2), 0]
-    with pytest.raises(InvalidInput, match="line=-1 0 or more"):
+    with pytest.raises(InvalidInput, match="line=-1; write 0 or more"):
         AttackVLM(line=-1)

@@ -45,7 +45,7 @@ def test_what_a_file_says_is_what_the_study_holds(tmp_path: Path) -> None:
         ("[threat]\nnorm = 'linfinity'", r"threat.norm = 'linfinity': .*'linf', 'l2'"),
         ("[threat]\neps = []", r"threat.eps = \[\]: .*at least 1 item"),
         ("[threat]\neps = ['a lot']", r"threat.eps.0 = 'a lot': .*write 8/255 or 0.0314"),
-        ("[threat]\neps = ['8/0']", r"'8/0' is not a number; write 8/255"),
+        ("[threat]\neps = ['8/0']", r"'8/0' is no finite number; write 8/255"),
         ("[threat]\neps = [8]", r"eps=8 is outside \[0, 1\]; .*write 8/255"),
         ("[threat]\neps = ['4/255', 1]", r"eps=1 bounds nothing; .*write 1/255"),
         ("[threat]\neps = [0]", r"eps=0 is not positive; write 8/255"),

@@ -12,6 +12,7 @@ from secondlook import l1
 from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, input_gradient
 from secondlook.attacks.class_objective import ClassLoss, Logits, joint, loss_notices, over_classes
 from secondlook.attacks.search_state import ActiveSet, BestPoints, TraceRecorder, put
+from secondlook.bounds import Count, Natural, Share, Weight
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -96,22 +97,16 @@ class APGD(Attack):
             ``targets`` or ``draws`` needs them; an ensemble whose members take turns.
     """
 
-    steps: int = 100
+    steps: Count = 100
     loss: Literal["", "ce", "dlr", "cw"] = "ce"
-    targets: int = 0
-    kappa: float = 1.0
-    restarts: int = 1
-    rho: float = 0.75
-    draws: int = 0
+    targets: Natural = 0
+    kappa: Weight = 1.0
+    restarts: Count = 1
+    rho: Share = 0.75
+    draws: Natural = 0
     early_exit: bool = True
-    confirm: int = 1
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"steps": 1, "restarts": 1, "targets": 0, "draws": 0, "confirm": 1, "width": 0}
-        for field, bound in least.items():
-            if getattr(self, field) < bound:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write {bound} or more")
+    confirm: Count = 1
+    width: Natural = 0
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Runs from every restart to every target, until a sample is fooled or has had them all."""

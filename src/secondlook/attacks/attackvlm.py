@@ -10,10 +10,11 @@ from torch import Tensor
 from secondlook.attacks.base import Attack, AttackResult, Objective
 from secondlook.attacks.pgd import PGD
 from secondlook.attacks.rgf import RGF
+from secondlook.bounds import Count, Natural, Part
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Pixels, Threat, per_sample
+from secondlook.threat import Length, Reach, Threat, per_sample
 
 
 @register("attack", "adv-transfer")
@@ -25,8 +26,8 @@ class AdvTransfer(PGD):
     The published code clips to [0, 1] at the end alone, here every iterate is an image.
     """
 
-    steps: int = 100
-    step: Pixels = 1 / 255
+    steps: Count = 100
+    step: Length = 1 / 255
     random_start: bool = False
     keep_best: bool = False
 
@@ -54,24 +55,16 @@ class AttackVLM(Attack):
         InvalidInput: a number outside its range, or a single objective where there are two stages.
     """
 
-    transfer_steps: int = 100
-    transfer_step: Pixels = 1 / 255
-    share: float = 1.0
-    line: int = 0
-    steps: int = 8
-    step: Pixels = 1 / 255
-    queries: int = 100
-    sigma: Pixels = 8 / 255
-    chunk: int = 800
+    transfer_steps: Natural = 100
+    transfer_step: Length = 1 / 255
+    share: Part = 1.0
+    line: Natural = 0
+    steps: Count = 8
+    step: Reach = 1 / 255
+    queries: Count = 100
+    sigma: Reach = 8 / 255
+    chunk: Natural = 800
     keep_best: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or min(self.transfer_steps, self.line) < 0:
-            raise InvalidInput(
-                f"share={self.share:g} must be in (0, 1], transfer_steps={self.transfer_steps} "
-                f"and line={self.line} 0 or more"
-            )
-        _ = self.query_stage
 
     @property
     def query_stage(self) -> RGF:

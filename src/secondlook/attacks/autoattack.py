@@ -14,7 +14,7 @@ from secondlook.attacks.base import Attack, AttackResult, Objective, Trace
 from secondlook.attacks.class_objective import ClassObjective, over_classes
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.square import Square
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Count, Natural
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Norm, Threat
@@ -47,14 +47,9 @@ class AutoAttack(Attack):
     """
 
     version: Literal["standard", "plus", "rand"] = "standard"
-    steps: int = 100
-    queries: int = 5000
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        for field, least in {"steps": 1, "queries": 1, "width": 0}.items():
-            if getattr(self, field) < least:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write {least} or more")
+    steps: Count = 100
+    queries: Count = 5000
+    width: Natural = 0
 
     def members(self, norm: Norm = "linf") -> Mapping[str, Attack]:
         """The attacks in their order, by name; in L1 there is no Square."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.attacks.mi_fgsm import MIFGSM
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Part, Share
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import per_sample
@@ -31,15 +31,8 @@ class DIFGSM(MIFGSM):
         InvalidInput: a chance or a share outside its range.
     """
 
-    probability: float = 0.5
-    smallest: float = 299 / 330
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.probability <= 1:
-            raise InvalidInput(f"probability={self.probability:g} is a chance; write 0 to 1")
-        if not 0 < self.smallest <= 1:
-            raise InvalidInput(f"smallest={self.smallest:g} is a share of the side; write 0.9")
+    probability: Share = 0.5
+    smallest: Part = 299 / 330
 
     def view(self, x: Tensor, keys: Keys) -> Tensor:
         """Each image, or with a chance a smaller one somewhere on black."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from secondlook.attacks.base import Attack, AttackResult, Objective, differentiate
 from secondlook.attacks.class_objective import ClassObjective, Logits, margin, over_classes
 from secondlook.attacks.search_state import ActiveSet, TraceRecorder
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Bounds, Count, Natural, Share
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.threat import Norm, Threat, per_sample
@@ -64,23 +64,14 @@ class FAB(Attack):
         InvalidInput: a number or a factor outside its range.
     """
 
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 0
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
+    steps: Count = 100
+    restarts: Count = 1
+    targets: Natural = 0
+    alpha_max: Share = 0.1
+    eta: Annotated[float, Bounds(1, 2)] = 1.05
+    beta: Share = 0.9
     early_exit: bool = True
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        for field, least in (("steps", 1), ("restarts", 1), ("targets", 0), ("width", 0)):
-            if getattr(self, field) < least:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write {least} or more")
-        for field, low, high in (("alpha_max", 0, 1), ("eta", 1, 2), ("beta", 0, 1)):
-            if not low <= getattr(self, field) <= high:
-                value = getattr(self, field)
-                raise InvalidInput(f"{field}={value:g}; write a number from {low} to {high}")
+    width: Natural = 0
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Every run in turn, then the last bit of the way.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secondlook.attacks.pgd import PGD
+from secondlook.bounds import Count
 from secondlook.registry import register
 from secondlook.threat import Threat
 
@@ -17,7 +18,7 @@ class FGSM(PGD):
     With more steps, each of eps / steps, it is the basic iterative method (Kurakin et al. 2017).
     """
 
-    steps: int = 1
+    steps: Count = 1
     random_start: bool = False
     keep_best: bool = False
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
 from secondlook.attacks.pgd import PGD
+from secondlook.bounds import Bounds, Count, Part
 from secondlook.models.purifiers.jpeg import JpegPurifier, check_quality
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Pixels, Threat
+from secondlook.threat import Length, Threat
 
 PUBLISHED_STEP = 0.02 * 0.2686
 """The published step is 0.02 in CLIP-normalized space: 1.37/255 of a pixel (mean channel)."""
@@ -37,16 +38,15 @@ class Illusion(PGD):
         InvalidInput: a ``jpeg`` that Pillow does not have; or as :class:`PGD` raises it.
     """
 
-    steps: int = 300
-    step: Pixels = PUBLISHED_STEP
-    decay: float = 0.9
+    steps: Count = 300
+    step: Length = PUBLISHED_STEP
+    decay: Part = 0.9
     random_start: bool = False
     keep_best: bool = False
-    jpeg: int = 0
+    jpeg: Annotated[int, Bounds(0, 95)] = 0
     ensemble: Literal["sequential", "mean"] = "sequential"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.jpeg:
             check_quality(self.jpeg, "jpeg")
 

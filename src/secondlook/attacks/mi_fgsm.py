@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secondlook.attacks.fgsm import FGSM
+from secondlook.bounds import Count, Weight
 from secondlook.registry import register
 
 
@@ -13,5 +14,5 @@ from secondlook.registry import register
 class MIFGSM(FGSM):
     """Steps of eps / steps along the sum of all normalized gradients (Dong et al. 2018)."""
 
-    steps: int = 10
-    momentum: float = 1.0
+    steps: Count = 10
+    momentum: Weight = 1.0

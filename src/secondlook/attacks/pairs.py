@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secondlook.attacks.base import FinalCall, Trace, finished
 from secondlook.attacks.edits import words_changed
+from secondlook.bounds import Count
 from secondlook.errors import BrokenThreat, InvalidInput
 from secondlook.models.base import Embedder, check_pixels, evaluating
 from secondlook.randomness import Keys
@@ -73,7 +74,7 @@ class PairAttack(FinalCall, ABC):
     """
 
     touches: ClassVar[Touches] = "both"
-    words: int = 1
+    words: Count = 1
 
     def __post_init__(self) -> None:
         if self.words < 1:

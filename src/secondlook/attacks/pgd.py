@@ -10,10 +10,11 @@ from torch import Tensor
 
 from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, input_gradient
 from secondlook.attacks.search_state import BestPoints, TraceRecorder
+from secondlook.bounds import Count, Part, Weight
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Pixels, Threat, per_sample
+from secondlook.threat import Length, Threat, per_sample
 
 
 class Iterate(NamedTuple):
@@ -56,19 +57,14 @@ class PGD(Attack):
         InvalidInput: a number of steps below one.
     """
 
-    steps: int = 100
-    step: Pixels = 0.0
-    decay: float = 1.0
-    decay_every: int = 300
-    momentum: float = 0.0
+    steps: Count = 100
+    step: Length = 0.0
+    decay: Part = 1.0
+    decay_every: Count = 300
+    momentum: Weight = 0.0
     random_start: bool = True
     keep_best: bool = True
     early_exit: bool = False
-
-    def __post_init__(self) -> None:
-        for field in ("steps", "decay_every"):
-            if getattr(self, field) < 1:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write 1 or more")
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Takes ``steps`` steps, one for each member of an ensemble in turn."""

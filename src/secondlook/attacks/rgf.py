@@ -9,10 +9,10 @@ from torch import Tensor
 
 from secondlook.attacks.base import Attack, AttackResult, Objective
 from secondlook.attacks.search_state import BestPoints, TraceRecorder
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Count, Natural
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Pixels, Threat, per_sample
+from secondlook.threat import Reach, Threat, per_sample
 
 
 @register("attack", "rgf")
@@ -34,23 +34,12 @@ class RGF(Attack):
         InvalidInput: a number outside its range.
     """
 
-    steps: int = 8
-    step: Pixels = 1 / 255
-    queries: int = 100
-    sigma: Pixels = 8 / 255
-    chunk: int = 800
+    steps: Count = 8
+    step: Reach = 1 / 255
+    queries: Count = 100
+    sigma: Reach = 8 / 255
+    chunk: Natural = 800
     keep_best: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.queries) < 1 or self.chunk < 0:
-            raise InvalidInput(
-                f"steps={self.steps}, queries={self.queries}: write 1 or more; chunk={self.chunk}: 0 or more"
-            )
-        for field in ("step", "sigma"):
-            if not 0 < getattr(self, field) <= 1:
-                raise InvalidInput(
-                    f"{field}={getattr(self, field):g} is outside (0, 1]; it is in pixel units, write 8/255"
-                )
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Asks and steps ``steps`` times, from the clean image."""

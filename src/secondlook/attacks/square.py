@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from secondlook.attacks.base import Attack, AttackResult, Objective
 from secondlook.attacks.class_objective import ClassLoss, ClassObjective
 from secondlook.attacks.search_state import ActiveSet, TraceRecorder
+from secondlook.bounds import Count, Natural, Part
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -67,20 +68,13 @@ class Square(Attack):
             needs them; a norm that no squares are known for.
     """
 
-    queries: int = 5000
-    p_init: float = 0.8
+    queries: Count = 5000
+    p_init: Part = 0.8
     loss: Literal["", "margin", "ce"] = "margin"
     rescale: bool = False
-    restarts: int = 1
+    restarts: Count = 1
     early_exit: bool = True
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        for field, least in (("queries", 1), ("restarts", 1), ("width", 0)):
-            if getattr(self, field) < least:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write {least} or more")
-        if not 0 < self.p_init <= 1:
-            raise InvalidInput(f"p_init={self.p_init:g} is no share of the pixels; write 0.8")
+    width: Natural = 0
 
     @torch.no_grad()
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secondlook.attacks.base import Evaluation, Objective
 from secondlook.attacks.mi_fgsm import MIFGSM
+from secondlook.bounds import Count
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -28,11 +29,10 @@ class TIFGSM(MIFGSM):
         InvalidInput: a kernel that has no middle.
     """
 
-    kernel: int = 15
+    kernel: Count = 15
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        if self.kernel % 2 == 0:
             raise InvalidInput(f"kernel={self.kernel} has no middle; write an odd number, 15")
 
     def gradient(self, objective: Objective, x: Tensor, keys: Keys) -> tuple[Tensor, Evaluation]:

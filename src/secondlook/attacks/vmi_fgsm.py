@@ -9,7 +9,7 @@ from torch import Tensor
 
 from secondlook.attacks.mi_fgsm import MIFGSM
 from secondlook.attacks.pgd import Iterate, random_point
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Natural, Weight
 from secondlook.registry import register
 from secondlook.threat import Threat
 
@@ -29,13 +29,8 @@ class VMIFGSM(MIFGSM):
         InvalidInput: a number below zero.
     """
 
-    neighbors: int = 20
-    beta: float = 1.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.neighbors < 0 or self.beta < 0:
-            raise InvalidInput(f"neighbors={self.neighbors} and beta={self.beta:g} must be 0 or more")
+    neighbors: Natural = 20
+    beta: Weight = 1.5
 
     def direction(self, gradient: Tensor, now: Iterate) -> Tensor:
         """Momentum of the gradient plus the last step's variance."""

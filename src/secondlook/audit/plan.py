@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from secondlook import registry
 from secondlook.attacks.base import Attack
 from secondlook.attacks.pairs import PairAttack
-from secondlook.audit.study import Study, Table, believing_sweep, checked, sweep
+from secondlook.audit.study import Study, Table, Whole, believing_sweep, checked, sweep
 from secondlook.defenses.base import Defense
 from secondlook.defenses.calibration import refuse_evaluated
 from secondlook.defenses.guarded import Guarded
@@ -31,13 +31,13 @@ class AttackerTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    draws: int = Field(1, ge=1)
+    draws: Whole = Field(1, ge=1)
     """Fresh draws of a randomized victim in each step."""
     gradient: Literal["full", "bpda"] = "full"
     """Through a transform, or past it."""
     objective: str = ""
     """What an attack on images optimizes; empty takes the task's first."""
-    weight: float = Field(3.0, ge=0)
+    weight: float = Field(3.0, ge=0, allow_inf_nan=False)
     """Of the hinge on the suspicion, for who knows the detector."""
     through: Literal["", "painting"] = ""
     """Whether the gradient goes through what the detector paints, too."""

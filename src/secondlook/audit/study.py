@@ -7,12 +7,22 @@ import itertools
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.threat import Knowledge, Norm, Pixels, Threat
@@ -20,6 +30,16 @@ from secondlook.threat import Knowledge, Norm, Pixels, Threat
 Table = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 _ORDER: tuple[Knowledge, ...] = get_args(Knowledge)
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it is true or false; write a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+"""A whole number, for which ``true`` is none."""
 
 
 class Budget(BaseModel):
@@ -50,12 +70,12 @@ class Study(BaseModel):
     title: str = ""
     about: str = ""
     """What the study reproduces, and the figures of the paper to compare with."""
-    seed: int = 0
-    batch: int = Field(50, ge=1)
+    seed: Whole = 0
+    batch: Whole = Field(50, ge=1)
     """Samples that are attacked together; it changes speed and memory, not results."""
-    rescore: int = Field(3, ge=1)
+    rescore: Whole = Field(3, ge=1)
     """Fresh decisions of a randomized defense on each adversarial."""
-    examples: int = Field(8, ge=0)
+    examples: Whole = Field(8, ge=0)
     """Samples in the report's gallery."""
     plugins: list[str] = []
     """Modules to import first: they may register attacks, defenses, models, data and tasks."""
@@ -102,9 +122,32 @@ class Study(BaseModel):
     @field_validator("attacks", "controls")
     @classmethod
     def _known_rows(cls, value: list[Table]) -> list[Table]:
-        for known in (known for table in value for known in table.get("knowledge", [])):
+        for known in (known for table in value for known in _listed(table.get("knowledge", []))):
             if known not in _ORDER:
                 raise ValueError(f"knowledge = {known!r} is unknown; write one of {_ORDER}")
+        return value
+
+    @field_validator("title", "about")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        """Nothing in them steers a terminal."""
+        if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in value):
+            raise ValueError("it holds a control character; take it away")
+        return value
+
+    @field_validator("task", "attack", "attacks", "defenses")
+    @classmethod
+    def _named_by_text(cls, value: Any) -> Any:
+        """Names and labels are texts, and no two defenses have one label."""
+        tables = value if isinstance(value, list) else [value]
+        for key in ("name", "label"):
+            for table in tables:
+                for name in _listed(table.get(key, [])):
+                    if not isinstance(name, str) or not name.strip():
+                        raise ValueError(f"{key} = {name!r} is no name; write a text")
+        labels = [table["label"] for table in tables if "label" in table]
+        if twice := {label for label in labels if labels.count(label) > 1}:
+            raise ValueError(f"label = {min(twice)!r} stands at two defenses; give each its own")
         return value
 
     @model_validator(mode="before")
@@ -140,6 +183,11 @@ class Study(BaseModel):
         return tables
 
 
+def _listed(value: Any) -> list[Any]:
+    """A value, or the values of a sweep."""
+    return value if isinstance(value, list) else [value]
+
+
 def shipped() -> dict[str, Path]:
     """The studies in the package, by name."""
     folder = Path(str(resources.files("secondlook.studies")))
@@ -153,12 +201,21 @@ def read(name: str) -> Study:
         UnknownName: there is no such file or study, or a key is unknown.
         InvalidInput: the file is no TOML, or a value does not fit.
     """
-    path = Path(name) if name.endswith(".toml") else shipped().get(name)
-    if path is None or not path.is_file():
+    path = Path(name) if name.endswith(".toml") or os.sep in name else shipped().get(name)
+    if path is None:
         raise UnknownName("study", name, shipped())
     try:
-        table = tomllib.loads(_expanded(path.read_text(encoding="utf-8"), path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        what = "is a folder and no study" if path.is_dir() else f"is no such file ({error.strerror})"
+        raise InvalidInput(
+            f"no such file: {path} {what}; name a TOML file, or a study: {', '.join(shipped())}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is no TOML: {error}") from None
+    try:
+        table = tomllib.loads(_expanded(text, path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     return parse({"name": path.stem, **table}, str(path))
 

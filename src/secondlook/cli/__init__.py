@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,7 +24,6 @@ from secondlook.cli.train import train
 app = typer.Typer(
     help="Attack, defend and measure multimodal models: no defense number without the attack that knows the defense.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 _VERBS = (audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies, train, harden)
@@ -30,6 +31,25 @@ for _verb in _VERBS:
     app.command()(_verb)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"secondlook {version('secondlook')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Attack, defend and measure multimodal models: no defense number without the attack that knows the defense."""
+
+
+_LONGEST = 1000
+"""Letters of a message; some libraries list all that they know."""
 _SIGNALS = ("SIGTERM", "SIGHUP")
 """What a batch system, a shutdown or a terminal that closes sends; Windows has no SIGHUP."""
 
@@ -80,6 +100,8 @@ def _told(error: Exception) -> str:
 
     if isinstance(error, SecondlookError):
         return str(error)
+    if (place := _own_code(error)) is not None:
+        return f"{place}: {type(error).__name__}: {error}"
     if isinstance(error, OSError):
         return f"cannot use {error.filename or 'a file'}: {refusal(error)}"
     raise error
@@ -106,9 +128,25 @@ def _stop(number: int, frame: object) -> None:
     raise _Stopped(number)
 
 
+def _own_code(error: BaseException) -> str | None:
+    """The line of a user's own module, named by ``python:`` or ``plugins``, that raised an error; else None."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return None
+    family, file = sys.modules.get("secondlook.models.families.python"), trace.tb_frame.f_code.co_filename
+    if family is None or file not in family.own_files():
+        return None
+    return f"{Path(file).name}, line {trace.tb_lineno}"
+
+
 def _say(text: str) -> None:
+    """One line on standard error, whatever a library's message is like."""
     from rich.console import Console
 
+    line = " ".join(text.split())
+    shown = line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
     # A terminal that was closed hears nothing any more.
     with suppress(OSError):
-        Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(shown, style="red", markup=False, highlight=False)

@@ -98,7 +98,7 @@ def report(
     """Show the table of a finished run again and write its page anew."""
     from secondlook.audit.finish import read_audit, write_page
 
-    result = read_audit(folder)
+    result = read_audit(_run(folder))
     if markdown:
         from secondlook.audit.report.text import markdown as written
 
@@ -106,6 +106,23 @@ def report(
         return
     write_page(folder)
     _show(result, folder)
+
+
+def _run(folder: Path) -> Path:
+    """The run directory; what runs there are is told where it is none.
+
+    Raises:
+        InvalidInput: there is no finished run in it, and there are some elsewhere.
+    """
+    from secondlook.errors import InvalidInput
+
+    if (folder / "audit.json").is_file() or (folder / "run.json").is_file():
+        return folder
+    places = (folder, folder / "runs", Path("runs"))
+    found = sorted({run.parent for place in places for run in place.glob("*/audit.json")})
+    if found:
+        raise InvalidInput(f"{folder} is no run; there is: {', '.join(map(str, found))}")
+    return folder
 
 
 def _show(result: Audit, folder: Path) -> None:
@@ -150,9 +167,16 @@ def _assign(table: dict[str, Any], key: str, value: Any) -> None:
     here: Any = table
     try:
         for part in path:
-            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
-        here[int(last) if isinstance(here, list) else last] = value
+            here = here[_place(part)] if isinstance(here, list) else here.setdefault(part, {})
+        here[_place(last) if isinstance(here, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
         raise InvalidInput(
             f"--set {key}: the study has no such place; write adaptive.draws or defenses.0.samples"
         ) from None
+
+
+def _place(text: str) -> int:
+    """A place in a list, counted from 0 and never from behind."""
+    if not text.isdecimal():
+        raise IndexError(text)
+    return int(text)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def escape(text: str) -> str:
+    """Text that rich takes for nothing but text."""
+    return text.replace("[", "\\[")
 
 
 def models() -> None:
@@ -17,22 +28,60 @@ def models() -> None:
     _table("model", rows)
 
 
-def attacks() -> None:
-    """List the attacks on images and on images with captions, with their settings and defaults."""
+One = Annotated[str, typer.Argument(help="Show this one alone, at length.")]
+
+
+def attacks(name: One = "") -> None:
+    """List the attacks on images and on images with captions, or show one with its settings."""
+    if name:
+        _shown(("attack", "pair attack"), name)
+        return
     _registered("attack")
     _registered("pair attack")
 
 
-def defenses() -> None:
-    """List the defenses, with their settings and defaults."""
+def defenses(name: One = "") -> None:
+    """List the defenses, or show one with its settings."""
+    if name:
+        _shown(("defense",), name)
+        return
     _registered("defense")
 
 
-def studies() -> None:
-    """List the studies in the package; `secondlook audit NAME` runs one."""
+def studies(name: One = "") -> None:
+    """List the studies in the package, or show one; `secondlook audit NAME` runs it."""
     from secondlook.audit.study import read, shipped
 
-    _table("study", [(name, read(name).title) for name in shipped()])
+    if name:
+        read(name)
+        text = shipped()[name].read_text(encoding="utf-8") if name in shipped() else Path(name).read_text("utf-8")
+        typer.echo(text, nl=False)
+        return
+    found = {each: read(each) for each in shipped()}
+    _table("study", [(each, _about(study.title, study.about)) for each, study in found.items()])
+
+
+def _about(title: str, about: str) -> str:
+    """A study's title and the first sentence of what it is about."""
+    first = re.split(r"(?<=[.:;])\s", " ".join(about.split()), maxsplit=1)[0]
+    return f"{title}\n[dim]{escape(first)}[/dim]" if first else title
+
+
+def _shown(kinds: Sequence[str], name: str) -> None:
+    """The docstring of what is registered under a name, and each setting with its default."""
+    from rich.console import Console
+
+    from secondlook import registry
+    from secondlook.errors import UnknownName
+
+    known = {each: kind for kind in kinds for each in registry.names(kind)}  # type: ignore[arg-type]
+    if name not in known:
+        raise UnknownName(kinds[0], name, known)
+    cls = registry.find(known[name], name)  # type: ignore[arg-type]
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(f"{name}: {inspect.cleandoc(cls.__doc__ or '')}\n")
+    for line in _defaults(cls):
+        console.print(f"  {line}")
 
 
 def _registered(kind: str) -> None:
@@ -50,16 +99,21 @@ def _defaults(cls: type) -> Iterable[str]:
     from typing import get_type_hints
 
     from secondlook import registry
-    from secondlook.threat import Pixels, in_levels
+    from secondlook.threat import fraction, in_levels
 
     hints = get_type_hints(cls, include_extras=True)
     for key, field in registry.settings(cls).items():
         value: object = field.default
-        if hints[key] == Pixels and isinstance(value, float):
+        if fraction in _readers(hints[key]) and isinstance(value, float):
             value = in_levels(value)
         elif isinstance(value, float):
             value = f"{value:g}"
         yield f"{key}={value}"
+
+
+def _readers(hint: object) -> list[object]:
+    """The functions that read a setting of a type from text."""
+    return [getattr(extra, "func", None) for extra in getattr(hint, "__metadata__", ())]
 
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
 Model = Annotated[str, typer.Argument(help="Any model by name: hf:FOLDER, python:MODULE:FACTORY …")]
@@ -16,7 +17,9 @@ Size = Annotated[int, typer.Option(min=1, help="Side of the images, where the mo
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 
 
-def doctor(model: Model, data: Data = "", samples: Samples = 32, size: Size = 224, json: Json = None) -> None:
+def doctor(
+    model: Model, data: Data = "", samples: Samples = 32, size: Size = 224, device: Device = "auto", json: Json = None
+) -> None:
     """Look for what goes wrong with a model: each check, and the fix. Status 1 if one fails."""
     from rich.console import Console
 
@@ -24,10 +27,14 @@ def doctor(model: Model, data: Data = "", samples: Samples = 32, size: Size = 22
     from secondlook.doctor.model import prepare
     from secondlook.drafts import write_atomic
     from secondlook.models import load
+    from secondlook.models.runtime import engine
 
+    place = engine.device(device)
     with progress("doctor") as tick:
         tick(0, 1, f"loading {model}")
-        subject = prepare(load(model), data=data, side=size, samples=samples)
+        made = load(model)
+        made.to(place)
+        subject = prepare(made, data=data, side=size, samples=samples)
         found = examine(subject, tick)
     render(found, Console(highlight=False))
     if json is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
 Method = Annotated[str, typer.Option(help="tecoa, tecoa-itr, fare, mat, mat+, or clean.")]
@@ -16,8 +17,8 @@ Model = Annotated[str, typer.Option(help="The embedder: scenes:clip, hf:FOLDER â
 Out = Annotated[Path, typer.Option(help="Where weights, card and checkpoint go.")]
 Data = Annotated[str, typer.Option(help="Images to learn from; empty takes scenes.")]
 Test = Annotated[str, typer.Option(help="Images to measure on, where --data is given.")]
-Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
-Batch = Annotated[int, typer.Option(help="Samples in a step.")]
+Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
+Batch = Annotated[int, typer.Option(min=2, help="Samples in a step.")]
 Lr = Annotated[float, typer.Option(help="Peak learning rate; 0: 1e-3 for scenes:, else 1e-5.")]
 Eps = Annotated[str, typer.Option(help="Radius in pixel units, 4/255; empty: the method's own.")]
 Average = Annotated[float, typer.Option(help="Decay of the weights' moving average; 0: none.")]
@@ -37,20 +38,20 @@ def harden(
     lr: Lr = 0.0,
     eps: Eps = "",
     average: Average = 0.0,
-    seed: int = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda; empty chooses.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
+    device: Device = "auto",
     bf16: Bf16 = False,
     workers: Workers = 1,
     set_: Set = None,
 ) -> None:
     """Train an embedder against attacks on it. Continues a killed training."""
-    import torch
     from rich.console import Console
 
     from secondlook import registry
     from secondlook.cli.audit import assignment
     from secondlook.hardening.harden import HardeningConfig, harden as hardened
     from secondlook.hardening.trainer import TrainingConfig
+    from secondlook.models.runtime import engine
 
     settings = dict(assignment(text) for text in set_ or [])
     if eps:
@@ -64,7 +65,7 @@ def harden(
         test=test,
         bf16=bf16,
         workers=workers,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=str(engine.device(device)),
         command=shlex.join(["secondlook", *sys.argv[1:]]),
     )
     with progress(f"{method} {model}") as tick:

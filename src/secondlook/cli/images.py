@@ -39,7 +39,7 @@ def attack(
     from secondlook.models.runtime import engine
     from secondlook.threat import Threat
 
-    threat = Threat.parse(norm, eps)
+    threat, place = Threat.parse(norm, eps), engine.device(device)
     config = dict(assignment(text) for text in set_ or [])
     with progress("attack") as tick:
         written = attack_folder(
@@ -52,7 +52,7 @@ def attack(
             others=other or (),
             seed=seed,
             tick=tick,
-            device=engine.device(device),
+            device=place,
         )
     console = Console(highlight=False, markup=False, emoji=False)
     for each in written:

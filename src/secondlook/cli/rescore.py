@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secondlook.cli.audit import Samples
+from secondlook.cli.audit import Device, Samples
 from secondlook.progress import progress
 
 Stored = Annotated[str, typer.Argument(help="RUN/adversarial/ID, sga:ADVERSARIAL.json@FOLDER, illusions:FOLDER#300.")]
@@ -31,6 +31,7 @@ def rescore(
     eps: Eps = "",
     norm: Annotated[str, typer.Option(help="linf, l2 or l1.")] = "linf",
     words: Words = -1,
+    device: Device = "auto",
     json: Json = None,
 ) -> None:
     """Score adversarial images that are there against any model; imported ones are measured."""
@@ -43,12 +44,14 @@ def rescore(
     from secondlook.errors import InvalidInput
     from secondlook.models import load
     from secondlook.models.base import Embedder
+    from secondlook.models.runtime import engine
     from secondlook.threat import Threat
 
-    threat = Threat.parse(norm, eps) if eps else None
+    threat, place = Threat.parse(norm, eps) if eps else None, engine.device(device)
     with progress("rescore") as tick:
         tick(0, 1, f"loading {model}")
         made = load(model)
+        made.to(place)
         tick(0, 1, stored)
         if stored.startswith("illusions:"):
             kind, found = "zeroshot", replayed(stored, made, threat=threat)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
 _MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip or captions-mlm"
@@ -19,16 +20,16 @@ _DATA = (
 def train(
     model: Annotated[str, typer.Argument(help=_MODEL)],
     out: Annotated[Path, typer.Option(help="Where weights and card go.")] = Path("weights"),
-    device: Annotated[str, typer.Option(help="cpu, cuda; empty chooses.")] = "",
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 2,
     data: Annotated[str, typer.Option(help=_DATA)] = "",
     test: Annotated[str, typer.Option(help="The same two: others, to measure on.")] = "",
 ) -> None:
     """Train a model from nothing. Continues a killed training."""
-    import torch
     from rich.console import Console
 
     from secondlook.errors import InvalidInput
+    from secondlook.models.runtime import engine
     from secondlook.scenes.overhead.training import train_overhead
     from secondlook.scenes.training import own_captions, photographs
     from secondlook.scenes.training.train import train as trained
@@ -36,7 +37,7 @@ def train(
     own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
     if model not in own and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test away")
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = str(engine.device(device))
     with progress(model) as tick:
         if model in own:
             card = own[model](data, out, test=test, device=chosen, tick=tick)

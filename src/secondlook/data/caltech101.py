@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from secondlook.bounds import Part
 from secondlook.data import images
 from secondlook.data.base import Family
 from secondlook.data.files import Files
@@ -44,7 +45,7 @@ class Caltech101(Family):
     """
 
     prompt: str = "a photo of a {}."
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> Files:
         """Lists the files.

@@ -153,7 +153,7 @@ def _check_labels(path: Path, label: Array, classes: Array) -> None:
 
 def _check_images(path: Path, n: int, pixels: Array, offset: Array | None) -> None:
     if offset is None:
-        fits = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[::3] == (n, 3)
+        fits = pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[::3] == (n, 3) and pixels.size > 0
         wanted = f"image must be uint8 [{n}, H, W, 3]"
     else:
         fits = offset.shape == (n + 1,) and offset.dtype.kind in "iu" and pixels.dtype == np.uint8

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.bounds import Part
 from secondlook.data.base import Family, part_of
 from secondlook.data.captioned import CaptionedFiles
 from secondlook.data.files import listed, pictures, table
@@ -26,7 +27,7 @@ class Flickr8k(Family):
         keep: center crop, as a share of the short side.
     """
 
-    keep: float = 0.9
+    keep: Part = 0.9
 
     def load(self) -> CaptionedFiles:
         """Pairs images with captions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.bounds import Part
 from secondlook.data.base import Family, part_of
 from secondlook.data.files import Files, Line, listed
 from secondlook.errors import InvalidInput
@@ -25,7 +26,7 @@ class Food101(Family):
     """
 
     prompt: str = "a photo of {}, a type of food."
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> Files:
         """Reads the list and finds its images.

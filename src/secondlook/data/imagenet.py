@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.bounds import Part
 from secondlook.data.base import Family
 from secondlook.data.files import Files, Line, pictures, table
 from secondlook.errors import InvalidInput
@@ -27,7 +28,7 @@ class ImageNet(Family):
     """
 
     prompt: str = "a photo of a {}"
-    keep: float = 0.9
+    keep: Part = 0.9
 
     def load(self) -> Files:
         """Reads the table and finds its images.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.bounds import Part
 from secondlook.data.annotations import Record, assemble, members, parse, parsed, text
 from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry
@@ -27,7 +28,7 @@ class Karpathy(Family):
         keep: center crop, as a share of the short side.
     """
 
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> CaptionedFiles:
         """Reads the captions and finds their images.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from secondlook.bounds import Part
 from secondlook.data.base import Family, Source, part_of
 from secondlook.data.captioned import Labels
 from secondlook.data.decoding import reason
@@ -96,7 +97,7 @@ class Parquet(Family):
     label: str = ""
     caption: str = ""
     prompt: str = "a photo of a {}"
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> Source:
         """Reads labels and captions; images are read by the group of rows that holds them.

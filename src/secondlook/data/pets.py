@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from secondlook.bounds import Part
 from secondlook.data.base import Family, part_of
 from secondlook.data.files import Files, Line, lines
 from secondlook.errors import InvalidInput
@@ -26,7 +27,7 @@ class Pets(Family):
     """
 
     prompt: str = "a photo of a {}, a type of pet."
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> Files:
         """Reads the list and finds its images.

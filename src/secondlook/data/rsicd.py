@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from secondlook.bounds import Part
 from secondlook.data.annotations import Place, assemble, parse, records, several, text
 from secondlook.data.base import Family
 from secondlook.data.captioned import CaptionedFiles, Entry, Labels
@@ -51,7 +52,7 @@ class Rsicd(Family):
 
     prompt: str = "Aerial photograph of {}"
     spelling: Literal["words", "published"] = "words"
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> CaptionedFiles:
         """Reads the captions and finds their images.

@@ -61,12 +61,15 @@ def _pcm(path: Path) -> tuple[NDArray[Any], int]:
     """Samples ``[T, channels]`` of an uncompressed file."""
     with wave.open(str(path), "rb") as file:
         frames, width, channels = file.getnframes(), file.getsampwidth(), file.getnchannels()
-        content = file.readframes(frames)
+        rate, content = file.getframerate(), file.readframes(frames)
         if len(content) != frames * width * channels:
             raise InvalidInput(
                 f"{path} is truncated: {len(content)} of {frames * width * channels} bytes of sound; load it again"
             )
-        return _scaled(content, width).reshape(-1, channels), file.getframerate()
+        if not channels or not 1 <= width <= 4 or not rate:
+            form = f"{channels} channels of {8 * width} bits at {rate} Hz"
+            raise InvalidInput(f"{path} says that it has {form}; write it anew")
+        return _scaled(content, width).reshape(-1, channels), rate
 
 
 def _scaled(content: bytes, width: int) -> NDArray[Any]:
@@ -147,7 +150,7 @@ def find(folder: Path) -> dict[str, Path]:
         InvalidInput: the folder is missing, or holds none.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file())
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be read as a folder ({reason(error)}); name one that is there") from error
     found = {path.name: path for path in files if not path.name.startswith(".")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secondlook.bounds import Part
 from secondlook.data import images
 from secondlook.data.annotations import assemble, parse
 from secondlook.data.base import Family
@@ -30,7 +31,7 @@ class Csv(Family):
 
     image: str = "image"
     caption: str = "caption"
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> CaptionedFiles:
         """Reads the table and finds its images.
@@ -59,7 +60,7 @@ class Lines(Family):
         keep: center crop, as a share of the short side.
     """
 
-    keep: float = 1.0
+    keep: Part = 1.0
 
     def load(self) -> CaptionedFiles:
         """Pairs lines with images.

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from secondlook.bounds import Count
 from secondlook.defenses.base import Defense
 from secondlook.defenses.voting import RULES, Rule
 from secondlook.errors import InvalidInput, UnknownName
@@ -37,14 +38,12 @@ class Consensus(Defense):
     """
 
     purifier: Any = "scenes:vae"
-    samples: int = 10
+    samples: Count = 10
     noise: float = -1.0
     rule: Rule = "plurality"  # type: ignore[misc]
     early_stop: bool = True  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise InvalidInput(f"samples={self.samples} leaves nobody to vote; write 1 or more")
         if self.rule not in RULES:
             raise UnknownName("rule", self.rule, RULES)
         made = load(self.purifier) if isinstance(self.purifier, str) else self.purifier

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from secondlook.bounds import Count, Natural
 from secondlook.defenses.base import Detector, DetectorDefense, Regeneration, models_of
 from secondlook.defenses.regeneration import EncoderEnsemble, ImageCache
 from secondlook.errors import InvalidInput
@@ -132,12 +133,12 @@ class MirrorCheck(DetectorDefense):
 
     encoders: Any = ENCODERS
     painters: Any = PAINTER
-    paintings: int = 1
-    choose: int = 0
+    paintings: Count = 1
+    choose: Natural = 0
     sigma: float = 0.0
     legacy: bool = False
     prompt: str = ""
-    steps: int = 0
+    steps: Natural = 0
     seed: int = 0
 
     def detector(self, model: Model) -> RegenerationDetector:
@@ -168,7 +169,7 @@ def regeneration_detector(
     choose: int = 0,
     sigma: float = 0.0,
     legacy: bool = False,
-    steps: int = 0,
+    steps: Natural = 0,
     guidance: float = -1.0,
     seed: int = 0,
 ) -> RegenerationDetector:

@@ -205,9 +205,13 @@ def auxiliary_models(given: Any, about: Classifier, prompt: str, labels: Mapping
     return found
 
 
+def _called(model: object) -> str:
+    return str(getattr(model, "name", type(model).__name__))
+
+
 def _matched(made: Any, about: Classifier, prompt: str, labels: Mapping[str, str]) -> Auxiliary:
     if not isinstance(made, Embedder | Classifier):
-        raise InvalidInput(f"auxiliary={made!r} neither embeds nor classifies images")
+        raise InvalidInput(f"auxiliary={_called(made)} neither embeds nor classifies images")
     if made.name == about.name:
         raise InvalidInput(f"auxiliary={made.name!r} is the defended model itself, which always agrees; name another")
     if isinstance(made, Classifier):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secondlook.bounds import Weight
 from secondlook.hardening.base import AdversarialMethod, BatchLoss, DistanceObjective, StepContext, fare_loss
 from secondlook.hardening.dataset import Batch, Dataset
 from secondlook.hardening.embedder import TrainableEmbedder
@@ -27,7 +28,7 @@ class FARE(AdversarialMethod):
     part = "image"
     need = "images"
 
-    clean_weight: float = 0.0
+    clean_weight: Weight = 0.0
 
     def make_loss(self, trainable: TrainableEmbedder, dataset: Dataset) -> BatchLoss:
         """Squared distance to the vectors of the clean images by a frozen copy of the model."""

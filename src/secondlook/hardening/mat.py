@@ -11,6 +11,7 @@ from torch import Tensor
 from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
 from secondlook.attacks.text.base import TextThreat
+from secondlook.bounds import Count
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import AdversarialMethod, BatchLoss, StepContext
 from secondlook.hardening.dataset import Batch, CaptionChoice, Dataset
@@ -102,10 +103,10 @@ class MAT(AdversarialMethod):
     need = "captions"
 
     order: Order = "t-i"
-    rounds: int = 2
-    words: int = 1
+    rounds: Count = 2
+    words: Count = 1
     text: TextThreat = "mlm"
-    candidates: int = 10
+    candidates: Count = 10
     mlm: Any = "scenes:mlm"
     captions: CaptionChoice = "first"
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secondlook.bounds import Count, Share, Weight
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import StepContext
 from secondlook.hardening.crossmodal import GeneratedCaptions, GeneratedImages, load_model
@@ -139,22 +140,22 @@ class MATPlus(MAT):
             rewriter where one has a weight, or fewer variants than one.
     """
 
-    original: float = 1.0
-    human: float = 4.0
-    eda: float = 0.0
-    paraphrase: float = 0.0
-    captioned: float = 0.0
-    rewritten: float = 0.0
-    randaugment: float = 0.0
-    painted: float = 0.0
-    count: int = 2
-    strength: float = 0.3
+    original: Weight = 1.0
+    human: Weight = 4.0
+    eda: Weight = 0.0
+    paraphrase: Weight = 0.0
+    captioned: Weight = 0.0
+    rewritten: Weight = 0.0
+    randaugment: Weight = 0.0
+    painted: Weight = 0.0
+    count: Count = 2
+    strength: Share = 0.3
     kind: Kind = "color"
     captioner: Any = "scenes:captioner"
     rewriter: str = ""
     rewriter_prompt: str = "{}"
     painter: Any = "scenes:painter-grammar"
-    variants: int = 1
+    variants: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

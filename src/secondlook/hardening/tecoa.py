@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secondlook.bounds import Weight
 from secondlook.hardening.base import AdversarialMethod, BatchLoss, CrossEntropyObjective, StepContext, tecoa_loss
 from secondlook.hardening.dataset import Batch, Dataset
 from secondlook.hardening.embedder import TrainableEmbedder
@@ -27,8 +28,8 @@ class TeCoA(AdversarialMethod):
     part = "image"
     need = "classes"
 
-    scale: float = 0.0
-    clean_weight: float = 0.0
+    scale: Weight = 0.0
+    clean_weight: Weight = 0.0
 
     def make_loss(self, trainable: TrainableEmbedder, dataset: Dataset) -> BatchLoss:
         """Cross-entropy on what the attack made; the class texts are embedded once."""

@@ -28,12 +28,15 @@ def load(name: str) -> Any:
     """
     family, colon, rest = name.partition(":")
     if not colon:
-        known = [f"{f}:{model}" for f in registry.names("model") for model in listed(f)]
+        known = [f"{f}:{model}" for f in registry.names("model") for model in listed(f) or ("…",)]
         raise UnknownName("model", name, known)
     if not rest:
         raise InvalidInput(f"model {name!r} names a family alone; write {family}:NAME")
     rest, _, tail = rest.partition("?")
-    settings = dict(_setting(name, part) for part in tail.split("&") if part)
+    given = [_setting(name, part) for part in tail.split("&") if part]
+    settings = dict(given)
+    if len(settings) < len(given):
+        raise InvalidInput(f"model {name!r} has a setting twice; write each once")
     return configured(family, {**settings, "name": rest})
 
 

@@ -103,6 +103,8 @@ def check_pixels(x: Tensor, who: str, channels: int | None = 3) -> None:
         raise InvalidInput(
             f"{who} was handed a tensor of shape {tuple(x.shape)}; images are [B, {channels or 'C'}, H, W]"
         )
+    if min(x.shape[2:]) < 1:
+        raise InvalidInput(f"{who} was handed images of {x.shape[2]}x{x.shape[3]} pixels, which hold nothing")
     if not x.is_floating_point():
         raise InvalidInput(f"{who} was handed {x.dtype}; divide 8-bit pixels by 255 first")
     if not len(x):
@@ -172,19 +174,30 @@ class Embedder(Model):
 
     def embed(self, x: Tensor) -> Tensor:
         """Images to unit vectors ``[B, D]``, in fp32, on the device of the images."""
-        return F.normalize(self.engine(self.encode_image, self.checked_input(x)), dim=-1).to(x.device)
+        return F.normalize(self.engine(self.encode_image, self.checked_input(x), self.name), dim=-1).to(x.device)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:
         """Texts to unit vectors ``[B, D]``, in fp32.
 
         Raises:
-            InvalidInput: there is no text, or one is empty.
+            InvalidInput: there is no text, or one is empty; or the vectors are none.
         """
         if not texts or not all(text.strip() for text in texts):
             raise InvalidInput("texts to embed must be one or more, and none of them empty")
-        parts = [self.encode_text(texts[i : i + batch]) for i in range(0, len(texts), batch)]
+        parts = [self._text_vectors(texts[i : i + batch]) for i in range(0, len(texts), batch)]
         return F.normalize(torch.cat(parts).float(), dim=-1)
+
+    def _text_vectors(self, texts: Sequence[str]) -> Tensor:
+        found = self.encode_text(texts)
+        if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(texts):
+            what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InvalidInput(
+                f"{self.name} answered {what} to {len(texts)} texts; return vectors [B, D], one for each"
+            )
+        if not bool(found.isfinite().all()):
+            raise InvalidInput(f"{self.name} answers texts with NaN or infinite vectors; look at its text encoder")
+        return found
 
 
 class Classifier(Model):
@@ -256,8 +269,16 @@ class Purifier(Model):
         return (*super().probe_answers(), lambda x: self.purify(x, keys))
 
     def purify(self, x: Tensor, keys: Keys) -> Tensor:
-        """One reconstruction of each image, in [0, 1], of the size of ``x``."""
-        out = self.engine(lambda seen: self.reconstruct(seen, keys), self.checked_input(x))
+        """One reconstruction of each image, in [0, 1], of the size of ``x``.
+
+        Raises:
+            InvalidInput: bad pixels, or what it makes are no images.
+        """
+        out = self.engine(lambda seen: self.reconstruct(seen, keys), self.checked_input(x), self.name)
+        if out.dim() != 4 or out.shape[1] != x.shape[1]:
+            raise InvalidInput(f"the purifier {self.name} made {tuple(out.shape)} of {tuple(x.shape)}; return images")
+        if not bool(out.isfinite().all()):
+            raise InvalidInput(f"the purifier {self.name} made NaN or infinite pixels; look at its weights and noise")
         return resized(out, x.shape[-2], x.shape[-1]).clamp(0, 1).to(x)
 
 

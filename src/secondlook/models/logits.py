@@ -45,7 +45,7 @@ class LogitClassifier(Classifier):
     def features(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` in fp32."""
         seen = self.checked_input(x)
-        out = self.engine(self._logits, resized(seen, *self.size) if self.size else seen)
+        out = self.engine(self._logits, resized(seen, *self.size) if self.size else seen, self.name)
         return out.to(x.device)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -127,6 +127,8 @@ def class_names(classes: Any, who: str) -> tuple[str, ...]:
     if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
         raise InvalidInput(f"{who} has classes={classes!r}; write the names of its logits")
     names = tuple(map(str, classes))
+    if not all(name.strip() for name in names):
+        raise InvalidInput(f"{who} has classes={_short(names)}, one of them blank; write a name for each")
     if len(names) < 2:
         raise InvalidInput(f"{who} has classes={_short(names)}; write two or more names")
     return names

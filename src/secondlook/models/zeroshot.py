@@ -82,8 +82,8 @@ class ZeroShot(Classifier):
     cosine = True
 
     def __init__(self, embedder: Embedder, classes: Sequence[str], prompt: str = "{}") -> None:
-        if len(classes) < 2:
-            raise InvalidInput(f"{len(classes)} class(es); a choice needs two or more")
+        if len(classes) < 2 or not all(name.strip() for name in classes):
+            raise InvalidInput(f"the classes {tuple(classes)!r:.80} are no choice; two or more are needed, none blank")
         self.embedder, self.classes, self.prompt = embedder, tuple(classes), prompt
         self.name, self.modules = embedder.name, embedder.modules
         self.engine = embedder.engine
@@ -91,6 +91,11 @@ class ZeroShot(Classifier):
         worded = templates(prompt)
         texts = [words.replace("{}", name) for name in classes for words in worded]
         self.texts = cached(embedder, texts, each=len(worded))
+        if bool((self.texts == self.texts[0]).all()):
+            raise InvalidInput(
+                f"{embedder.name} has one vector for all {len(self.classes)} classes, {classes[0]!r} and the others; "
+                "it knows none of their words: take another embedder, or other names"
+            )
 
     @property
     def hash(self) -> str:
@@ -103,8 +108,18 @@ class ZeroShot(Classifier):
         self.texts = self.texts.to(device)
 
     def features(self, x: Tensor) -> Tensor:
-        """Unit vectors ``[B, D]``."""
-        return self.embedder.embed(x)
+        """Unit vectors ``[B, D]``.
+
+        Raises:
+            InvalidInput: they are of another length than those of the texts.
+        """
+        found = self.embedder.embed(x)
+        if found.shape[1:] != self.texts.shape[1:]:
+            raise InvalidInput(
+                f"{self.name} has vectors of {list(found.shape[1:])} for images and {list(self.texts.shape[1:])} for "
+                "texts; both must be in one space"
+            )
+        return found
 
     def scores(self, features: Tensor) -> Tensor:
         """Cosines ``[..., K]``."""

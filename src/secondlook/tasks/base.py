@@ -27,6 +27,29 @@ SAMPLED = 8
 """Samples on which models are inspected, and attacks have to succeed without a bound."""
 
 
+class Sampled(Protocol):
+    """Settings that say how many samples are taken, and of what."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def samples(self) -> int: ...
+
+
+def how_many(settings: Sampled, held: int) -> int:
+    """How many of the ``held`` samples of the data are taken; all where nobody asks for a number.
+
+    Raises:
+        InvalidInput: more are asked for than there are.
+    """
+    asked = settings.samples
+    if asked > held and asked != registry.settings(type(settings))["samples"].default:
+        raise InvalidInput(
+            f"samples={asked} asks for more than the {held} of {settings.data}; write {held} or fewer, or 0 for all"
+        )
+    return min(asked or held, held)
+
+
 class Batch(Protocol):
     """Some samples of a task."""
 

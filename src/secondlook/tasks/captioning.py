@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from secondlook import statistics
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
+from secondlook.bounds import Count, Natural
 from secondlook.data import load
 from secondlook.data.base import Captioned
 from secondlook.decision import Decision
@@ -38,7 +39,7 @@ from secondlook.objectives.painting import PaintingGradient, ThroughPainting
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.statistics import Numbers
-from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, mean_records
+from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, how_many, mean_records
 from secondlook.tasks.caption_truth import Facts, ScoredCaption, facts
 from secondlook.tasks.view import SHOWN, Column, GoalView, ImageExample, Part, View, Word, compared, picture, pictures
 
@@ -180,18 +181,14 @@ class CaptioningTask:
     """
 
     data: str = "scenes:test"
-    samples: int = 100
+    samples: Natural = 100
     style: Style = "greedy"
-    length: int = 40
+    length: Count = 40
     prompt: str = ""
     painter: str = "scenes:painter-grammar"
     readers: str = ""
     seed: int = 0
     view: ClassVar[View] = VIEW
-
-    def __post_init__(self) -> None:
-        if self.samples < 0:
-            raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
 
     @property
     def caption(self) -> dict[str, Any]:
@@ -228,7 +225,7 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
         self.settings, self.source = settings, source
         self.facts: Facts | None = facts(source)
         keys = Keys.of(settings.seed, source.ids)
-        self.rows = tuple(keys.fold("choose").order()[: settings.samples or None])
+        self.rows = tuple(keys.fold("choose").order()[: how_many(settings, len(source))])
         if len(self.rows) < 2:
             raise InvalidInput(f"{settings.data} gives {len(self.rows)} image(s); CIDEr needs two")
         self.ids = tuple(source.ids[row] for row in self.rows)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
+from secondlook.bounds import Natural
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.decision import Decision
@@ -30,7 +31,7 @@ from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.schema import Metric, SampleRecord
-from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, finite
+from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, finite, how_many
 from secondlook.tasks.view import SHOWN, GoalView, ImageExample, Part, View, picture, pictures
 
 Wish = Literal["targeted", "untargeted"]
@@ -142,16 +143,12 @@ class ZeroShotTask:
     """
 
     data: str = "scenes:test"
-    samples: int = 100
+    samples: Natural = 100
     prompt: str = ""
     goal: Wish = "targeted"
     target: Literal["text", "image"] = "text"
     seed: int = 0
     view: ClassVar[View] = VIEW
-
-    def __post_init__(self) -> None:
-        if self.samples < 0:
-            raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
 
     def open(self) -> OpenClassification:
         """The task with its source found on disk."""
@@ -182,7 +179,7 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
     def __init__(self, settings: ZeroShotTask, source: Source) -> None:
         self.settings, self.source = settings, source
         self._keys = Keys.of(settings.seed, source.ids)
-        self.rows = tuple(self._keys.fold("choose").order()[: settings.samples or None])
+        self.rows = tuple(self._keys.fold("choose").order()[: how_many(settings, len(source))])
         self.ids = tuple(source.ids[row] for row in self.rows)
 
     @property
@@ -213,7 +210,10 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
             own = self.settings.prompt or self.source.prompt
             return ZeroShot(model, self.source.classes, prompt or own)
         if not isinstance(model, Classifier):
-            raise InvalidInput(f"{model!r} neither embeds nor classifies images")
+            raise InvalidInput(
+                f"{getattr(model, 'name', type(model).__name__)} neither embeds nor classifies images; "
+                "name an embedder or a classifier: scenes:clip, scenes:classifier"
+            )
         return model
 
     def prompted(self, model: Model, prompts: Sequence[str]) -> Iterator[Model]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
+from secondlook.bounds import Natural, Share
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.data.refcoco import Grounded
@@ -31,7 +32,7 @@ from secondlook.registry import register
 from secondlook.scenes.sampling import sample
 from secondlook.scenes.source import SceneSource
 from secondlook.scenes.world import SIDE
-from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, mean_records
+from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, how_many, mean_records
 from secondlook.tasks.view import Column, GoalView, ImageExample, Part, View, Word, compared, picture, pictures
 
 NEAR: Final = 0.5
@@ -138,19 +139,13 @@ class GroundingTask:
     """
 
     data: str = "scenes:test"
-    samples: int = 100
+    samples: Natural = 100
     weights: Weights = "mean"
     contrast: bool = True
-    threshold: float = 0.5
-    side: int = 0
+    threshold: Share = 0.5
+    side: Natural = 0
     seed: int = 0
     view: ClassVar[View] = VIEW
-
-    def __post_init__(self) -> None:
-        if self.samples < 0:
-            raise InvalidInput(f"samples={self.samples}; write how many images, or 0 for all")
-        if self.side < 0:
-            raise InvalidInput(f"side={self.side}; write a number of pixels, or 0 to leave images")
 
     def open(self) -> OpenGrounding:
         """The task with its source found on disk.
@@ -194,7 +189,7 @@ class OpenGrounding(OpenTask[GroundingBatch, Found]):
         found = [(row, queries) for row, queries in asked if queries]
         if not found:
             raise InvalidInput(f"{settings.data} has no image with a text and a box; look at its files")
-        chosen = found[: settings.samples or None]
+        chosen = found[: how_many(settings, len(found))]
         self.rows = tuple(row for row, _ in chosen)
         self.ids = tuple(source.ids[row] for row in self.rows)
         luck = [keys[np.array([row])].fold("query") for row in self.rows]

@@ -16,6 +16,7 @@ from torch import Tensor
 from secondlook import registry, statistics
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Captions, Pairs
+from secondlook.bounds import Natural
 from secondlook.data import load
 from secondlook.data.base import Captioned
 from secondlook.data.captions import groups, normalized
@@ -28,7 +29,7 @@ from secondlook.models.base import Embedder, Matcher, Model
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.schema import Metric
-from secondlook.tasks.base import Answered, AttackOptions, Figures, OpenTask, Record, Shown, Stored
+from secondlook.tasks.base import Answered, AttackOptions, Figures, OpenTask, Record, Shown, Stored, how_many
 from secondlook.tasks.caption_truth import facts
 from secondlook.tasks.retrieval_search import (
     Answers,
@@ -190,11 +191,11 @@ class RetrievalTask:
     """
 
     data: str = "scenes:test"
-    samples: int = 100
-    captions: int = 0
+    samples: Natural = 100
+    captions: Natural = 0
     form: Literal["written", "sga"] = "written"
     attacked: tuple[Setting, ...] = SETTINGS
-    rerank: int = 0
+    rerank: Natural = 0
     seed: int = 0
     view: ClassVar[View] = VIEW
 
@@ -232,7 +233,7 @@ class OpenRetrieval(OpenTask[PairBatch, Tensor]):
         self.settings, self.source = settings, source
         _check_unique(source.ids)
         keys = Keys.of(settings.seed, source.ids)
-        self.rows = tuple(keys.fold("choose").order()[: settings.samples or None])
+        self.rows = tuple(keys.fold("choose").order()[: how_many(settings, len(source))])
         if len(self.rows) < 2:
             raise InvalidInput(f"{settings.data} gives {len(self.rows)} image(s); a search needs two")
         self.ids = tuple(source.ids[row] for row in self.rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.joint.objectives import mean_vectors
 from secondlook.attacks.pairs import AlteredPairs, Captions, Pairs
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Count
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -85,12 +85,7 @@ class Alternating(JointAttack):
         InvalidInput: as :class:`JointAttack`, or less than one round.
     """
 
-    rounds: int = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rounds < 1:
-            raise InvalidInput(f"rounds={self.rounds}; write 1 or more")
+    rounds: Count = 5
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Turns until one of them changes nothing."""

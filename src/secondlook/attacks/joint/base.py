@@ -14,6 +14,7 @@ from secondlook.attacks.joint.objectives import AwayFromReferences, Reference, V
 from secondlook.attacks.pairs import PairAttack
 from secondlook.attacks.pgd import PGD
 from secondlook.attacks.text.base import WordSubstitution
+from secondlook.bounds import Count, Positive, Share, Weight
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
@@ -71,18 +72,16 @@ class ImageSearch(PairAttack):
         InvalidInput: a number of steps below one, or a scale or chance that is none.
     """
 
-    steps: int = 10
-    pace: float = 2.5
+    steps: Count = 10
+    pace: Positive = 2.5
     start: Start = "ball"
-    momentum: float = 0.0
-    scales: tuple[float, ...] = ()
-    noise: float = 0.05
-    diversity: float = 0.0
+    momentum: Weight = 0.0
+    scales: tuple[Positive, ...] = ()
+    noise: Share = 0.05
+    diversity: Share = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise InvalidInput(f"steps={self.steps}; write 1 or more")
         if self.start not in ("ball", "above", "clean"):
             raise InvalidInput(f"start={self.start!r}; write 'ball', 'above' or 'clean'")
         self.views  # noqa: B018 - it says what is wrong with its settings

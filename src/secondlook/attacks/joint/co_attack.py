@@ -9,6 +9,7 @@ from typing import ClassVar
 from secondlook.attacks.joint.base import JointAttack, Start, image_vectors
 from secondlook.attacks.joint.objectives import Reference, first_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
+from secondlook.bounds import Positive, Weight
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -28,9 +29,9 @@ class CoAttack(JointAttack):
     """
 
     key: ClassVar[str] = "co"
-    pace: float = 1.25
+    pace: Positive = 1.25
     start: Start = "above"
-    alpha: float = 3.0
+    alpha: Weight = 3.0
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Captions, images, captions."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
+from secondlook.bounds import Positive
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -24,7 +25,7 @@ class SGA(JointAttack):
     away from all of those captions; then each caption anew, away from the image that this gave.
     """
 
-    scales: tuple[float, ...] = SCALES
+    scales: tuple[Positive, ...] = SCALES
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Captions, images, captions."""

@@ -23,6 +23,7 @@ from secondlook.attacks.text.substitution import (
     substitute,
 )
 from secondlook.attacks.text.vocabulary import Vocabulary, any_words, whole_words
+from secondlook.bounds import Count, Natural
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder
@@ -143,14 +144,14 @@ class WordSubstitution(PairAttack):
 
     text: TextThreat = "mlm"
     mlm: Any = "scenes:mlm"
-    candidates: int = 10
+    candidates: Count = 10
     threshold: float = 0.3
     visit: Literal["importance", "every"] = "importance"
-    shortlist: int = 64
+    shortlist: Count = 64
     legacy: bool = False
     judge: Any = ""
     similarity: float = 0.0
-    distance: int = 0
+    distance: Natural = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,6 +19,9 @@ from secondlook.models.identity import source_hash
 from secondlook.models.logits import LogitClassifier, class_names, image_size
 from secondlook.registry import register
 
+_own: set[str] = set()
+"""Names of the modules that were imported at a user's word."""
+
 
 @register("model", "python")
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +74,24 @@ def imported(full: str, name: str) -> ModuleType:
     Raises:
         InvalidInput: there is none, or it fails; ``full`` says in the message who asked for it.
     """
+    if name.startswith("."):
+        raise InvalidInput(f"{full}: {name!r} is relative to nothing; write the module's whole name")
     try:
         with _here_importable():
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise InvalidInput(
                 f"{full}: no module {error.name!r} in {Path.cwd()} nor installed; run from the folder that holds it"
             ) from None
         raise InvalidInput(f"{full}: importing {name!r} raised {type(error).__name__}: {error}") from error
+    _own.add(name)
+    return module
+
+
+def own_files() -> set[str]:
+    """The files of the modules that a user has named."""
+    return {str(getattr(sys.modules.get(name), "__file__", "")) for name in _own}
 
 
 def _find(full: str, module: ModuleType, name: str) -> Callable[[], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,12 +38,20 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise InvalidInput(
             f"{path} is no checkpoint that torch {torch.__version__} reads without running code: "
-            f"{error}; fetch it again, or save its state dict as .safetensors"
+            f"{_reason(error)}; fetch it again, or save its state dict as .safetensors"
         ) from error
     held = found.get("model", found) if isinstance(found, dict) else found
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
         raise InvalidInput(f"{path} holds no state dict; save one, plain or under the key 'model'")
     return held
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice to read a file unsafely."""
+    said = " ".join(str(error).split())
+    if "weights_only" in said or isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors and plain values"
+    return said if any(letter.isalpha() for letter in said) else "it is empty, damaged or of another kind"
 
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")

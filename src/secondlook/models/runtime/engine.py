@@ -55,20 +55,29 @@ class Engine:
         self.settings, self.exact = settings, False
         self._compiled: dict[Any, Encode] = {}
 
-    def __call__(self, encode: Encode, x: Tensor) -> Tensor:
+    def __call__(self, encode: Encode, x: Tensor, who: str = "the encoder") -> Tensor:
         """``encode`` of a batch, in fp32 or, where it answers so, fp64.
 
+        Args:
+            encode: a network, or what calls one.
+            x: the batch.
+            who: is asked, for messages.
+
         Raises:
-            InvalidInput: the encoder cannot be compiled, or the device has no bf16.
+            InvalidInput: the encoder cannot be compiled, or the device has no bf16; or what it
+                answers is no tensor with a row for each input.
         """
         run = partial(self._padded, encode) if self.settings.compile else encode
         if self.exact or self.settings.dtype == "fp32":
             out = run(x)
+            _check_answer(out, len(x), who)
             return out.to(torch.promote_types(out.dtype, torch.float32))
         check_half(x.device)
         # Its backward computes in whatever the forward did, and needs no autocast of its own.
         with torch.autocast(x.device.type, torch.bfloat16):
-            return run(x).float()
+            out = run(x)
+        _check_answer(out, len(x), who)
+        return out.float()
 
     def _padded(self, encode: Encode, x: Tensor) -> Tensor:
         missing = bucket(len(x)) - len(x)
@@ -84,6 +93,12 @@ class Engine:
                 raise
             reason = str(error).strip().splitlines()[0]
             raise InvalidInput(f"the encoder cannot be compiled: {reason}; leave compile=true away") from error
+
+
+def _check_answer(out: object, count: int, who: str) -> None:
+    if not isinstance(out, Tensor) or not out.dim() or len(out) != count or out.is_complex():
+        found = f"a {out.dtype} tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        raise InvalidInput(f"{who} answered {found} to {count} inputs; return a tensor of real numbers, a row for each")
 
 
 PLAIN: Final = Engine(EngineSettings())
