@@ -14,6 +14,7 @@ from secondlook import registry
 from secondlook.apply import as_classifier, attack_folder, png_names, purify_folder
 from secondlook.data import images
 from secondlook.errors import BrokenRun, InvalidInput
+from secondlook.models import load
 from secondlook.models.logits import LogitClassifier
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.threat import Threat
@@ -193,7 +194,7 @@ def test_folders_that_cannot_be_read_or_written(folder: Path, tmp_path: Path, ve
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": " "}, "none of them empty"),
+        ({"target": " "}, "write a word or more"),
         ({"model": tiny.shift()}, "tiny:shift neither embeds nor classifies"),
         (
             {"model": LogitClassifier("c", lambda x: x.mean((2, 3)), ("a", "b", "c"))},
@@ -262,3 +263,18 @@ def test_progress_is_told_from_nothing_to_all(folder: Path, tmp_path: Path) -> N
     attacked(folder, tmp_path / "out", tick=lambda *args: told.append(args))
     assert [done for done, _, _ in told] == list(range(10)) and {of for _, of, _ in told} == {9}
     assert told[-1][2] == "done"
+
+
+def test_words_that_an_embedder_does_not_know_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Two unknown words have one vector, and each would be reached against the other."""
+    clip = load("scenes:clip")
+    for target, others, said in (
+        ("quokka", ("red circle",), "does not know the word 'quokka'"),
+        ("red circle", ("zyzzyva",), "does not know the word 'zyzzyva'"),
+        ("a red quokka", (), "'quokka' of 'a red quokka'"),
+        ("red circle", ("Red circle!",), "one vector for 'red circle' and 'Red circle!'"),
+        ("red circle", ("",), "write a word or more"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            attacked(folder, tmp_path / "out", model=clip, target=target, others=others)
+    assert as_classifier(clip, "red circle", ("blue star",)).classes == ("red circle", "blue star")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -234,7 +235,7 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
     ("words", "message"),
     [
         (["audit", "defualt"], r"unknown study 'defualt'; did you mean default?"),
-        (["audit", "nowhere.toml"], r"unknown study 'nowhere.toml'"),
+        (["audit", "nowhere.toml"], r"nowhere.toml is no such file"),
         (["audit", "{study}", "--model", "scenes-clip"], "unknown model 'scenes-clip'"),
         (["audit", "{study}", "--model", "python:tests.tiny:eyes"], "did you mean eye"),
         (["audit", "{study}", "--data", "folder:nowhere"], "nowhere cannot be read as a folder"),
@@ -242,10 +243,10 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
         (["audit", "{study}", "--eps", "8"], "eps=8 is outside [0, 1]; eps is in pixel units"),
         (["audit", "{study}", "--eps", "1"], "write 1/255"),
         (["audit", "{study}", "--eps", "much"], "write 8/255 or 0.0314"),
-        (["audit", "{study}", "--samples", "-1"], "or 0 for all"),
+        (["audit", "{study}", "--samples", "-1"], "samples=-1; write 0 or more"),
         (["audit", "{study}", "--steps", "0"], "steps=0; write 1 or more"),
         (["audit", "{study}", "--set", "batch=0"], "batch = 0"),
-        (["audit", "{study}", "--set", "defenses.1.samples=0"], "samples=0 leaves nobody to vote"),
+        (["audit", "{study}", "--set", "defenses.1.samples=0"], "samples=0; write 1 or more"),
         (["audit", "{study}", "--set", "batch"], "write KEY=VALUE"),
         (["audit", "{study}", "--set", "bach=3"], "unknown key 'bach'; did you mean batch?"),
         (["audit", "{study}", "--set", "name.x=3"], "--set name.x: the study has no such place"),
@@ -475,3 +476,50 @@ def test_a_value_is_put_where_its_key_says() -> None:
     _assign(table, "defenses.1.samples", 3)
     _assign(table, "task.data", "x")
     assert table == {"defenses": [{"name": "a"}, {"name": "b", "samples": 3}], "task": {"data": "x"}}
+
+
+def test_the_version_in_four_ways(secondlook: Callable[..., Ended]) -> None:
+    import secondlook as package
+
+    ended = secondlook("--version")
+    assert (ended.status, ended.out) == (0, f"secondlook {package.__version__}\n")
+    alone = subprocess.run(
+        [sys.executable, "-m", "secondlook", "--version"], capture_output=True, text=True, check=True
+    )
+    assert alone.stdout == ended.out and package.__version__ == version("secondlook")
+
+
+def test_completion_can_be_installed(secondlook: Callable[..., Ended]) -> None:
+    assert "--install-completion" in secondlook("--help").out
+
+
+@pytest.mark.parametrize("verb", ["audit", "attack", "purify", "doctor", "rescore", "train", "harden"])
+def test_every_verb_that_computes_takes_a_device_alike(secondlook: Callable[..., Ended], verb: str) -> None:
+    said = " ".join(secondlook(verb, "--help").out.split())
+    assert "--device" in said and "[default: auto]" in said
+
+
+def test_one_attack_defense_or_study_can_be_shown(secondlook: Callable[..., Ended]) -> None:
+    assert "Auto-PGD" in (shown := secondlook("attacks", "apgd").out) and "rho=0.75" in shown
+    assert "step=" in secondlook("attacks", "sga").out + secondlook("attacks", "pgd").out
+    assert "quality=75" in secondlook("defenses", "jpeg").out
+    assert secondlook("studies", "default").out == shipped()["default"].read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_names_those_that_there_are(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "audit.json").write_text("{}")
+    for named in (".", "runs", "runs/c"):
+        ended = secondlook("report", named)
+        assert ended.status == 2 and "there is: runs/a, runs/b" in ended.err
+
+
+def test_a_missing_study_is_no_such_file(secondlook: Callable[..., Ended]) -> None:
+    assert "nofile.toml is no such file" in secondlook("audit", "nofile.toml").err
+    assert "did you mean default" in secondlook("audit", "defualt").err
+
+
+def test_an_unknown_model_names_families_too(secondlook: Callable[..., Ended]) -> None:
+    said = secondlook("doctor", "zzz").err
+    assert all(family in said for family in ("hf:", "python:", "scenes:clip"))

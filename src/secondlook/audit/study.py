@@ -208,14 +208,13 @@ def read(name: str) -> Study:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         what = "is a folder and no study" if path.is_dir() else f"is no such file ({error.strerror})"
-        raise InvalidInput(
-            f"no such file: {path} {what}; name a TOML file, or a study: {', '.join(shipped())}"
-        ) from None
+        raise InvalidInput(f"{path} {what}; name a TOML file, or a study: {', '.join(shipped())}") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     try:
         table = tomllib.loads(_expanded(text, path))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    # Beside its own, those of too many digits and of too many brackets.
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     return parse({"name": path.stem, **table}, str(path))
 
@@ -258,10 +257,10 @@ def believing_sweep(given: Table, believing: bool) -> Iterator[Table]:
         InvalidInput: a list is empty, or ``instead`` is no table.
     """
     for table in sweep(given):
-        beliefs = table.pop("instead", {}) if believing else {}
-        table.pop("instead", None)
+        beliefs = table.pop("instead", {})
         if not isinstance(beliefs, dict):
             raise InvalidInput(f"instead = {beliefs!r} is no table; write {{ samples = 3 }}, say")
+        beliefs = beliefs if believing else {}
         for instead in sweep(beliefs):
             yield {**table, "instead": instead}
 

@@ -156,7 +156,7 @@ def assignment(text: str) -> tuple[str, Any]:
         raise InvalidInput(f"--set {text!r} has no value; write KEY=VALUE, as adaptive.draws=4")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), value.strip()
 
 

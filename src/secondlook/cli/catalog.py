@@ -11,11 +11,6 @@ from typing import Annotated
 import typer
 
 
-def escape(text: str) -> str:
-    """Text that rich takes for nothing but text."""
-    return text.replace("[", "\\[")
-
-
 def models() -> None:
     """List the models that need no download, and the families that load any other."""
     from secondlook import registry
@@ -63,6 +58,8 @@ def studies(name: One = "") -> None:
 
 def _about(title: str, about: str) -> str:
     """A study's title and the first sentence of what it is about."""
+    from rich.markup import escape
+
     first = re.split(r"(?<=[.:;])\s", " ".join(about.split()), maxsplit=1)[0]
     return f"{title}\n[dim]{escape(first)}[/dim]" if first else title
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -79,12 +80,13 @@ def purify(
     from secondlook.models.base import Purifier
     from secondlook.models.runtime import engine
 
+    place = engine.device(device)
+    if not math.isfinite(noise):
+        raise InvalidInput(f"--noise {noise:g} is no strength; write a finite number, negative for the purifier's own")
     made = load(purifier)
     if not isinstance(made, Purifier):
         raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
     with progress("purify") as tick:
         tuned = made if noise < 0 else made.with_noise(noise)
-        written = purify_folder(
-            folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=engine.device(device)
-        )
+        written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place)
     Console(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")
