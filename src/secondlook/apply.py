@@ -101,7 +101,7 @@ def _check_words(model: Embedder, texts: Sequence[str]) -> None:
 def _same(model: Embedder, one: str, other: str) -> bool:
     """Whether two texts have one vector, up to rounding; not so where one of them is refused."""
     try:
-        first, second = (model.embed_text([text])[0] for text in (one, other))
+        first, second = model.embed_text([one, other])
     # A model of a user's own may refuse a word in any way.
     except Exception:
         return False

@@ -71,7 +71,7 @@ def test_the_gradient_is_taken_at_the_compressed_image_and_goes_back_through_the
 
 @pytest.mark.parametrize("quality", [-5, 96, 101])
 def test_a_jpeg_that_pillow_does_not_have_is_refused(quality: int) -> None:
-    with pytest.raises(InvalidInput, match=f"jpeg={quality} is outside 1 to 95"):
+    with pytest.raises(InvalidInput, match=f"jpeg={quality}; write a number from 0 to 95"):
         Illusion(jpeg=quality)
 
 

@@ -82,8 +82,10 @@ class ZeroShot(Classifier):
     cosine = True
 
     def __init__(self, embedder: Embedder, classes: Sequence[str], prompt: str = "{}") -> None:
-        if len(classes) < 2 or not all(name.strip() for name in classes):
-            raise InvalidInput(f"the classes {tuple(classes)!r:.80} are no choice; two or more are needed, none blank")
+        if len(classes) < 2:
+            raise InvalidInput(f"{len(classes)} class(es); a choice needs two or more")
+        if not all(name.strip() for name in classes):
+            raise InvalidInput(f"one of the {len(classes)} classes has a blank name; write a name for each")
         self.embedder, self.classes, self.prompt = embedder, tuple(classes), prompt
         self.name, self.modules = embedder.name, embedder.modules
         self.engine = embedder.engine
