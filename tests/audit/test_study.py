@@ -124,14 +124,15 @@ def test_variables_are_filled_in_or_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", ["defualt", "defualt.toml", "nowhere/mine.toml", "."])
 def test_an_unknown_study_offers_what_there_is(name: str) -> None:
-    with pytest.raises(UnknownName, match="unknown study") as caught:
+    with pytest.raises(InvalidInput, match="unknown study|no such file") as caught:
         read(name)
     assert "default" in str(caught.value)
+    assert ("did you mean default?" in str(caught.value)) == name.startswith("defualt")
 
 
 def test_a_folder_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "x.toml").mkdir()
-    with pytest.raises(SecondlookError, match="unknown study"):
+    with pytest.raises(SecondlookError, match="is a folder and no study"):
         read(str(tmp_path / "x.toml"))
 
 

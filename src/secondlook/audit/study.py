@@ -208,7 +208,9 @@ def read(name: str) -> Study:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         what = "is a folder and no study" if path.is_dir() else f"is no such file ({error.strerror})"
-        raise InvalidInput(f"{path} {what}; name a TOML file, or a study: {', '.join(shipped())}") from None
+        near = difflib.get_close_matches(path.stem, shipped(), n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"name a TOML file, or a study: {', '.join(shipped())}"
+        raise InvalidInput(f"{path} {what}; {hint}") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     try:
