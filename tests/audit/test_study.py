@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from secondlook.audit.study import Study, believing_sweep, parse, read, shipped, sweep
-from secondlook.errors import InvalidInput, SecondlookError, UnknownName
+from secondlook.errors import InvalidInput, SecondlookError
 
 
 def write(folder: Path, text: str) -> str:
