@@ -18,6 +18,7 @@ from secondlook.audit.study import Study
 from secondlook.errors import InvalidInput
 from secondlook.metrics.bleu import bleu
 from secondlook.objectives.attackvlm import MatchEmbedding, TransferThenQuery
+from secondlook.objectives.candidates import AnsweredGoal
 from secondlook.objectives.caption import TargetedCaption, UntargetedCaption
 from secondlook.objectives.evasion import CaptionFeedback, DetectorEvasion, OwnCaptions
 from secondlook.schema import Audit, Cell
@@ -126,7 +127,9 @@ def test_who_knows_it_hears_what_is_said(captioning: Make) -> None:
     for named, (wish, watcher) in wanted.items():
         spec = spec_of(made, "mirrorcheck", "adaptive", named)
         assert spec is not None
-        goal = objective(made, spec, batch)
+        judged = objective(made, spec, batch)
+        assert isinstance(judged, AnsweredGoal)
+        goal = judged.objective
         assert isinstance(goal, DetectorEvasion)
         assert isinstance(goal.goal, wish) and isinstance(goal.detector, watcher)
         assert goal.captions == (batch.targets if named == "targeted" else ())

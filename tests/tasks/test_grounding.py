@@ -101,7 +101,7 @@ def test_an_attacker_looks_through_the_views(objective: str, kind: type) -> None
     task, guarded = GroundingTask(samples=2).open(), Guarded(load("scenes:clip"))
     batch = task.batch(range(2), guarded)
     options = AttackOptions(objective=objective, draws=3, gradient="bpda")
-    made = task.objective(batch, guarded, options)
+    made = task.objective(batch, guarded, options).objective
     assert isinstance(made, ThroughViews) and isinstance(made.objective, kind)
     assert (made.draws, made.gradient, made.victim) == (3, "bpda", guarded)
 

@@ -97,7 +97,7 @@ def generate(plan: Plan, spec: AttackSpec, batch: Batch) -> Generated:
         images=found.x,
         captions=batch.pairs.captions,
         trace=found.trace,
-        notices=found.notices,
+        notices=(*found.notices, *getattr(goal, "notices", ())),
         by=found.by,
         members=found.members,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from secondlook.models.base import Model
 from secondlook.models.identity import IMAGES, TEXTS, Answer
 from secondlook.models.text.decoding import Decoding, Scores, Style, generate_tokens
 from secondlook.randomness import Keys
+
+LEAD: Final = 0.5
+"""Nats by which a token that is to be written greedily shall lead all others."""
 
 
 class Sentence(NamedTuple):
@@ -37,10 +40,14 @@ class TextScores(NamedTuple):
             :meth:`Captioner.likelihood`.
         greedy: whether each of its tokens is the likeliest, so that it is what the captioner
             writes greedily, ``[B, K]``.
+        shortfall: by how much the log-probability of a token lacks :data:`LEAD` over that of the
+            likeliest other, in nats, the mean over a text's tokens, ``[B, K]``; 0 where it is
+            written greedily and nothing comes near.
     """
 
     likelihood: Tensor
     greedy: Tensor
+    shortfall: Tensor
 
 
 class Captioner(Model):
@@ -168,14 +175,17 @@ class Captioner(Model):
         count = _texts_each(texts, len(x))
         seen = self.checked_input(x if self.once else x.repeat_interleave(count, 0))
         if not len(x):
-            return TextScores(x.new_zeros(0, count), x.new_zeros(0, count, dtype=torch.bool))
+            none = x.new_zeros(0, count)
+            return TextScores(none, none.bool(), none)
         flat = [text for several in texts for text in several]
         ids, mask = (part.to(seen.device) for part in self.tokens(flat, prompt or self.prompt))
         chances = self.logits(seen, ids, prompt or self.prompt).float().log_softmax(-1)
         taken = chances.gather(-1, ids[..., None])[..., 0]
         greedy = ((chances.argmax(-1) == ids) | (mask == 0)).all(1)
-        likelihood = (taken * mask).sum(1) / mask.sum(1)
-        return TextScores(likelihood.view(-1, count), greedy.view(-1, count))
+        others = chances.scatter(-1, ids[..., None], -torch.inf).amax(-1)
+        lacking = (LEAD + others - taken).clamp_min(0)
+        likelihood, shortfall = ((part * mask).sum(1) / mask.sum(1) for part in (taken, lacking))
+        return TextScores(likelihood.view(-1, count), greedy.view(-1, count), shortfall.view(-1, count))
 
 
 def _texts_each(texts: Sequence[Sequence[str]], images: int) -> int:

@@ -81,3 +81,50 @@ class TargetedCaption(CaptionObjective):
         """Loss ``[B]``: the mean log-probability of a token of the likeliest sentence."""
         weighed = self.captioner.score_texts(x, self.texts, self.prompt)
         return Evaluation(weighed.likelihood.amax(1), weighed.greedy.any(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyCaption:
+    """One sentence for each image becomes what is written greedily, and no more than that.
+
+    The loss ends, and the goal is reached, where every token leads all others by
+    :data:`~secondlook.models.captioner.LEAD`, which survives the rounding of pixels: the rest of the
+    budget is free for what else is wanted, that a detector is not suspicious, say.
+    An image without a sentence has no gradient, and is never a success.
+
+    Attributes:
+        captioner: who is to be fooled.
+        texts: a sentence for each image; empty where there is none.
+        prompt: what the captioner is asked; empty takes its own.
+    """
+
+    captioner: Captioner
+    texts: tuple[str, ...]
+    prompt: str = ""
+
+    @property
+    def parts(self) -> Sequence[GreedyCaption]:
+        """The objective itself, alone."""
+        return (self,)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of the captioner."""
+        return self.captioner.modules
+
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        """Loss ``[B]``: minus what a token lacks to lead, in nats; nothing is random here."""
+        loss = 0 * x.flatten(1).sum(1)
+        success = torch.zeros_like(loss, dtype=torch.bool)
+        rows = [row for row, text in enumerate(self.texts) if text]
+        if rows:
+            at = torch.tensor(rows, device=x.device)
+            seen = x if len(rows) == len(x) else x[at]
+            weighed = self.captioner.score_texts(seen, [(self.texts[row],) for row in rows], self.prompt)
+            loss = loss.index_add(0, at, -weighed.shortfall[:, 0].to(loss))
+            success[at] = (weighed.shortfall[:, 0] == 0).to(success.device)
+        return Evaluation(loss, success)
+
+    def take(self, rows: Tensor) -> GreedyCaption:
+        """The same objective for some of the samples."""
+        return replace(self, texts=tuple(self.texts[row] for row in rows.tolist()))

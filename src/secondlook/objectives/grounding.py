@@ -29,6 +29,9 @@ class MoveMap:
         boxes: ``[B, 4]``: left, top, width and height as shares of the image.
         site: the module whose features make the map.
         weights: how features are weighed.
+        places: ``[B, 4]``, boxes that the hottest place is wanted in, of which only what is outside of
+            ``boxes`` counts; None takes whatever place outside is the hottest. Where nothing of
+            it is outside there is no gradient, and no success.
     """
 
     model: Embedder
@@ -36,6 +39,7 @@ class MoveMap:
     boxes: Tensor
     site: Site
     weights: Weights = "mean"
+    places: Tensor | None = None
 
     @property
     def parts(self) -> Sequence[MoveMap]:
@@ -48,20 +52,52 @@ class MoveMap:
         return self.model.modules
 
     def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
-        """Loss ``[B]``: by how much the hottest pixel outside leads, relative to the hottest."""
+        """Loss ``[B]``: by how much the hottest pixel wanted leads, relative to the hottest."""
         steep = x.requires_grad and torch.is_grad_enabled()
         with torch.enable_grad():
             seen = x if steep else x.detach().requires_grad_()
             coarse = evidence(self.model, seen, self.vectors, self.site, self.weights, steep)
         fine = F.interpolate(coarse[:, None], x.shape[2:], mode="bilinear")[:, 0]
         inside = masks(self.boxes.to(fine), *x.shape[2:])
-        away, home = (fine.masked_fill(hidden, -torch.inf).amax((1, 2)) for hidden in (inside, ~inside))
+        wanted = ~inside if self.places is None else masks(self.places.to(fine), *x.shape[2:]) & ~inside
+        (away, there), (home, _) = (_hottest(fine, shown) for shown in (wanted, inside))
         scale = fine.detach().abs().amax((1, 2)).clamp_min(1e-12)
-        return Evaluation((away - home) / scale, away > home)
+        lead = torch.where(there, (away - home) / scale, 0 * away)
+        return Evaluation(lead, (_hottest(fine, ~inside)[0] > home) & there)
 
     def take(self, rows: Tensor) -> MoveMap:
         """The same objective for some of the images."""
-        return replace(self, vectors=self.vectors[rows], boxes=self.boxes[rows])
+        places = None if self.places is None else self.places[rows]
+        return replace(self, vectors=self.vectors[rows], boxes=self.boxes[rows], places=places)
+
+
+def _hottest(fine: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """The hottest of some pixels of each map, and whether there are any, ``[B]`` each."""
+    there = shown.flatten(1).any(1)
+    # A finite stand-in: minus infinity would leave NaN in the gradient of a map without any.
+    return torch.where(shown, fine, fine.detach().amin() - 1).amax((1, 2)), there
+
+
+@torch.no_grad()
+def nearest_places(evidences: Tensor, boxes: Tensor, count: int) -> list[Tensor]:
+    """The places of a coarse map outside of a box that are hottest already, the hottest first.
+
+    Args:
+        evidences: ``[B, h, w]``, see :func:`~secondlook.models.heatmap.evidence`.
+        boxes: ``[B, 4]``: left, top, width and height as shares of the image.
+        count: places of each at most.
+
+    Returns:
+        For each image ``[N, 4]`` boxes of single places, none where the box covers all of them.
+    """
+    height, width = evidences.shape[1:]
+    outside, found = ~masks(boxes.to(evidences), height, width), []
+    for heat, free in zip(evidences, outside, strict=True):
+        ranked = heat.masked_fill(~free, -torch.inf).flatten().argsort(descending=True, stable=True)
+        cells = ranked[: min(count, int(free.sum()))].tolist()
+        rows = [(cell % width / width, cell // width / height, 1 / width, 1 / height) for cell in cells]
+        found.append(torch.tensor(rows).reshape(-1, 4))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

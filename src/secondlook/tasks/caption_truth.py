@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from secondlook.data.base import Captioned
+from secondlook.metrics.ngrams import words
+from secondlook.scenes.captions import SYNONYMS
 from secondlook.scenes.parsing import Truth, preserves, verify
 from secondlook.scenes.sampling import sample
+from secondlook.scenes.shapes import SHAPES
 from secondlook.scenes.source import CaptionedScenes
-from secondlook.scenes.world import Scene
+from secondlook.scenes.world import COLORS, Scene
+
+COLOR_WORDS: Final[dict[str, str]] = {color: color for color in COLORS}
+SHAPE_WORDS: Final[dict[str, str]] = {word: shape for shape in SHAPES for word in SYNONYMS[shape]}
+"""The words that name a shape, with the shape."""
 
 
 class Facts(Protocol):
@@ -29,6 +36,14 @@ class Facts(Protocol):
 
     def attributes(self, row: int) -> dict[str, str]:
         """What can be said of an image, by attribute; of its main thing where it has several."""
+        ...
+
+    def altered(self, text: str) -> list[str]:
+        """The sentence with one word that names a thing made another."""
+        ...
+
+    def inserted(self, text: str, row: int) -> list[str]:
+        """The sentence with the main thing of an image in place of one that it names."""
         ...
 
 
@@ -60,6 +75,30 @@ class SceneFacts:
             "pattern": ground.pattern,
             "things": str(len(scene.objects)),
         }
+
+    def altered(self, text: str) -> list[str]:
+        """With another color or another shape for one of those that it names, in any wording."""
+        named = words(text)
+        return [
+            " ".join((*named[:at], other, *named[at + 1 :]))
+            for at, word in enumerate(named)
+            for kind in (COLOR_WORDS, SHAPE_WORDS)
+            if word in kind
+            for other, value in kind.items()
+            if value != kind[word]
+        ]
+
+    def inserted(self, text: str, row: int) -> list[str]:
+        """With color and shape of the main thing for a pair of those that it names."""
+        main, named = self._scene(row).main, words(text)
+        colors = [at for at, word in enumerate(named) if word in COLOR_WORDS]
+        shapes = [at for at, word in enumerate(named) if word in SHAPE_WORDS]
+        return [
+            " ".join({color: main.color, shape: name}.get(at, word) for at, word in enumerate(named))
+            for color in colors
+            for shape in shapes
+            for name in SYNONYMS[main.shape]
+        ]
 
     def _scene(self, row: int) -> Scene:
         return sample(self.scenes.seed, self.scenes.split, row)

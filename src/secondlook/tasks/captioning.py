@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from typing import Any, ClassVar, Final, NamedTuple
@@ -29,11 +29,13 @@ from secondlook.metrics.ngrams import words
 from secondlook.models import load as load_model
 from secondlook.models.base import Embedder, Model
 from secondlook.models.captioner import Captioner
+from secondlook.models.maskedlm import MaskedLM
 from secondlook.models.painter import Painter, SoftPainter
 from secondlook.models.text.decoding import Style
 from secondlook.objectives.attackvlm import MatchCaption, MatchEmbedding, TransferThenQuery
 from secondlook.objectives.base import ThroughViews
-from secondlook.objectives.caption import CaptionObjective, TargetedCaption, UntargetedCaption
+from secondlook.objectives.candidates import AnsweredGoal, Candidates, Found, easiest
+from secondlook.objectives.caption import CaptionObjective, GreedyCaption, TargetedCaption, UntargetedCaption
 from secondlook.objectives.evasion import CaptionFeedback, DetectorEvasion, OwnCaptions, Suspicious
 from secondlook.objectives.painting import PaintingGradient, ThroughPainting
 from secondlook.randomness import Keys
@@ -41,12 +43,15 @@ from secondlook.registry import register
 from secondlook.statistics import Numbers
 from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, how_many, mean_records
 from secondlook.tasks.caption_truth import Facts, ScoredCaption, facts
+from secondlook.tasks.near_captions import substituted
 from secondlook.tasks.view import SHOWN, Column, GoalView, ImageExample, Part, View, Word, compared, picture, pictures
 
 _TRIES = 100
 TEXT, PICTURE, ANSWER = "mf-it", "mf-ii", "mf-tt"
 ATTACKVLM: Final = (TEXT, PICTURE, ANSWER)
 """To be embedded like the target text, or like a picture of it; or to be captioned like it."""
+NEAR, INSERTED = "near-miss", "insertion"
+"""The clean caption with what makes it wrong, or with what the attacker wants said in it."""
 MARGIN: Final = 0.02
 """How far below the threshold the attacker wants to be."""
 UNSAID: Final = 2.5
@@ -70,7 +75,7 @@ class CaptionExample(ImageExample):
     """One image, and its caption before and after the attack."""
 
     objective: str
-    """``untargeted``, ``targeted``, or empty for an attack that is made for pairs."""
+    """One of the task's; empty for an attack that is made for pairs."""
     shown: list[str]
     """What the defense shows the model in place of the adversarial image."""
     truth: str
@@ -174,10 +179,13 @@ class CaptioningTask:
         painter: who paints, for attackers who want an image to be seen as what they want said.
         readers: embedders, with commas between, that compare what is said with what the attacker
             wants; empty for none.
+        candidates: captions that an attacker who picks among several tries in turn at most.
+        substitutes: a masked language model by name, whose words make near misses of captions of
+            images of which nothing else is known; empty for none.
         seed: chooses the images and what an attacker wants to be said of each.
 
     Raises:
-        InvalidInput: a negative number of samples.
+        InvalidInput: a negative number of samples, or no candidate at all.
     """
 
     data: str = "scenes:test"
@@ -187,6 +195,8 @@ class CaptioningTask:
     prompt: str = ""
     painter: str = "scenes:painter-grammar"
     readers: str = ""
+    candidates: Count = 4
+    substitutes: str = ""
     seed: int = 0
     view: ClassVar[View] = VIEW
 
@@ -234,11 +244,15 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
         self.targets = tuple(self._target(row, key) for row, key in chosen)
         named = settings.readers
         self.readers: tuple[Embedder, ...] = models_of(named, Embedder, "readers", "scenes:clip") if named else ()
+        filling = settings.substitutes
+        self.filler: MaskedLM | None = (
+            models_of(filling, MaskedLM, "substitutes", "scenes:mlm")[0] if filling and self.facts is None else None
+        )
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Away from the true captions, towards the attacker's, or what AttackVLM wants."""
-        return ("untargeted", "targeted", *ATTACKVLM)
+        """Away from the true captions, towards the attacker's, to a neighbor, or what AttackVLM wants."""
+        return ("untargeted", "targeted", NEAR, INSERTED, *ATTACKVLM)
 
     @property
     def stochastic(self) -> bool:
@@ -258,7 +272,8 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
     def uses(self, objective: str) -> tuple[Model, ...]:
         """Who compares what is said; and who paints, for an attacker who needs a picture."""
         painting = (self.painter,) if objective in (PICTURE, ANSWER) else ()
-        return (*self.readers, *painting)
+        filling = (self.filler,) if self.filler and objective in (NEAR, "untargeted") else ()
+        return (*self.readers, *painting, *filling)
 
     def guarded(self, model: Model, defense: Defense) -> Guarded:
         """The captioner behind its defense, writing in the style of the task."""
@@ -303,14 +318,99 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
         )
 
     def objective(self, batch: CaptionBatch, guarded: Guarded, options: AttackOptions) -> Objective:
-        """Away from the true captions or towards the attacker's, evading a detector if it must."""
-        model = guarded.model
+        """Away from the true captions or towards the attacker's, evading a detector if it must.
+
+        Raises:
+            InvalidInput: near misses of captions alone, without a model that names substitutes.
+        """
         if options.objective in ATTACKVLM:
-            return self._match_embedding(batch, model, options.objective)
-        goal = self.caption_objective(batch, model, options.objective == "targeted")
+            return self._match_embedding(batch, guarded.model, options.objective)
+        wanted = options.objective
+        targeted = self.goal(wanted) == "targeted"
+        if wanted == NEAR and self.facts is None and self.filler is None:
+            raise InvalidInput(
+                f"objective = {NEAR!r} needs to know what a caption may not say, and of {self.settings.data} the "
+                'captions are all that is known; write substitutes = "hf:bert-base-uncased" under [task]'
+            )
+
+        def judge(x: Tensor, keys: Keys, rows: tuple[int, ...]) -> Tensor:
+            decision = guarded.decide(x, keys)
+            reached = [self._reached(batch.at[row], targeted) for row in rows]
+            fits = [is_it(text) for is_it, text in zip(reached, decision.texts, strict=True)]
+            return torch.tensor(fits, dtype=torch.bool, device=decision.accepted.device) & decision.accepted
+
+        return AnsweredGoal(
+            victim=guarded,
+            judge=judge,
+            rows=tuple(range(len(batch.at))),
+            candidates=self._candidates(batch, guarded, options, targeted),
+            whole=None if wanted in (NEAR, INSERTED) else self._aim(batch, guarded, options),
+        )
+
+    def _aim(self, batch: CaptionBatch, guarded: Guarded, options: AttackOptions) -> Objective:
+        """Away from all true captions, or towards the attacker's own."""
+        goal = self.caption_objective(batch, guarded.model, options.objective == "targeted")
         if guarded.detector is not None:
             return self._evasion(goal, batch, guarded, guarded.detector, options)
         return ThroughViews(objective=goal, victim=guarded, draws=options.draws, gradient=options.gradient)
+
+    def _reached(self, at: int, targeted: bool) -> Callable[[str], bool]:
+        """Whether a caption of the image at a position is what the attacker is after."""
+        if targeted:
+            return lambda text: self.fulfills(text, self.targets[at][1])
+        return lambda text: self._lead(at, text) <= 0
+
+    def _lead(self, at: int, text: str) -> float:
+        """By how much a caption is right, see :class:`ScoredCaption`; wrong at 0 and below."""
+        if self.facts is not None:
+            return float(self.facts.judge(text, self.rows[at]).main)
+        (own,) = self.cider.scores([text], [at])
+        return own - self.cider.between(text, self.targets[at][1])
+
+    def _candidates(self, batch: CaptionBatch, guarded: Guarded, options: AttackOptions, targeted: bool) -> Candidates:
+        """The captions near the clean one that would do, which the attacker tries in turn."""
+        model, keys = guarded.model, batch.keys.fold("candidates")
+        assert isinstance(model, Captioner), f"{model.name} was not checked"
+
+        def saying(texts: tuple[str, ...]) -> Objective:
+            goal = GreedyCaption(captioner=model, texts=texts, prompt=self.settings.prompt)
+            if guarded.detector is None:
+                return ThroughViews(objective=goal, victim=guarded, draws=options.draws, gradient=options.gradient)
+            return self._saying(goal, guarded, guarded.detector, options)
+
+        def find() -> Found:
+            said = guarded.decide(batch.images, keys.fold("clean")).texts
+            given = zip(batch.at, said, batch.captions, strict=True)
+            every = [self._near(model, at, text, captions, targeted) for at, text, captions in given]
+            texts = easiest(saying, every, batch.images, keys.fold("rank"), self.settings.candidates)
+
+            def of(chosen: tuple[int, ...]) -> Objective:
+                return saying(tuple(several[at] if at >= 0 else "" for several, at in zip(texts, chosen, strict=True)))
+
+            return Found(tuple(map(len, texts)), of)
+
+        return Candidates("insertion" if targeted else "near miss", self.settings.candidates, find)
+
+    def _near(self, model: Captioner, at: int, said: str, captions: Sequence[str], targeted: bool) -> list[str]:
+        """Captions near what is said of an image, or near a true one, that would do for an attacker."""
+        reached = self._reached(at, targeted)
+        own = [said] if self._lead(at, said) > 0 else []
+        sources = [*own, *captions] if targeted or not own else own
+        made = [each for text in sources for each in self._altered(at, text, targeted)]
+        written = model.round_trip(made, self.settings.prompt) if made else []
+        return [text for text in dict.fromkeys(written) if text.strip() and reached(text)]
+
+    def _altered(self, at: int, text: str, targeted: bool) -> list[str]:
+        """A caption with the attacker's thing in it, or with something else that may make it wrong.
+
+        Of images of which captions are all that is known, only the attacker's own caption is theirs.
+        """
+        row, wanted = self.targets[at]
+        if self.facts is not None:
+            return self.facts.inserted(text, row) if targeted else self.facts.altered(text)
+        if targeted:
+            return [wanted]
+        return [] if self.filler is None else substituted(text, self.filler, lambda each: self._lead(at, each))
 
     def caption_objective(self, batch: CaptionBatch, model: Model, targeted: bool) -> CaptionObjective:
         """What an attacker wants of the bare captioner."""
@@ -327,30 +427,45 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
         """The goal, and a hinge on the suspicion of what is said once it is reached."""
         captioner, targeted = guarded.model, options.objective == "targeted"
         assert isinstance(captioner, Captioner), f"{captioner.name} was not checked"
-        source: Suspicious = detector
-        if options.through == "painting":
-            slope = _through_painting(captioner, detector, guarded.caption)
-            source = PaintingGradient(detector=detector, slope=slope)
-        if not detector.reads_captions:
-            source = guarded
-        elif targeted:
+        source = self._source(guarded, detector, options)
+        if detector.reads_captions and targeted:
             source = CaptionFeedback(
                 detector=source, captioner=captioner, caption=guarded.caption, fulfills=self.fulfills
             )
-        else:
+        elif detector.reads_captions:
             source = OwnCaptions(detector=source, captioner=captioner, caption=guarded.caption)
         wanted = captioner.round_trip(batch.targets, self.settings.prompt) if targeted else ()
+        evasion = self._hinged(goal, source, guarded, detector, options)
+        return replace(evasion, captions=tuple(wanted), after=float("-inf") if targeted else UNSAID)
+
+    def _saying(
+        self, goal: GreedyCaption, guarded: Guarded, detector: Detector, options: AttackOptions
+    ) -> DetectorEvasion:
+        """To have one caption said of each image, and no suspicion of the image with that caption."""
+        source = self._source(guarded, detector, options)
+        return replace(self._hinged(goal, source, guarded, detector, options), captions=goal.texts)
+
+    def _source(self, guarded: Guarded, detector: Detector, options: AttackOptions) -> Suspicious:
+        """The detector as this attacker differentiates it."""
+        if options.through == "painting":
+            captioner = guarded.model
+            assert isinstance(captioner, Captioner), f"{captioner.name} was not checked"
+            return PaintingGradient(detector=detector, slope=_through_painting(captioner, detector, guarded.caption))
+        return detector if detector.reads_captions else guarded
+
+    def _hinged(
+        self, goal: Objective, source: Suspicious, guarded: Guarded, detector: Detector, options: AttackOptions
+    ) -> DetectorEvasion:
         networks: list[nn.Module] = [net for part in detector.parts for net in part.modules]
         return DetectorEvasion(
             goal=goal,
             detector=source,
-            captions=tuple(wanted),
+            captions=(),
             threshold=guarded.threshold,
             weight=options.weight,
             margin=MARGIN,
             networks=tuple(networks),
             draws=options.draws if detector.stochastic else 1,
-            after=float("-inf") if targeted else UNSAID,
         )
 
     def query_objective(self, batch: CaptionBatch, surrogate: Model, guarded: Guarded, objective: str) -> Objective:
@@ -468,7 +583,7 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
 
     def goal(self, objective: str) -> str:
         """An attack on pairs knows no target: it is content where the caption is not right."""
-        return "targeted" if objective in ("targeted", *ATTACKVLM) else "untargeted"
+        return "targeted" if objective in ("targeted", INSERTED, *ATTACKVLM) else "untargeted"
 
     def attributes(self) -> Mapping[str, Mapping[str, str]]:
         """Of scenes, what is on them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import ClassVar, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from secondlook.attacks.base import Objective
 from secondlook.attacks.pairs import Pairs
-from secondlook.bounds import Natural, Share
+from secondlook.bounds import Count, Natural, Share
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.data.refcoco import Grounded
@@ -23,10 +23,11 @@ from secondlook.errors import InvalidInput
 from secondlook.metrics.figures import average, share
 from secondlook.metrics.pointing import Pointed, pointed
 from secondlook.models.base import Embedder, Model, evaluating
-from secondlook.models.heatmap import Site, Weights, find_site, heat
+from secondlook.models.heatmap import Site, Weights, evidence, find_site, heat
 from secondlook.models.runtime.engine import exactly
 from secondlook.objectives.base import ThroughViews
-from secondlook.objectives.grounding import LowerCosine, MoveMap
+from secondlook.objectives.candidates import AnsweredGoal, Candidates, Found
+from secondlook.objectives.grounding import LowerCosine, MoveMap, nearest_places
 from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.scenes.sampling import sample
@@ -35,6 +36,8 @@ from secondlook.scenes.world import SIDE
 from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, how_many, mean_records
 from secondlook.tasks.view import Column, GoalView, ImageExample, Part, View, Word, compared, picture, pictures
 
+NEAR_MISS: Final = "near-miss"
+"""The places outside that are hottest already, in turn."""
 NEAR: Final = 0.5
 """The overlap from which a box counts as found."""
 
@@ -54,7 +57,7 @@ class MapExample(ImageExample):
     """One image with a text, and where it is found before and after the attack."""
 
     objective: str
-    """``map``, ``cosine``, or empty for an attack on images with texts."""
+    """``map``, ``cosine``, ``near-miss``, or empty for an attack on images with texts."""
     box: tuple[float, float, float, float]
     """What the text names: left, top, width and height as shares of the image."""
     text: list[Word]
@@ -132,10 +135,11 @@ class GroundingTask:
             their mean, and not for all that it has in common with them.
         threshold: the share of the peak from which a place counts as found.
         side: height and width that the images are brought to; 0 leaves it to the model.
+        candidates: places that an attacker who picks among several tries in turn at most.
         seed: chooses the images, and of each one a text.
 
     Raises:
-        InvalidInput: a negative number of samples, or a negative side.
+        InvalidInput: a negative number of samples, a negative side, or no candidate at all.
     """
 
     data: str = "scenes:test"
@@ -144,6 +148,7 @@ class GroundingTask:
     contrast: bool = True
     threshold: Share = 0.5
     side: Natural = 0
+    candidates: Count = 4
     seed: int = 0
     view: ClassVar[View] = VIEW
 
@@ -156,7 +161,7 @@ class GroundingTask:
         return OpenGrounding(self, load(self.data))
 
 
-class Found(NamedTuple):
+class Located(NamedTuple):
     """Where a guarded embedder finds the texts of a batch.
 
     Attributes:
@@ -168,7 +173,7 @@ class Found(NamedTuple):
     cosines: Tensor
 
 
-class OpenGrounding(OpenTask[GroundingBatch, Found]):
+class OpenGrounding(OpenTask[GroundingBatch, Located]):
     """Grounding whose images can be read.
 
     Attributes:
@@ -200,8 +205,8 @@ class OpenGrounding(OpenTask[GroundingBatch, Found]):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The map that points, or the cosine that it is made from."""
-        return ("map", "cosine")
+        """The map that points, the cosine that it is made from, or the nearest places that are wrong."""
+        return ("map", "cosine", NEAR_MISS)
 
     @property
     def chance(self) -> float:
@@ -227,14 +232,47 @@ class OpenGrounding(OpenTask[GroundingBatch, Found]):
         boxes = torch.tensor([query.box for query in queries]).reshape(-1, 4)
         return GroundingBatch(ids, Pairs(images, texts), boxes, Keys.of(self.settings.seed, ids))
 
-    def objective(self, batch: GroundingBatch, guarded: Guarded, options: AttackOptions) -> ThroughViews:
-        """Away with the hottest place, or with the cosine."""
-        return ThroughViews(
-            objective=self.map_objective(batch, _embedder(guarded), options.objective),
+    def objective(self, batch: GroundingBatch, guarded: Guarded, options: AttackOptions) -> AnsweredGoal:
+        """Away with the hottest place, or with the cosine; or to one place after the other."""
+
+        def seen(objective: Objective) -> ThroughViews:
+            return ThroughViews(objective=objective, victim=guarded, draws=options.draws, gradient=options.gradient)
+
+        def judge(x: Tensor, keys: Keys, rows: tuple[int, ...]) -> Tensor:
+            texts, at = tuple(batch.pairs.captions[row] for row in rows), torch.tensor(rows, dtype=torch.long)
+            part = batch._replace(pairs=Pairs(x, texts), boxes=batch.boxes[at])
+            found = self.answer(part, part.pairs, guarded, keys)
+            return ~self.pointed(found.maps, part.boxes).hit
+
+        wanted = options.objective
+        return AnsweredGoal(
             victim=guarded,
-            draws=options.draws,
-            gradient=options.gradient,
+            judge=judge,
+            rows=tuple(range(len(batch.ids))),
+            candidates=self._candidates(batch, guarded, seen),
+            whole=None if wanted == NEAR_MISS else seen(self.map_objective(batch, _embedder(guarded), wanted)),
         )
+
+    def _candidates(
+        self, batch: GroundingBatch, guarded: Guarded, seen: Callable[[Objective], ThroughViews]
+    ) -> Candidates:
+        """The places outside of the box that are nearest to being the hottest, which are tried in turn."""
+
+        def find() -> Found:
+            goal = self._move_map(batch, _embedder(guarded))
+            with evaluating(guarded.modules), torch.enable_grad():
+                shown = guarded.views(batch.pairs.images, batch.keys.fold("candidates")).detach().requires_grad_()
+                coarse = evidence(goal.model, shown, goal.vectors, goal.site, goal.weights).detach()
+            places = nearest_places(coarse, batch.boxes, self.settings.candidates)
+
+            def of(chosen: tuple[int, ...]) -> Objective:
+                nowhere = torch.zeros(4)
+                picked = [each[at] if at >= 0 else nowhere for each, at in zip(places, chosen, strict=True)]
+                return seen(replace(goal, places=torch.stack(picked)))
+
+            return Found(tuple(map(len, places)), of)
+
+        return Candidates("near miss", self.settings.candidates, find)
 
     def map_objective(self, batch: GroundingBatch, model: Embedder, objective: str) -> Objective:
         """What an attacker on the images wants of the bare embedder.
@@ -245,6 +283,9 @@ class OpenGrounding(OpenTask[GroundingBatch, Found]):
         if objective == "cosine":
             texts = [text for (text,) in batch.pairs.captions]
             return LowerCosine(model=model, vectors=model.embed_text(texts).to(batch.pairs.images))
+        return self._move_map(batch, model)
+
+    def _move_map(self, batch: GroundingBatch, model: Embedder) -> MoveMap:
         return MoveMap(
             model=model,
             vectors=self.directions(batch.pairs, model),
@@ -253,19 +294,19 @@ class OpenGrounding(OpenTask[GroundingBatch, Found]):
             weights=self.settings.weights,
         )
 
-    def answer(self, batch: GroundingBatch, given: Pairs, guarded: Guarded, keys: Keys) -> Found:
+    def answer(self, batch: GroundingBatch, given: Pairs, guarded: Guarded, keys: Keys) -> Located:
         """Where the embedder finds the texts of ``given`` on the views that it is shown."""
         model, views = _embedder(guarded), guarded.shown(given.images, keys)
         maps = self.maps(Pairs(views, given.captions), model, self._site(model))
-        return Found(maps, _cosines(model, views, given))
+        return Located(maps, _cosines(model, views, given))
 
     def records(
-        self, batch: GroundingBatch, guarded: Guarded, answers: Sequence[Found], objective: str
+        self, batch: GroundingBatch, guarded: Guarded, answers: Sequence[Located], objective: str
     ) -> list[Record]:
         """How well the maps fit the boxes of what was asked for at first."""
         return mean_records([self._records(batch, each) for each in answers])
 
-    def _records(self, batch: GroundingBatch, found: Found) -> list[Record]:
+    def _records(self, batch: GroundingBatch, found: Located) -> list[Record]:
         hit, overlap, inside = self.pointed(found.maps, batch.boxes)
         rows = zip(
             hit.tolist(), overlap.tolist(), inside.tolist(), found.cosines.tolist(), _peaks(found.maps), strict=True
