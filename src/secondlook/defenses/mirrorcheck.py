@@ -23,8 +23,9 @@ ENCODERS: Final = "scenes:clip,scenes:clip-vit,scenes:clip-tecoa"
 """Embedders of the embedded world: two architectures, and one that was hardened."""
 ZOO: Final = f"{ENCODERS},scenes:clip-narrow,scenes:clip-mixer,scenes:clip-fare,scenes:clip-mat,scenes:clip-matplus"
 """All of them, to ``choose`` from: four architectures, and what each way of hardening makes."""
-PAINTER: Final = "scenes:painter-grammar"
-"""The painter of the embedded world that paints what a caption says to the letter."""
+PAINTER: Final = "scenes:painter"
+"""A trained painter of the embedded world. ``scenes:painter-grammar`` paints what a caption says to the
+letter, with the very renderer that made the data, which no detector of photographs has."""
 MOST: Final = 2.0
 """One less the least cosine: the suspicion of an input of which nothing was said."""
 
