@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from experiments.pairs import attacked, pairs_of, percent, radius, searched
 from experiments.runner import Measure, Result, main
@@ -150,10 +150,43 @@ class HardeningExperiment:
 
 def _measure(name: str, options: argparse.Namespace, out: Path) -> Result:
     """Trains one arm, and searches with it."""
-    training = TRAININGS[name]
+    done = train(name, TRAININGS[name], options, options.seed, out)
+    return {
+        "recipe": done.recipe,
+        "n": options.images,
+        "eps": options.eps,
+        "augmentation": done.augmentation,
+        "figures": _recalls(done.model, options.images, options.eps),
+    }
+
+
+class Trained(NamedTuple):
+    """What came of an arm.
+
+    Attributes:
+        model: the embedder, hardened.
+        recipe: what identifies its training.
+        augmentation: what its augmented samples are like.
+    """
+
+    model: Embedder
+    recipe: dict[str, Any]
+    augmentation: dict[str, dict[str, float]]
+
+
+def train(name: str, training: Training, options: argparse.Namespace, seed: int, out: Path) -> Trained:
+    """Trains an arm; one that was killed goes on from its checkpoint in ``out``.
+
+    Args:
+        name: of the arm, and of its checkpoint.
+        training: what it is trained with.
+        options: its ``steps``, its rate ``lr`` and its radius ``train_eps``.
+        seed: keys the order of the samples and the attacks.
+        out: the output folder.
+    """
     model = load(training.model)
     assert isinstance(model, Embedder)
-    settings = TrainingConfig(steps=options.steps, rate=options.lr, average=0.99, seed=options.seed)
+    settings = TrainingConfig(steps=options.steps, rate=options.lr, average=0.99, seed=seed)
     config = HardeningConfig(
         model=training.model, method=training.build(options.train_eps), training=settings, bf16=True
     )
@@ -161,15 +194,8 @@ def _measure(name: str, options: argparse.Namespace, out: Path) -> Result:
     identity = config.identity(model, dataset)
     checkpoint = Checkpoint(path=out / f"{name}.checkpoint", identity=identity)
     found = trained(config, model, dataset, checkpoint, silent, ProcessGroup())
-    figures = _recalls(model, options.images, options.eps)
     checkpoint.path.unlink(missing_ok=True)
-    return {
-        "recipe": identity,
-        "n": options.images,
-        "eps": options.eps,
-        "augmentation": found.augmentation,
-        "figures": figures,
-    }
+    return Trained(model, identity, found.augmentation)
 
 
 def _recalls(model: Embedder, images: int, eps: float) -> dict[str, list[list[float]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from secondlook.metrics.retrieval import Groups
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.statistics import Interval
+from secondlook.tasks.caption_truth import facts
 from secondlook.threat import LEVELS, Threat
 
 Ranks = tuple[Groups, Groups]
@@ -21,16 +23,17 @@ Ranks = tuple[Groups, Groups]
 
 
 def pairs_of(source: Any) -> Pairs:
-    """All images of a source of scenes with their captions."""
+    """All images of a source of scenes with their captions, and with what is true of each."""
     captioned = source.captioned()
-    rows = range(len(captioned))
+    rows, known = range(len(captioned)), facts(captioned)
     images = captioned.read(rows, None).images
-    return Pairs(images, tuple(captioned.captions(row) for row in rows))
+    truths = tuple(partial(known.preserves, row) for row in rows) if known else ()
+    return Pairs(images, tuple(captioned.captions(row) for row in rows), truths)
 
 
-def attacked(name: str, model: Embedder, pairs: Pairs, eps: float, keys: Keys) -> AlteredPairs:
-    """The pairs after an attack with its default settings on both sides."""
-    attack = registry.build("pair attack", name, {})
+def attacked(name: str, model: Embedder, pairs: Pairs, eps: float, keys: Keys, **settings: Any) -> AlteredPairs:
+    """The pairs after an attack on both sides; what is not set is the attack's default."""
+    attack = registry.build("pair attack", name, settings)
     altered: AlteredPairs = attack(model, pairs, Threat(eps=eps, grid=255), keys.fold("attack", name))
     return altered
 

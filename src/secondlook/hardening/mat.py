@@ -90,6 +90,7 @@ class MAT(AdversarialMethod):
         rounds: turns of ``alternating``.
         words: words of a caption that may be replaced.
         text: by which others: ``free``, ``mlm`` or ``meaning-preserving``, as the attacks have it.
+        shortlist: of ``free``, how many changes of a caption are read.
         candidates: what the masked language model offers for each.
         mlm: that model, or its name.
         captions: ``first`` pairs each image with one caption for good, as published; ``any`` with
@@ -106,6 +107,7 @@ class MAT(AdversarialMethod):
     rounds: Count = 2
     words: Count = 1
     text: TextThreat = "mlm"
+    shortlist: Count = 8
     candidates: Count = 10
     mlm: Any = "scenes:mlm"
     captions: CaptionChoice = "first"
@@ -125,6 +127,7 @@ class MAT(AdversarialMethod):
             rounds=self.rounds,
             words=self.words,
             text=self.text,
+            shortlist=self.shortlist,
             candidates=self.candidates,
             mlm=self.mlm,
             steps=self.attack_steps,

@@ -181,7 +181,7 @@ def test_a_filter_that_refuses_everything_is_said() -> None:
     assert any("every word that was offered changes what they say" in notice for notice in found.notices)
 
 
-def test_words_that_exclude_each_other_stay_out_however_alike_they_are() -> None:
+def test_synonyms_alone_may_stand_and_only_if_the_judge_agrees() -> None:
     class Blind(Bag):
         def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
             return torch.ones(len(texts), 3)
@@ -189,10 +189,9 @@ def test_words_that_exclude_each_other_stay_out_however_alike_they_are() -> None
     def change(old: str, new: str) -> Change:
         return Change(f"a {old} thing", f"a {new} thing", old, new)
 
-    rule = MeaningFilter(judge=Blind("blind"))
-    assert rule([change("red", "blue"), change("big", "tiny"), change("man", "guy")]) == [False, False, True]
-    assert rule([change("big", "large"), change("fluffy", "furry")]) == [True, True]
-    assert MeaningFilter()([change("big", "large"), change("fluffy", "furry")]) == [True, False]
+    changes = [change("red", "blue"), change("big", "large"), change("fluffy", "furry")]
+    assert MeaningFilter()(changes) == MeaningFilter(judge=Blind("blind"))(changes) == [False, True, False]
+    assert MeaningFilter(judge=Blind("blind"), similarity=1.5)(changes) == [False, False, False]
 
 
 def test_preserving_is_more_than_not_being_false() -> None:

@@ -118,8 +118,8 @@ class WordSubstitution(PairAttack):
     Attributes:
         text: what a caption may suffer. ``free``: any word of the vocabulary of ``mlm`` at any
             place. ``mlm``: what that model would write there, as published. ``meaning-preserving``:
-            synonyms, held against the truth where it is known, and else against ``judge``, which
-            also lets other words of ``mlm`` stand that are alike and do not exclude each other.
+            synonyms, held against the truth of the image where it is known, and else against
+            ``judge`` where there is one.
         mlm: a masked language model, or its name: ``scenes:mlm``, ``hf:google-bert/bert-base-uncased``.
         candidates: its best tokens at each place, k.
         threshold: the lowest score of a candidate, as the network gives it; 0 takes all k.
@@ -232,8 +232,7 @@ class WordSubstitution(PairAttack):
                 found = parse(texts, self.proposals)
             else:
                 rule = MeaningFilter(judge=self.judge_model, similarity=self.similarity or SIMILARITY)
-                offered = self.proposals if self.judge_model else None
-                found, refused = same_meaning(texts, knows, offered, rule)
+                found, refused = same_meaning(texts, knows, rule)
             stuck = sum(not caption.places for caption in found)
         of, notices = len(texts), []
         if stuck:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Final, NamedTuple
 
 from secondlook.attacks.pairs import Preserves
-from secondlook.attacks.text.candidates import Candidates, ParsedCaption, parse as likely
+from secondlook.attacks.text.candidates import Candidates, ParsedCaption, parse
 from secondlook.attacks.text.captions import part, similarity, synonyms
 from secondlook.models.base import Embedder
 
@@ -34,27 +31,16 @@ class Change(NamedTuple):
     new: str
 
 
-@cache
-def contrasts() -> Mapping[str, frozenset[str]]:
-    """For each word those that exclude it: antonyms, other colors, other numbers."""
-    table = tomllib.loads(files(__package__).joinpath("contrasts.toml").read_text("utf-8"))
-    found: dict[str, frozenset[str]] = {}
-    for group in table["groups"]:
-        words = frozenset(group.split())
-        for word in words:
-            found[word] = found.get(word, frozenset()) | words - {word}
-    return found
-
-
 @dataclass(frozen=True, kw_only=True)
 class MeaningFilter:
     """Holds changes to saying the same where nobody knows what is true of the image.
 
-    A synonym of the thesaurus may stand for a word. Any other word may where neither excludes the
-    other, nor a synonym of one the other, and an encoder finds both captions alike.
+    A synonym of the thesaurus may stand for a word, and where there is a judge, if that finds both
+    captions alike. An encoder alone is no filter: of the changes that it finds alike most have
+    another meaning (``python -m experiments.meaning_filter``).
 
     Attributes:
-        judge: the encoder; without one synonyms alone may stand.
+        judge: the encoder, if any.
         similarity: the lowest cosine between both captions.
     """
 
@@ -63,22 +49,12 @@ class MeaningFilter:
 
     def __call__(self, changes: Sequence[Change]) -> list[bool]:
         """Which of the changes may stand."""
-        able = [_synonymous(c) or (self.judge is not None and not _exclude(c)) for c in changes]
+        able = [change.new in synonyms().get(change.old, ()) for change in changes]
         if self.judge is None:
             return able
         asked = [change for change, may in zip(changes, able, strict=True) if may]
         cosines = iter(similarity([c.before for c in asked], [c.after for c in asked], self.judge))
         return [may and next(cosines) >= self.similarity for may in able]
-
-
-def _synonymous(change: Change) -> bool:
-    return change.new in synonyms().get(change.old, ())
-
-
-def _exclude(change: Change) -> bool:
-    """Whether the words exclude each other, or their synonyms do."""
-    old, new = ({word, *synonyms().get(word, ())} for word in (change.old, change.new))
-    return any(contrasts().get(word, frozenset()) & new for word in old)
 
 
 class Meanings(NamedTuple):
@@ -93,21 +69,15 @@ class Meanings(NamedTuple):
     refused: int
 
 
-def same_meaning(
-    texts: Sequence[str], knows: Sequence[Preserves], candidates: Candidates | None, rule: MeaningFilter
-) -> Meanings:
-    """Captions with the changes that leave what they say as it was.
+def same_meaning(texts: Sequence[str], knows: Sequence[Preserves], rule: MeaningFilter) -> Meanings:
+    """Captions with the synonyms that leave what they say as it was.
 
     Args:
         texts: ``C`` captions.
         knows: for each of them who knows what is true of its image; empty where nobody does.
-        candidates: what is offered beside synonyms where nobody knows; None offers nothing.
         rule: decides there.
     """
     offered = [_with_synonyms(text) for text in texts]
-    if candidates is not None and not knows:
-        pairs = zip(offered, likely(texts, candidates), strict=True)
-        offered = [own._replace(options=_both(own.options, more.options)) for own, more in pairs]
     rows = [(row, at, new) for row, caption in enumerate(offered) for at, new in caption.all_options]
     changes = [_change(offered[row], at, new) for row, at, new in rows]
     if knows:
@@ -118,6 +88,13 @@ def same_meaning(
     captions = [_kept(caption, row, left) for row, caption in enumerate(offered)]
     refused = sum(bool(was.places) and not now.places for was, now in zip(offered, captions, strict=True))
     return Meanings(captions, refused)
+
+
+def offered_changes(texts: Sequence[str], candidates: Candidates) -> list[Change]:
+    """Every change of one word that synonyms and a language model offer; nothing is held back."""
+    pairs = zip(map(_with_synonyms, texts), parse(texts, candidates), strict=True)
+    offered = [own._replace(options=_both(own.options, more.options)) for own, more in pairs]
+    return [_change(caption, at, new) for caption in offered for at, new in caption.all_options]
 
 
 def _with_synonyms(text: str) -> ParsedCaption:
