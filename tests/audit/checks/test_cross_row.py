@@ -114,3 +114,14 @@ def test_a_model_that_is_better_under_attack_is_seen(right: int, status: str) ->
     found = check_group(cells, {"clean": records(hits=range(100)), "white": records(hits=range(200 - right))})
     (check,) = [each for each in found[1].health if each.check == "no better under attack than clean"]
     assert check.status == status
+
+
+@pytest.mark.parametrize(("surrogate", "status"), [("scenes:clip", "warn"), ("scenes:clip-fare", "pass")])
+def test_a_surrogate_among_the_encoders_is_told(surrogate: str, status: str) -> None:
+    given = {"defense": {"name": "mirrorcheck", "encoders": "scenes:clip-vit, scenes:clip"}, "attack": {"name": "pgd"}}
+    (found,) = check_group([cell("transfer", id="a", surrogates=[surrogate], settings=given)], rows(a=10))
+    said = {check.check: check for check in found.health}
+    check = said["the surrogate is none of the detector's encoders"]
+    assert check.status == status and surrogate in check.detail
+    (plain,) = check_group([cell("transfer", id="a", surrogates=[surrogate])], rows(a=10))
+    assert not any("encoders" in check.check for check in plain.health)

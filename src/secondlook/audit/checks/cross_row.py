@@ -20,9 +20,26 @@ def compared(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) -> 
     if cell.knowledge == "adaptive":
         yield from strongest(cell, cells, records)
         yield from spends_enough(cell, cells)
+    yield from surrogates_apart(cell)
     if cell.knowledge != "clean":
         yield from stronger_than_queries(cell, cells, records)
         yield from below_clean(cell, cells, records)
+
+
+def surrogates_apart(cell: Cell) -> Iterator[Check]:
+    """A surrogate that is among a detector's encoders knows a part of it, and is no mere transfer."""
+    encoders = cell.settings.get("defense", {}).get("encoders", "")
+    named = {name.strip() for name in encoders.split(",")} if isinstance(encoders, str) else set()
+    if not cell.surrogates or not named - {""}:
+        return
+    shared = [name for name in cell.surrogates if name in named]
+    yield Check(
+        check="the surrogate is none of the detector's encoders",
+        status="warn" if shared else "pass",
+        detail=f"{', '.join(shared)} compares the paintings; name another one in surrogates"
+        if shared
+        else f"{', '.join(cell.surrogates)} is none of {encoders}",
+    )
 
 
 def spends_enough(cell: Cell, cells: Sequence[Cell]) -> Iterator[Check]:
