@@ -10,18 +10,23 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.autoattack import AutoAttack
+from secondlook.attacks.autoattack import AutoAttack, Trial
 from secondlook.attacks.class_objective import Logits
 from secondlook.attacks.fab import FAB
+from secondlook.attacks.square import Square
+from secondlook.attacks.target_halving import TargetHalving
 from secondlook.data.cifar import Cifar
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models.base import Classifier
 from secondlook.models.families.exported import File
+from secondlook.models.logits import LogitClassifier
+from secondlook.models.purifiers.filters import NoisePurifier
 from secondlook.objectives.untargeted import UntargetedObjective
 from secondlook.randomness import Keys
+from secondlook.statistics import wilson
 from secondlook.threat import Norm, Threat
-from tests.against import against, line
+from tests.against import against, held, line, veiled
 from tests.analytic import LinearClassifier, directions, images, worst_lead
 
 SHORT = AutoAttack(steps=12, queries=20)
@@ -138,6 +143,127 @@ def test_every_version_meets_the_closed_form_between_two_classes(version: str) -
     short = AutoAttack(version=version, steps=10, queries=20)  # type: ignore[arg-type]
     left = ~on.objective(short.search(on.objective, on.clean, on.threat, on.keys).x, on.keys).success
     assert torch.equal(left, on.robust)
+
+
+# --- the fast version ----------------------------------------------------------------------------
+
+FAST = AutoAttack(version="fast", steps=40, queries=150, check=0.0)
+
+
+def test_the_members_of_the_fast_version() -> None:
+    fast = AutoAttack(version="fast")
+    assert list(fast.members()) == ["apgd-halving", "square-probe", "fab-t", "square", "standard"]
+    assert fast.members()["apgd-halving"] == TargetHalving()
+    assert fast.members()["square-probe"] == Square(queries=100)
+    assert fast.members()["standard"] == AutoAttack()
+    assert list(fast.members("l1")) == ["apgd-halving", "fab-t", "standard"]
+    assert "standard" not in replace(fast, check=0.0).members()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 101])
+def test_the_fast_version_meets_the_closed_form_too(classes: int, norm: Norm) -> None:
+    on = line(classes, norm, 40)
+    found = FAST(on.objective, on.clean, on.threat, on.keys)
+    left = ~on.objective(found.x, on.keys).success
+    assert bool(left[on.robust].all()), "nobody can do better than the closed form"
+    assert int(left.sum() - on.robust.sum()) <= (1 if norm == "l1" else 0)
+    assert any("no L1" in notice for notice in found.notices) == (norm == "l1")
+    assert not any("look masked" in notice for notice in found.notices)
+
+
+def test_a_survivor_of_the_fast_version_costs_a_tenth_of_the_references_at_most() -> None:
+    on = line(12, "linf", 12)
+    robust = torch.nonzero(on.robust).flatten()
+    attack = replace(FAST, steps=100, queries=5000)
+    with counting() as ledger:
+        found = attack(on.objective.take(robust), on.clean[robust], on.threat, on.keys[robust])
+    assert found.success is not None
+    assert not bool(found.success.any())
+    assert ledger.forwards + ledger.backwards <= 0.1 * (7888 + 1910) * len(robust)
+
+
+@dataclass
+class Stairs:
+    """Linear scores of pixels on stairs: right in value, without a slope."""
+
+    model: LinearClassifier
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.model((x * 64).round().detach() / 64 + 0 * x)
+
+
+def test_where_gradients_are_masked_square_has_all_of_its_queries() -> None:
+    on = line(5, "linf", 24)
+    model = LogitClassifier("stairs", Stairs(LinearClassifier(directions(5))), list("abcde"))
+    objective = held(model, on.clean)
+    threat = replace(on.threat, eps=1.5 * on.threat.eps)
+    attack = replace(FAST, queries=500)
+    found = attack(objective, on.clean, threat, on.keys)
+    assert any("look masked" in notice for notice in found.notices)
+    by_squares = Square(queries=500)(objective, on.clean, threat, on.keys).success
+    assert by_squares is not None
+    assert found.success is not None
+    assert found.by is not None
+    assert attack.members()["square"] == Square(queries=500)
+    assert list(attack.members()).index("square") in found.by.tolist()
+    assert int(found.success.sum()) >= int(by_squares.sum()) - 1
+
+
+def test_the_check_says_what_it_found_and_what_it_took() -> None:
+    on = line(5, "linf", 24)
+    attack = replace(FAST, check=1.0, steps=10)
+    with counting() as without:
+        bare = replace(attack, check=0.0)(on.objective, on.clean, on.threat, on.keys)
+    with counting() as ledger:
+        found = attack(on.objective, on.clean, on.threat, on.keys)
+    assert found.success is not None and bare.success is not None
+    left = int((~bare.success).sum())
+    (notice,) = (each for each in found.notices if each.startswith("check"))
+    spent = f"{ledger.forwards - without.forwards:,} forwards and {ledger.backwards - without.backwards:,} backwards"
+    assert f"standard broke 0 of {left} that were drawn of {left} survivors" in notice
+    assert "between 0.0% and 0.0% more" in notice, "nobody is left untried"
+    assert notice.endswith(spent)
+
+
+def test_what_the_check_breaks_is_broken() -> None:
+    """A trial in which nobody came before the check."""
+    on = line(10, "linf", 40)
+    trial = Trial(on.objective, on.clean, on.threat, on.keys, 0)
+    trial.check(AutoAttack(steps=25, queries=50), 0.5)
+    (notice,) = trial.notices
+    broken, drawn = int((trial.by >= 0).sum()), int(notice.split("broke ")[1].split()[2])
+    assert f"standard broke {broken} of {drawn} that were drawn of 40 survivors" in notice
+    assert 0 < broken < drawn < 40
+    hidden = wilson(broken, drawn)
+    low, high = (end * (40 - drawn) / 40 for end in (hidden.low, hidden.high))
+    assert f"between {low:.1%} and {high:.1%} more (95 %)" in notice
+    assert bool(on.objective(trial.x, on.keys).success[trial.by >= 0].all())
+
+
+def test_who_is_checked_does_not_depend_on_who_is_beside() -> None:
+    on = line(5, "linf", 12)
+    attack = replace(FAST, check=0.5, steps=10, queries=20)
+    whole = attack(on.objective, on.clean, on.threat, on.keys)
+    order = torch.tensor([9, 3, 4, 0])
+    some = attack(on.objective.take(order), on.clean[order], on.threat, on.keys[order])
+    assert torch.equal(whole.x[order], some.x)
+    assert torch.equal(whole.trace.steps[order], some.trace.steps)
+    assert whole.by is not None and some.by is not None
+    assert torch.equal(whole.by[order], some.by)
+
+
+def test_a_randomized_victim_is_refused_by_the_fast_version() -> None:
+    clean = images(4)
+    objective = veiled(clean, NoisePurifier(0.1), draws=1)
+    with pytest.raises(InvalidInput, match="write version='rand'"):
+        FAST(objective, clean, Threat(), Keys.of(0, range(4)))
+
+
+@pytest.mark.parametrize("check", [-0.1, 1.1, float("nan")])
+def test_what_makes_no_share_of_the_survivors(check: float) -> None:
+    with pytest.raises(InvalidInput, match=f"check={check:g}"):
+        AutoAttack(version="fast", check=check)
 
 
 @dataclass(frozen=True, kw_only=True)

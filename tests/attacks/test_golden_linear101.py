@@ -93,8 +93,13 @@ def test_cross_entropy_alone_leaves_no_more_than_the_references(golden: Golden, 
 
 @pytest.mark.parametrize(
     "attack",
-    [APGD(loss="dlr"), APGD(targets=9, steps=25), AutoAttack(steps=25, queries=10)],
-    ids=["apgd-dlr", "apgd-t", "autoattack"],
+    [
+        APGD(loss="dlr"),
+        APGD(targets=9, steps=25),
+        AutoAttack(steps=25, queries=10),
+        AutoAttack(version="fast", check=0),
+    ],
+    ids=["apgd-dlr", "apgd-t", "autoattack", "fast"],
 )
 def test_the_closed_form_is_reached_in_few_steps(golden: Golden, attack: Attack) -> None:
     assert torch.equal(golden.left(attack), golden.robust)
