@@ -62,7 +62,7 @@ def golden(shared: Path) -> Golden:
 def test_from_the_clean_image_each_step_is_the_references(golden: Golden, name: str, loss: Loss, steps: int) -> None:
     objective = ClassLoss(objective=golden.objective, loss=loss)
     attack = APGD(steps=steps)
-    state = attack.start(golden.clean, THREAT, KEYS, torch.zeros(64, dtype=torch.long))
+    state = attack.start(torch.arange(64), golden.clean, THREAT, KEYS, torch.zeros(64, dtype=torch.long))
     state.x, state.best_x = golden.clean.clone(), golden.clean.clone()
     losses, success = [], torch.zeros(64, dtype=torch.bool)
     for _ in range(steps + 1):
