@@ -6,11 +6,14 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import typer
 
+from secondlook import registry
+from secondlook.attacks.text.base import TextThreat
 from secondlook.audit.study import parse, shipped
 from secondlook.cli import app
 from secondlook.doctor.examine import examine
@@ -121,3 +124,12 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head(page: Path) -> None:
         assert len(rows) > 2 and set(rows[1]) <= set("|-: "), rows[0]
         counts = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
         assert len(set(counts)) == 1, (rows[0], counts)
+
+
+def test_the_page_of_breaks_names_attacks_and_settings_that_there_are() -> None:
+    text = (ROOT / "docs" / "breaks.md").read_text(encoding="utf-8")
+    objectives = set(re.findall(r'`objective = "([a-z-]+)"`', text))
+    tasks = [registry.build("task", name, {"samples": 4}).open() for name in ("zeroshot", "captioning")]
+    assert objectives <= {objective for task in tasks for objective in task.objectives}
+    assert "`synthesis`" in text and "synthesis" in registry.names("attack")
+    assert set(re.findall(r'`text = "([a-z-]+)"`', text)) <= set(get_args(TextThreat))
