@@ -348,7 +348,9 @@ def test_the_headline_is_the_worst_of_all_rows_search_by_search(audited: Audited
     assert headline.worst_reached is not None
     assert headline.worst_reached.value == pytest.approx(sum(worst) / 10)
     assert headline.status == "withheld"
-    assert headline.reasons == ["adaptive: enough samples failed: n = 10; an interval may be 53 points wide"]
+    assert headline.reasons == [
+        "adaptive: enough samples failed: n = 10; an interval may be 53 points wide; take n = 100 or more"
+    ]
 
 
 def test_the_page_shows_searches_before_and_after(audited: Audited) -> None:

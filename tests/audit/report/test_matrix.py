@@ -23,7 +23,7 @@ def test_the_sentence_sets_one_who_knows_beside_one_who_does_not(make_cell, make
     (said,) = verdicts(build(cells, make_headline(cells)))
     assert said.sentence == (
         "consensus scenes:vae: an attacker who knows the defense reaches the target on 63 % of "
-        "images [53, 72] (n = 100) — an attacker who does not: 2 % [1, 7]"
+        "images [53, 72] (n = 100); still right: 20 % [13, 29] — an attacker who does not: 2 % [1, 7]"
     )
     assert said.worst.knowledge == "adaptive"
     assert said.unaware.knowledge == "transfer"

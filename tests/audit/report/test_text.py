@@ -10,11 +10,11 @@ from rich.console import Console
 
 from secondlook.audit.report import figure_svg, markdown
 from secondlook.audit.report.curves import panels
-from secondlook.audit.report.matrix import blocks
+from secondlook.audit.report.matrix import blocks, opening, verdicts
 from secondlook.audit.report.text import render
 from secondlook.errors import InvalidInput
 from secondlook.scenes.source import CAVEAT
-from secondlook.schema import Audit
+from secondlook.schema import Audit, Check
 from tests.audit.report.test_page import parsed
 
 
@@ -51,8 +51,38 @@ def test_verdicts_come_first_and_the_withheld_says_why(audit: Audit) -> None:
 
 def test_troubles_are_told_under_the_table(audit: Audit) -> None:
     text = shown(audit, 100)
-    assert "FAIL consensus scenes:ae, adaptive: loss rises: the loss fell" in text
-    assert "WARN consensus scenes:diffusion, adaptive: enough samples: n = 100" in text
+    plain = " ".join(text.split())
+    assert "FAIL loss rises: the loss fell" in plain and "(consensus scenes:ae, adaptive)" in plain
+    assert "WARN enough samples" in plain, plain
+
+
+def test_one_check_is_one_line_with_its_rows(make_cell) -> None:
+    check = Check(check="enough samples", status="fail", detail="n = 4; take n = 100 or more")
+    cells = [make_cell("adaptive", 0.5, 0.5, steps=steps, health=[check]) for steps in range(1, 8)]
+    made = Audit(study="s", title="", provenance={}, cells=cells, headline=[])
+    text = shown(made, 200)
+    assert text.count("enough samples") == 1 and "take n = 100 or more (all 7 rows)" in text
+    cells[0] = make_cell("adaptive", 0.5, 0.5, steps=1, health=[])
+    text = shown(made.model_copy(update={"cells": cells}), 400)
+    assert text.count("enough samples") == 1 and "; 2 more)" in text
+
+
+def test_the_first_line_says_whether_a_defense_holds(audit: Audit, make_cell) -> None:
+    said = opening(audit)
+    assert shown(audit, 160).splitlines()[2] == said
+    shares = [each.worst_original_top1.value for each in audit.headline if each.status == "shown"]
+    assert said.startswith("No defense here holds: the best, ") and f"leaves {100 * max(shares):.0f} % right of" in said
+    held = [each.model_copy(update={"worst_original_top1": each.clean_original_top1}) for each in audit.headline]
+    assert "holds best: it leaves" in opening(audit.model_copy(update={"headline": held}))
+    lost = [each.model_copy(update={"status": "withheld", "reasons": ["x"]}) for each in audit.headline]
+    assert opening(audit.model_copy(update={"headline": lost})).startswith("No verdict")
+    assert opening(audit.model_copy(update={"headline": []})) == ""
+
+
+def test_a_verdict_has_both_numbers_the_cost_and_the_attack(audit: Audit) -> None:
+    (vae,) = [verdict for verdict in verdicts(audit) if verdict.name == "consensus scenes:vae"][:1]
+    assert "63 % of images" in vae.sentence and "; still right: " in vae.sentence
+    assert "12× the time of the bare model" in vae.aside and "attacked by illusion" in vae.aside
 
 
 def test_names_are_not_markup(audit: Audit) -> None:

@@ -19,7 +19,8 @@ def enough_samples(row: Row) -> Iterator[Check]:
     yield Check(
         check="enough samples",
         status=status,
-        detail=f"n = {n}; an interval may be {100 * (widest.high - widest.low):.0f} points wide",
+        detail=f"n = {n}; an interval may be {100 * (widest.high - widest.low):.0f} points wide"
+        + (f"; take n = {FEW} or more" if status != "pass" else ""),
     )
 
 

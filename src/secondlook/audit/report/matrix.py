@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from secondlook import registry
-from secondlook.audit.report.words import budget, percent, share
-from secondlook.errors import UnknownName
+from secondlook.audit.report.words import budget, percent, share, times
+from secondlook.errors import InvalidInput, UnknownName
 from secondlook.schema import Audit, Cell, Check, Headline, Metric, Status
 from secondlook.tasks.view import Column, GoalView, View, installed, name_of, view_of
 
@@ -287,6 +288,7 @@ class Verdict:
         worst: all attack rows taken together, sample by sample; None where nobody attacked.
         unaware: the best of those who do not know the defense, beside one who does.
         remark: what has to be added, such as that no adaptive attacker was tried.
+        cells: the attack rows that it is of.
     """
 
     headline: Headline
@@ -294,6 +296,22 @@ class Verdict:
     worst: Claim | None
     unaware: Claim | None
     remark: str
+    cells: list[Cell]
+
+    @property
+    def aside(self) -> str:
+        """What the defense is, what it costs, which attacks were tried, and which checks warn of these figures."""
+        if not self.cells:
+            return ""
+        warned = dict.fromkeys(check.check for cell in self.cells for check in cell.health if check.status == "warn")
+        cost = max(cell.ledger.overhead for cell in self.cells)
+        said = [
+            what_it_is(self.cells[0]),
+            "" if self.cells[0].undefended or cost != cost else f"{times(cost)} the time of the bare model",
+            f"attacked by {', '.join(dict.fromkeys(cell.attack for cell in self.cells))}",
+            f"warnings: {', '.join(warned)}" if warned else "",
+        ]
+        return "; ".join(filter(None, said))
 
     @property
     def withheld(self) -> bool:
@@ -331,7 +349,7 @@ class Verdict:
         metric, n = self.worst.metric, self.worst.n
         interval = share(metric, n).removeprefix(percent(metric.value, n))
         taken = f"{percent(metric.value, n)} of {self.things}{interval} (n = {n})"
-        return f"{self.worst.who} {self.deed} {taken}"
+        return f"{self.worst.who} {self.deed} {taken}; still right: {share(self.headline.worst_original_top1, n)}"
 
 
 def verdicts(audit: Audit) -> list[Verdict]:
@@ -373,7 +391,69 @@ def _verdict(headline: Headline, audit: Audit) -> Verdict:
         worst=_worst(headline, known, undefended) if rows else None,
         unaware=_unaware(rows) if adaptive else None,
         remark=_remark(known, undefended),
+        cells=rows,
     )
+
+
+def what_it_is(cell: Cell) -> str:
+    """A row's defense in a few words: the beginning of what its own list says; empty where it is not installed."""
+    try:
+        said = registry.summary("defense", str(cell.settings.get("defense", {}).get("name", "")))
+    except (UnknownName, InvalidInput):
+        return ""
+    return re.split(r"[.:;,(]", said, maxsplit=1)[0].strip()
+
+
+_HOLDS = 0.5
+"""Of the answers that are right when nobody attacks: a defense that keeps fewer does not hold."""
+
+
+def opening(audit: Audit) -> str:
+    """The whole audit in one line: whether a defense holds against the worst of its attackers, and the best of them."""
+    told = [verdict for verdict in verdicts(audit) if not verdict.withheld and verdict.worst]
+    defended = [verdict for verdict in told if not verdict.cells[0].undefended]
+    if not audit.headline:
+        return ""
+    if not told:
+        return "No verdict: checks have failed, and every headline is withheld."
+    best = max(defended or told, key=lambda verdict: verdict.headline.worst_original_top1.value)
+    kept, clean = best.headline.worst_original_top1, best.headline.clean_original_top1
+    left = (
+        f"{percent(kept.value, best.headline.n)} right of {percent(clean.value, best.headline.n)} when nobody attacks"
+    )
+    if not defended:
+        return f"Nothing defends here: {left}."
+    if not kept.low > _HOLDS * clean.value:
+        return f"No defense here holds: the best, {best.name}, leaves {left}."
+    return f"{best.name} holds best: it leaves {left}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """A check that did not pass, with all rows of which it says so.
+
+    Attributes:
+        check: its name.
+        status: ``warn`` or ``fail``.
+        detail: what it says of the first row.
+        rows: the names of all.
+    """
+
+    check: str
+    status: Status
+    detail: str
+    rows: list[str]
+
+
+def grouped(block: Block) -> list[Trouble]:
+    """The checks of a block that did not pass, one of each kind, gravest first."""
+    found: dict[tuple[Status, str], Trouble] = {}
+    for group in block.groups:
+        for row in group.rows:
+            for check in row.troubles:
+                first = Trouble(check=check.check, status=check.status, detail=check.detail, rows=[])
+                found.setdefault((check.status, check.check), first).rows.append(f"{group.name}, {row.name}")
+    return sorted(found.values(), key=lambda trouble: -_GRAVITY[trouble.status])
 
 
 def _worst(headline: Headline, known: set[str], undefended: bool) -> Claim | None:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from secondlook.audit.report import curves, detection, outcomes, words
-from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, foreign, goal_of, verdicts
+from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, foreign, goal_of, opening, verdicts
 from secondlook.audit.report.svg import HATCH, HEIGHT, WIDTH, tag
 from secondlook.schema import Audit
 from secondlook.tasks.view import PLAIN, Example, view_of
@@ -38,6 +38,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         css=Markup(_css()),
         hatch=HATCH,
         verdicts=verdicts(audit),
+        opening=opening(audit),
         blocks=matrix,
         caveats=caveats(audit),
         foreign=foreign(audit),

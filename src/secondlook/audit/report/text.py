@@ -11,13 +11,27 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from secondlook.audit.report.matrix import Block, Group, Row, Verdict, blocks, caveats, foreign, verdicts
+from secondlook.audit.report.matrix import (
+    Block,
+    Group,
+    Row,
+    Trouble,
+    Verdict,
+    blocks,
+    caveats,
+    foreign,
+    grouped,
+    opening,
+    verdicts,
+)
 from secondlook.audit.report.words import NOTHING, carried, ends, measure, percent, plainly, times
 from secondlook.audit.rescore import Rescored
 from secondlook.schema import Audit, Status
 from secondlook.tasks.view import Column, view_of
 
 _ROOMY = 100
+_NAMED = 4
+"""Rows that are named behind a check."""
 _LONG = 20
 """Rows of a table that is not folded."""
 _STYLES: dict[Status, str] = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -27,12 +41,16 @@ _KNOWLEDGE = {"clean": "dim", "oblivious": "blue", "transfer": "magenta", "adapt
 def render(audit: Audit, console: Console) -> None:
     """Prints an audit; from 100 columns on with every column, below with the chief ones."""
     console.print(Text(audit.title or audit.study, style="bold"), Text(""), sep="\n")
+    if said := opening(audit):
+        console.print(Text(said, style="bold"), Text(""), sep="\n")
     for verdict in verdicts(audit):
         console.print(_verdict(verdict))
+        if verdict.aside and not verdict.withheld:
+            console.print(Padding(Text(verdict.aside, style="dim"), (0, 0, 0, 2)))
     for block in blocks(audit):
         console.print(Text(""), _table(block, console.width >= _ROOMY), sep="\n")
-        for row in block.rows:
-            _troubles(row, block, console)
+        for trouble in grouped(block):
+            console.print(_trouble(trouble, len(block.rows)))
     for note in _notes(audit):
         console.print(Text(f"\n{note}", style="dim"))
 
@@ -118,12 +136,14 @@ def _health(row: Row) -> Text:
     return Text(row.status.upper(), style=_STYLES[row.status])
 
 
-def _troubles(row: Row, block: Block, console: Console) -> None:
-    group = next(group for group in block.groups if row in group.rows)
-    for check in row.troubles:
-        line = Text(f"{check.status.upper()} ", style=_STYLES[check.status])
-        line.append(f"{group.name}, {row.name}: {check.check}: {check.detail}", style="default")
-        console.print(line)
+def _trouble(trouble: Trouble, of: int) -> Text:
+    """One line for a kind of check: what it says of the first of its rows, and which they are."""
+    line = Text(f"{trouble.status.upper()} ", style=_STYLES[trouble.status])
+    line.append(f"{trouble.check}: {trouble.detail}", style="default")
+    if len(trouble.rows) == of > 1:
+        return line.append(f" (all {of} rows)", style="dim")
+    more = f"; {len(trouble.rows) - _NAMED} more" if len(trouble.rows) > _NAMED else ""
+    return line.append(f" ({'; '.join(trouble.rows[:_NAMED])}{more})", style="dim")
 
 
 def render_rescored(found: Rescored, model: str, task: str, console: Console) -> None:
@@ -158,6 +178,7 @@ def markdown(audit: Audit) -> str:
     What comes from outside is escaped.
     """
     lines = [f"## {_plain(audit.title or audit.study)}", ""]
+    lines += [_plain(said), ""] if (said := opening(audit)) else []
     lines += [f"- {_plain(verdict.sentence)}" for verdict in verdicts(audit)]
     lines += [line for note in _notes(audit) for line in ("", f"> {_plain(note)}")]
     for block in blocks(audit):
@@ -208,7 +229,9 @@ def compact_html(audit: Audit) -> str:
     """The headlines and the main table as a fragment of HTML, for notebooks."""
     said = "".join(f"<li>{escape(verdict.sentence)}</li>" for verdict in verdicts(audit))
     tables = "".join(_html_table(block) for block in blocks(audit))
-    return f"<div><b>{escape(audit.title or audit.study)}</b><ul>{said}</ul>{tables}</div>"
+    return (
+        f"<div><b>{escape(audit.title or audit.study)}</b><p>{escape(opening(audit))}</p><ul>{said}</ul>{tables}</div>"
+    )
 
 
 def _html_table(block: Block) -> str:
