@@ -4,18 +4,18 @@ import io
 import time
 
 import pytest
-from rich.console import Console
 
 from secondlook import progress as module
 from secondlook.progress import progress, silent, track
+from secondlook.terminal import Terminal
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal would be sent."""
     written = io.StringIO()
-    terminal = Console(file=written, force_terminal=True, width=100)
-    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    terminal = Terminal(file=written, force_terminal=True, width=100)
+    monkeypatch.setattr("secondlook.terminal.Terminal", lambda **_: terminal)
     return written
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from torch import Tensor
 from secondlook import registry
 from secondlook.attacks.base import Attack, attack_in_parts
 from secondlook.data import images
+from secondlook.data.confined import refuse_links
 from secondlook.defenses.guarded import Guarded
 from secondlook.drafts import write_atomic
 from secondlook.errors import InvalidInput, refusal
@@ -22,6 +24,7 @@ from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Goal, GuardedObjective
 from secondlook.objectives.targeted import AlignEmbedding, Targeted
+from secondlook.places import at_home, everywhere
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
 from secondlook.threat import LEVELS, Threat
@@ -114,6 +117,13 @@ def png_names(files: Sequence[Path]) -> list[str]:
     return [f"{path.stem if clear else path.name}.png" for path in files]
 
 
+def _found(folder: Path) -> list[Path]:
+    """The images of a folder, none of which a link leads out of it."""
+    files = images.find(folder)
+    refuse_links(files, (folder,), named=False)
+    return files
+
+
 def _make_folder(out: Path, folder: Path) -> None:
     """Makes the folder that is written to; it is not the one that is read."""
     if out.resolve() == folder.resolve():
@@ -152,7 +162,7 @@ def attack_folder(
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
     """
-    files, classifier = images.find(folder), as_classifier(model, target, others)
+    files, classifier = _found(folder), as_classifier(model, target, others)
     classifier.to(device)
     index, names = classifier.classes.index(target), png_names(files)
     _make_folder(out, folder)
@@ -210,7 +220,7 @@ def purify_folder(
     """
     if samples < 1:
         raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
-    files = images.find(folder)
+    files = _found(folder)
     names, written = png_names(files), []
     _make_folder(out, folder)
     purifier.to(device)
@@ -229,5 +239,6 @@ def purify_folder(
 
 
 def _provenance(out: Path, written: Sequence[AdversarialFile], about: dict[str, Any]) -> None:
-    content = {"version": version("secondlook"), **about, "images": [vars(w) for w in written]}
+    images = [vars(w) | {"source": os.path.relpath(w.source, out)} for w in written]
+    content = everywhere({"version": version("secondlook"), **about, "images": images}, at_home)
     write_atomic(out / "provenance.json", f"{json.dumps(content, indent=2, default=str)}\n".encode())

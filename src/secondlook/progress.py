@@ -85,7 +85,6 @@ class Bar:
 
 def _rich_bar(title: str) -> Progress | None:
     """A bar that goes away when it ends; None where standard error is no terminal."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -96,7 +95,9 @@ def _rich_bar(title: str) -> Progress | None:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    from secondlook.terminal import Terminal
+
+    console = Terminal(stderr=True)
     if not (console.is_interactive or console.is_jupyter):
         return None
     columns = (

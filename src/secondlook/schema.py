@@ -330,11 +330,10 @@ class Audit(Plain):
 
     def show(self) -> None:
         """Prints headlines, tables and troubles on the console."""
-        from rich.console import Console
-
         from secondlook.audit.report.text import render
+        from secondlook.terminal import Terminal
 
-        render(self, Console())
+        render(self, Terminal())
 
     def _repr_html_(self) -> str:
         """Headlines and the main table, as notebooks show them."""

@@ -113,13 +113,19 @@ def test_bytes_that_are_no_text_are_no_study(tmp_path: Path) -> None:
         read(str(path))
 
 
-def test_variables_are_filled_in_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = write(tmp_path, '[task]\ndata = "folder:${PICTURES}/cats"\n')
-    monkeypatch.setenv("PICTURES", "/there")
-    assert read(name).task == {"data": "folder:/there/cats"}
-    monkeypatch.delenv("PICTURES")
-    with pytest.raises(InvalidInput, match=r"mine\.toml reads the variable PICTURES; set it"):
-        read(name)
+def test_variables_stay_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is filled in after all is told where names are opened; a study is stored as it was written.
+    monkeypatch.setenv("PICTURES", 'quote" and \\ backslash')
+    text = 'title = "${PICTURES} $PICTURES"\nabout = "$HOME"\n[task]\ndata = "folder:${PICTURES}/cats"\n'
+    study = read(write(tmp_path, text))
+    assert study.task == {"data": "folder:${PICTURES}/cats"}
+    assert (study.title, study.about) == ("${PICTURES} $PICTURES", "$HOME")
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "{a = " * 5000])
+def test_a_study_of_great_depth_is_no_toml(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"mine\.toml is no TOML"):
+        read(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("name", ["defualt", "defualt.toml", "nowhere/mine.toml", "."])

@@ -222,7 +222,9 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
     parts = [secondlook("audit", study, "--shard", f"{index}/2") for index in (1, 2)]
     assert [part.status for part in parts] == [0, 0]
     folders = [tmp_path / "runs" / "tiny" / f"shard-{index}-of-2" for index in (1, 2)]
-    merged = secondlook("merge", *folders, "--out", tmp_path / "merged")
+    refused = secondlook("merge", *folders, "--out", tmp_path / "merged")
+    assert refused.status == 2 and "runs code, python:tests.tiny:eye" in refused.err and "--trust" in refused.err
+    merged = secondlook("merge", *folders, "--out", tmp_path / "merged", "--trust")
     assert (whole.status, merged.status) == (0, 0)
     found = [
         {c["id"]: (c["metrics"], c["outcomes"]) for c in json.loads(text)["cells"]}
@@ -404,7 +406,7 @@ def test_what_the_system_refuses_is_a_sentence_of_its_own(
 
     for name in ("audit.api.run_study", "audit.api.merge_runs", "hardening.harden.harden"):
         monkeypatch.setattr(f"secondlook.{name}", refused)
-    words = {"audit": [study], "harden": [], "merge": ["a", "--out", "b"]}[verb]
+    words = {"audit": [study], "harden": [], "merge": ["a", "--out", "b", "--trust"]}[verb]
     ended = secondlook(verb, *words)
     assert ended.status == 2 and ended.out == ""
     assert ended.err.startswith(f"error: cannot use /the/place: {message}")

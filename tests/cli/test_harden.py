@@ -59,13 +59,13 @@ def test_it_writes_a_model_that_loads_and_says_where(harden: Run, tmp_path: Path
         "attack_steps=3",
     )
     assert (status, err.strip()) == (0, "")
-    assert "local:mine/factory-fare" in out and "pgd20_top1_4_255" in out
+    assert "local:mine/factory-fare?trust=true" in out and "pgd20_top1_4_255" in out
     card = json.loads((tmp_path / "mine" / "factory-fare.json").read_text())
     assert card["recipe"]["method"]["attack_steps"] == 3
     assert card["recipe"]["method"]["eps"] == pytest.approx(4 / 255)
     assert card["recipe"]["training"]["rate"] == 0.01
     assert card["command"].startswith("secondlook harden --method fare --model python:")
-    assert load("local:mine/factory-fare").name == "local:mine/factory-fare"
+    assert load("local:mine/factory-fare?trust=true").name == "local:mine/factory-fare"
 
 
 def test_the_help_names_every_method(harden: Run) -> None:

@@ -166,6 +166,9 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
         b"cbuiltins\neval\n(S'1'\ntR.",
         b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00hextR.",
         b"cnumpy\nload\n(S'x'\ntR.",
+        # What is recorded cannot be set up otherwise: no class or codec is changed by what is read.
+        b"cnumpy\ndtype\n}S'x'\nK\x01sb.",
+        b"c_codecs\nencode\nN}S'__defaults__'\nK\x01\x85s\x86b.",
         modern(LABELS, PIXELS)[:500],
     ],
 )
@@ -173,6 +176,31 @@ def test_pickles_that_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "test").write_bytes(content)
     with pytest.raises(InvalidInput, match="is no pickle of plain arrays"):
         unpickled(tmp_path / "test")
+
+
+def test_a_type_that_lies_of_its_objects_is_never_built(tmp_path: Path) -> None:
+    # Of a type of objects the state clears the flag that says so; NumPy then takes bytes for addresses.
+    whole = modern(LABELS, PIXELS)
+    lying = whole.replace(b"X\x02\x00\x00\x00u1", b"X\x02\x00\x00\x00O8", 1)
+    assert lying != whole
+    (tmp_path / "test").write_bytes(lying)
+    with pytest.raises(InvalidInput, match=r"data must be uint8 \[n, 3072\]"):
+        data.load(f"cifar100:{tmp_path}")
+    assert not isinstance(unpickled(tmp_path / "test")["data"], np.ndarray)
+
+
+@pytest.mark.parametrize("rows", [3, 5, 2**40, -4])
+def test_a_record_of_more_or_fewer_rows_than_bytes_is_refused(tmp_path: Path, rows: int) -> None:
+    array = PIXELS.reshape(4, -1)
+    version, (_, width), kind, across, held = array.__reduce__()[2]
+
+    class Said:
+        def __reduce__(self) -> Any:
+            return (*array.__reduce__()[:2], (version, (rows, width), kind, across, held))
+
+    (tmp_path / "test").write_bytes(pickle.dumps({"data": Said(), "fine_labels": LABELS}))
+    with pytest.raises(InvalidInput, match="data must be uint8"):
+        data.load(f"cifar100:{tmp_path}")
 
 
 def test_a_pickle_that_is_missing(tmp_path: Path) -> None:

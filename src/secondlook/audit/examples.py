@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from secondlook.audit.plan import Plan, Row, partition
 from secondlook.audit.store import Record, Run
 from secondlook.audit.summary import Records, by_cell
 from secondlook.errors import BrokenRun
+from secondlook.places import everywhere
 from secondlook.tasks.base import Shown
 from secondlook.tasks.view import Example, installed, name_of, view_of
 
@@ -25,9 +26,9 @@ class UnknownExample(Example):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-def written(examples: Sequence[Example]) -> bytes:
-    """What ``gallery.json`` holds."""
-    return json.dumps([example.model_dump() for example in examples]).encode()
+def written(examples: Sequence[Example], change: Callable[[str], str]) -> bytes:
+    """What ``gallery.json`` holds, each text but the pictures as ``change`` makes it."""
+    return json.dumps(everywhere([example.model_dump() for example in examples], change)).encode()
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -40,7 +41,7 @@ def read_examples(path: Path) -> list[Example]:
         return []
     try:
         return [_read(table) for table in json.loads(path.read_bytes())]
-    except (ValidationError, ValueError, TypeError, KeyError):
+    except (ValidationError, ValueError, TypeError, KeyError, RecursionError):
         raise BrokenRun(f"{path} is no gallery; delete it and run the audit again") from None
 
 

@@ -16,6 +16,7 @@ from secondlook.audit.store import Run, read_json
 from secondlook.audit.summary import summarize
 from secondlook.drafts import write_atomic
 from secondlook.errors import BrokenRun, SecondlookError
+from secondlook.places import anonymous, everywhere
 from secondlook.schema import Audit
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,14 @@ def finish(plan: Plan, run: Run) -> Audit:
     """Writes ``audit.json``, ``gallery.json`` and ``report.html`` of a run.
 
     The last two only show what there is: where one of them fails it is said, and the result stands.
+    All are to be shared, and name no folder of this machine.
     """
-    audit = summarize(plan, run)
+    change = anonymous(plan.study.model_dump(), read_json(run.folder / "run.json")["command"])
+    audit = Audit.model_validate(everywhere(summarize(plan, run).model_dump(by_alias=True), change))
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
     gallery, page = run.folder / "gallery.json", run.folder / "report.html"
     with _decorating(gallery, "the same `secondlook audit` makes it again"):
-        write_atomic(gallery, written(examples(plan, run)))
+        write_atomic(gallery, written(examples(plan, run), change))
     with _decorating(page, f"`secondlook report {run.folder}` makes it again"):
         write_page(run.folder)
     return audit

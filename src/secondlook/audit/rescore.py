@@ -22,6 +22,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.errors import BrokenThreat, InvalidInput
 from secondlook.metrics.figures import share
 from secondlook.models.base import Classifier, Embedder, Model, evaluating
+from secondlook.places import at_home, everywhere
 from secondlook.schema import Metric
 from secondlook.tasks.base import Answered
 from secondlook.tasks.classification import OpenClassification, ZeroShotTask, translated
@@ -48,7 +49,7 @@ class Rescored(NamedTuple):
     def written(self) -> str:
         """All of it as JSON."""
         figures = {name: metric.model_dump() for name, metric in self.metrics.items()}
-        content = {"about": self.about, "metrics": figures, "denominators": self.denominators}
+        content = {"about": everywhere(self.about, at_home), "metrics": figures, "denominators": self.denominators}
         return f"{json.dumps(content, indent=2)}\n"
 
 

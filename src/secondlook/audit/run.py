@@ -22,6 +22,7 @@ from secondlook.audit.study import Study
 from secondlook.defenses.base import Defense
 from secondlook.defenses.guarded import Guarded
 from secondlook.ledger import counting
+from secondlook.places import anonymous
 from secondlook.progress import Tick
 from secondlook.tasks.base import SAMPLED, Batch
 
@@ -31,7 +32,7 @@ def identity(study: Study, command: str, shard: Shard) -> Record:
     config = study.model_dump()
     return {
         "schema": 1,
-        "command": command,
+        "command": anonymous(config, command)(command),
         "version": version("secondlook"),
         "study": config,
         "config_hash": registry.digest(config),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import os
-import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from secondlook.errors import InvalidInput, UnknownName
+from secondlook.places import at_home, everywhere
 from secondlook.threat import Knowledge, Norm, Pixels, Threat
 
 Table = dict[str, Any]
@@ -152,6 +152,12 @@ class Study(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _at_home(cls, table: Any) -> Any:
+        """The user's home folder is ``~``: a study is stored, and a model called, without its name."""
+        return everywhere(table, at_home)
+
+    @model_validator(mode="before")
+    @classmethod
     def _attacks_alone(cls, table: Any) -> Any:
         """Where there are ``attacks``, there is no ``attack`` beside them unless it is given."""
         if not isinstance(table, dict) or not table.get("attacks"):
@@ -205,6 +211,8 @@ def read(name: str) -> Study:
     if path is None:
         raise UnknownName("study", name, shipped())
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InvalidInput(f"{path} is no regular file, and reading it might never end; name a TOML file")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         what = "is a folder and no study" if path.is_dir() else f"is no such file ({error.strerror})"
@@ -214,19 +222,11 @@ def read(name: str) -> Study:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     try:
-        table = tomllib.loads(_expanded(text, path))
+        table = tomllib.loads(text)
     # Beside its own, those of too many digits and of too many brackets.
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     return parse({"name": path.stem, **table}, str(path))
-
-
-def _expanded(text: str, path: Path) -> str:
-    """Fills in environment variables, ``${NAME}``: a study can name data without saying where."""
-    filled = os.path.expandvars(text)
-    if missing := re.search(r"\$\{(\w+)\}", filled):
-        raise InvalidInput(f"{path} reads the variable {missing[1]}; set it to a folder")
-    return filled
 
 
 def parse(table: Table, where: str) -> Study:

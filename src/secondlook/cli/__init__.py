@@ -6,10 +6,11 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,8 +28,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _VERBS = (audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies, train, harden)
+
+
+def _refusing_exits(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb in which code of a model, a plug-in or a data set ends nothing.
+
+    No verb calls ``sys.exit`` itself, so whoever does is such code: unnoticed, its status would be
+    the command's, and 0 would say that all is well.
+    """
+
+    @wraps(verb)
+    def run(*given: Any, **named: Any) -> None:
+        try:
+            verb(*given, **named)
+        except (SystemExit, GeneratorExit) as stop:
+            from secondlook.errors import InvalidInput
+
+            how = f"sys.exit({stop.code!r})" if isinstance(stop, SystemExit) else "GeneratorExit"
+            raise InvalidInput(
+                f"code of a model, a plug-in or a data set ended the program by {how}, and nothing was finished; "
+                "let it raise an error instead"
+            ) from stop
+
+    return run
+
+
 for _verb in _VERBS:
-    app.command()(_verb)
+    app.command()(_refusing_exits(_verb))
 
 
 def _say_version(wanted: bool) -> None:
@@ -143,10 +169,10 @@ def _own_code(error: BaseException) -> str | None:
 
 def _say(text: str) -> None:
     """One line on standard error, whatever a library's message is like."""
-    from rich.console import Console
+    from secondlook.terminal import Terminal
 
     line = " ".join(text.split())
     shown = line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
     # A terminal that was closed hears nothing any more.
     with suppress(OSError):
-        Console(stderr=True, soft_wrap=True).print(shown, style="red", markup=False, highlight=False)
+        Terminal(stderr=True, soft_wrap=True).print(shown, style="red", markup=False, highlight=False)

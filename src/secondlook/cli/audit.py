@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -80,13 +81,36 @@ def audit(
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="The run directories of all shards.")],
     out: Annotated[Path, typer.Option(help="Where the whole run goes.")],
+    trust: Annotated[
+        bool, typer.Option("--trust", help="The shards' study may run code: python:, file:, plugins.")
+    ] = False,
 ) -> None:
     """Put the shards of one audit together and report on the whole."""
     from secondlook.audit.api import merge_runs
+    from secondlook.audit.store import read_json
+    from secondlook.errors import InvalidInput
 
+    for part in folders:
+        if not trust and (code := _running(read_json(part / "run.json").get("study"))):
+            raise InvalidInput(
+                f"the study in {part} runs code, {code}, and to merge its shards is to load its models; if you know "
+                "where they come from, add --trust"
+            )
     with progress("merging") as tick:
         result = merge_runs(folders, out, tick, shlex.join(["secondlook", *sys.argv[1:]]))
     _show(result, out)
+
+
+def _running(value: Any) -> str:
+    """The first thing in a stored study that runs code of its writer's choice; empty where nothing does."""
+    if isinstance(value, dict):
+        if value.get("plugins"):
+            return f"plugins = {value['plugins']}"
+        return next(filter(None, map(_running, value.values())), "")
+    if isinstance(value, list):
+        return next(filter(None, map(_running, value)), "")
+    code = isinstance(value, str) and re.search(r"(^|,)\s*python:|[?&]trust=", value)
+    return value if code else ""
 
 
 def report(
@@ -101,8 +125,9 @@ def report(
     result = read_audit(_run(folder))
     if markdown:
         from secondlook.audit.report.text import markdown as written
+        from secondlook.terminal import printable
 
-        typer.echo(written(result), nl=False)
+        typer.echo(printable(written(result)), nl=False)
         return
     write_page(folder)
     _show(result, folder)
@@ -126,12 +151,11 @@ def _run(folder: Path) -> Path:
 
 
 def _show(result: Audit, folder: Path) -> None:
-    from rich.console import Console
-
     from secondlook.audit.report.text import render
+    from secondlook.terminal import Terminal
 
     unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    console = Console(width=_PIPED if unknown else None)
+    console = Terminal(width=_PIPED if unknown else None)
     render(result, console)
     places = f"\n{folder / 'report.html'}  {folder / 'audit.json'}"
     console.print(places, style="dim", markup=False, emoji=False)

@@ -114,10 +114,11 @@ def _readers(hint: object) -> list[object]:
 
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from secondlook.terminal import Terminal
 
     table = Table(title, "what it is", box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Terminal().print(table)

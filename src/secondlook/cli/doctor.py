@@ -21,13 +21,13 @@ def doctor(
     model: Model, data: Data = "", samples: Samples = 32, size: Size = 224, device: Device = "auto", json: Json = None
 ) -> None:
     """Look for what goes wrong with a model: each check, and the fix. Status 1 if one fails."""
-    from rich.console import Console
-
     from secondlook.doctor.examine import examine, render
     from secondlook.doctor.model import prepare
     from secondlook.drafts import write_atomic
     from secondlook.models import load
     from secondlook.models.runtime import engine
+    from secondlook.places import at_home
+    from secondlook.terminal import Terminal
 
     place = engine.device(device)
     with progress("doctor") as tick:
@@ -36,8 +36,8 @@ def doctor(
         made.to(place)
         subject = prepare(made, data=data, side=size, samples=samples)
         found = examine(subject, tick)
-    render(found, Console(highlight=False))
+    render(found, Terminal(highlight=False))
     if json is not None:
-        write_atomic(json, f"{found.model_dump_json(indent=2, by_alias=True)}\n".encode())
+        write_atomic(json, at_home(f"{found.model_dump_json(indent=2, by_alias=True)}\n").encode())
     if found.failed:
         raise typer.Exit(1)

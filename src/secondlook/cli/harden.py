@@ -45,34 +45,35 @@ def harden(
     set_: Set = None,
 ) -> None:
     """Train an embedder against attacks on it. Continues a killed training."""
-    from rich.console import Console
-
     from secondlook import registry
     from secondlook.cli.audit import assignment
     from secondlook.hardening.harden import HardeningConfig, harden as hardened
     from secondlook.hardening.trainer import TrainingConfig
     from secondlook.models.runtime import engine
+    from secondlook.places import at_home
+    from secondlook.terminal import Terminal
 
     settings = dict(assignment(text) for text in set_ or [])
     if eps:
         settings["eps"] = eps
     rate = lr or (1e-3 if model.startswith("scenes:") else 1e-5)
     plan = HardeningConfig(
-        model=model,
+        model=at_home(model),
         method=registry.build("method", method, settings),
         training=TrainingConfig(steps=steps, batch=batch, rate=rate, average=average, seed=seed),
-        data=data,
-        test=test,
+        data=at_home(data),
+        test=at_home(test),
         bf16=bf16,
         workers=workers,
         device=str(engine.device(device)),
-        command=shlex.join(["secondlook", *sys.argv[1:]]),
+        command=at_home(shlex.join(["secondlook", *sys.argv[1:]])),
     )
     with progress(f"{method} {model}") as tick:
         card = hardened(plan, out, tick)
     if not card:
         return
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Terminal(highlight=False, markup=False, emoji=False)
     for key, value in card["measured"].items():
         console.print(f"{key}  {value:.4f}")
-    console.print(f"local:{out / card['name']}  on {card['measured_on']}")
+    trust = "?trust=true" if model.startswith("python:") or "trust=" in model else ""
+    console.print(f"local:{out / card['name']}{trust}  on {card['measured_on']}")

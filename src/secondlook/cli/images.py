@@ -31,13 +31,12 @@ def attack(
     device: Device = "auto",
 ) -> None:
     """Make images that a model takes for something else; writes PNGs and provenance.json."""
-    from rich.console import Console
-
     from secondlook import registry
     from secondlook.apply import attack_folder
     from secondlook.cli.audit import assignment
     from secondlook.models import load
     from secondlook.models.runtime import engine
+    from secondlook.terminal import Terminal
     from secondlook.threat import Threat
 
     threat, place = Threat.parse(norm, eps), engine.device(device)
@@ -55,7 +54,7 @@ def attack(
             tick=tick,
             device=place,
         )
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Terminal(highlight=False, markup=False, emoji=False)
     for each in written:
         mark = "success" if each.success else "failure"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
@@ -72,13 +71,12 @@ def purify(
     device: Device = "auto",
 ) -> None:
     """Just purify these images: each is reconstructed, at its own size."""
-    from rich.console import Console
-
     from secondlook.apply import purify_folder
     from secondlook.errors import InvalidInput
     from secondlook.models import load
     from secondlook.models.base import Purifier
     from secondlook.models.runtime import engine
+    from secondlook.terminal import Terminal
 
     place = engine.device(device)
     if not math.isfinite(noise):
@@ -89,4 +87,4 @@ def purify(
     with progress("purify") as tick:
         tuned = made if noise < 0 else made.with_noise(noise)
         written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place)
-    Console(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")
+    Terminal(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")

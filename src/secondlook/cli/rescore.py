@@ -35,8 +35,6 @@ def rescore(
     json: Json = None,
 ) -> None:
     """Score adversarial images that are there against any model; imported ones are measured."""
-    from rich.console import Console
-
     from secondlook import registry
     from secondlook.audit.report.text import render_rescored
     from secondlook.audit.rescore import replayed, rescored
@@ -45,6 +43,7 @@ def rescore(
     from secondlook.models import load
     from secondlook.models.base import Embedder
     from secondlook.models.runtime import engine
+    from secondlook.terminal import Terminal
     from secondlook.threat import Threat
 
     threat, place = Threat.parse(norm, eps) if eps else None, engine.device(device)
@@ -61,6 +60,6 @@ def rescore(
             kind, found = "retrieval", rescored(stored, made, task, task.attacked[0], threat=threat, words=words)
         else:
             raise InvalidInput(f"{model} embeds no texts, and a search needs both; try scenes:clip")
-    render_rescored(found, made.name, kind, Console(highlight=False))
+    render_rescored(found, made.name, kind, Terminal(highlight=False))
     if json is not None:
         write_atomic(json, found.written().encode())

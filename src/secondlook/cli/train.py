@@ -26,13 +26,12 @@ def train(
     test: Annotated[str, typer.Option(help="The same two: others, to measure on.")] = "",
 ) -> None:
     """Train a model from nothing. Continues a killed training."""
-    from rich.console import Console
-
     from secondlook.errors import InvalidInput
     from secondlook.models.runtime import engine
     from secondlook.scenes.overhead.training import train_overhead
     from secondlook.scenes.training import own_captions, photographs
     from secondlook.scenes.training.train import train as trained
+    from secondlook.terminal import Terminal
 
     own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
     if model not in own and (data or test):
@@ -45,4 +44,4 @@ def train(
             card = train_overhead(model, out, device=chosen, tick=tick)
         else:
             card = trained(model, out, device=chosen, workers=workers, tick=tick)
-    Console().print_json(data=card)
+    Terminal().print_json(data=card)

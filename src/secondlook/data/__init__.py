@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from secondlook import registry
 from secondlook.data.base import Listing, Source
+from secondlook.data.confined import folders, refuse_links, refuse_outside
 from secondlook.data.sounds import Sounds
 from secondlook.errors import InvalidInput, UnknownName
+from secondlook.variables import filled, untold
 
 
 def load(name: str, **settings: Any) -> Source:
     """The source under ``FAMILY:REST``, say ``scenes:test`` or ``folder:PATH``.
 
     Args:
-        name: the family, and what it makes of the rest: a path, or a name that it lists.
+        name: the family, and what it makes of the rest: a path, or a name that it lists. ``${NAME}``
+            in it stands for a variable of the environment. Settings of the family may follow,
+            ``folder:PATH?keep=0.9``; ``?links=true`` follows links out of the folder that is named.
         settings: other fields of the family, such as ``keep`` or ``prompt``.
 
     Raises:
         UnknownName: no such family, setting, or name in it; the nearest are offered.
-        InvalidInput: the name has no rest, what lies there is not in the family's layout, or it
-            holds sounds.
+        InvalidInput: the name has no rest, what lies there is not in the family's layout, it holds
+            sounds, or a file of it is outside of the folder that is named.
     """
     source = _open(name, settings)
     if not isinstance(source, Source):
@@ -48,8 +54,26 @@ def _open(name: str, settings: dict[str, Any]) -> Listing:
     if not rest:
         example = next(iter(listed(family)), "PATH")
         raise InvalidInput(f"data {name!r} names a family alone; write {family}:{example}")
-    opened: Listing = registry.build("data", family, {"name": rest, **settings}).load()
+    with untold(rest):
+        place, said = _settings(filled(rest))
+        links = said.pop("links", "false")
+        opened: Listing = registry.build("data", family, {"name": place, **said, **settings}).load()
+        refuse_outside(opened.files, folders(place))
+        if links != "true":
+            refuse_links(opened.files, folders(place))
     return opened
+
+
+_TAIL = re.compile(r"\?(\w+=[^?]*)$")
+
+
+def _settings(rest: str) -> tuple[str, dict[str, str]]:
+    """``PATH?keep=0.9&links=true`` as the path and its settings; a ``?`` of what is there stays."""
+    tail = _TAIL.search(rest)
+    if tail is None or Path(rest).expanduser().exists():
+        return rest, {}
+    pairs = [part.partition("=") for part in tail[1].split("&")]
+    return rest[: tail.start()], {key: value for key, _, value in pairs}
 
 
 def listed(family: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from secondlook.data.base import part_of
 from secondlook.data.captioned import CaptionedFiles, Entry, Labels, unique
-from secondlook.data.decoding import reason
+from secondlook.data.decoding import reason, refuse_irregular
 from secondlook.errors import InvalidInput
 
 Record = dict[str, Any]
@@ -158,6 +158,7 @@ def assemble(
 
 
 def _text(path: Path) -> str:
+    refuse_irregular(path)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -168,7 +169,7 @@ def _value(where: str, content: str) -> Any:
     try:
         return json.loads(content)
     # Lists within lists without end exhaust the parser's stack.
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{where} is no JSON ({error}); write it anew or load it again") from error
 
 

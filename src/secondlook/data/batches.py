@@ -9,31 +9,57 @@ from typing import Any, Final, NamedTuple, TypeGuard
 import numpy as np
 
 from secondlook.data.base import part_of
-from secondlook.data.decoding import reason
+from secondlook.data.decoding import reason, refuse_irregular
 from secondlook.data.planar import Bytes, Planar, checked, mapped
 from secondlook.errors import InvalidInput, UnknownName
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    """What Python 3 wrote for bytes in the older protocols: a call of the codecs."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
-    return text.encode("latin1")
+class _Recorded:
+    """What a pickle says of an array or of its type, written down; nothing of NumPy is called.
+
+    Attributes:
+        made: what it was to be made of.
+        state: what it was then to be set to.
+    """
+
+    def __init__(self, *made: Any) -> None:
+        self.made = made
+        self.state: Any = ()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
 
-# How NumPy builds an array anew; the same function under its old and its new address.
-_REBUILD: Final = np.empty(0).__reduce__()[0]
+class _Array(_Recorded):
+    """``numpy.core.multiarray._reconstruct``, which makes an empty array, to be set afterwards."""
+
+
+class _Type(_Recorded):
+    """``numpy.dtype``."""
+
+
+class _Bytes(_Recorded):
+    """``_codecs.encode``, by which Python 3 writes bytes in the older protocols."""
+
+    def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
+        """The bytes."""
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
+        return text.encode("latin1")
+
+
 _ALLOWED: Final[dict[tuple[str, str], Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _REBUILD,
-    ("numpy._core.multiarray", "_reconstruct"): _REBUILD,
-    ("_codecs", "encode"): _bytes,
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("_codecs", "encode"): _Bytes,
 }
+"""All that the published files ask for, and what they are given in its stead."""
 
 
-class _Arrays(pickle.Unpickler):
-    """Plain values and NumPy arrays, and nothing that could be called besides."""
+class _Reader(pickle.Unpickler):
+    """Plain values and records of arrays, and nothing that could be called besides."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -43,15 +69,16 @@ class _Arrays(pickle.Unpickler):
 
 
 def unpickled(path: Path) -> dict[str, Any]:
-    """A pickled dictionary of plain values and arrays; Python 2's too. Keys become text.
+    """A pickled dictionary of plain values and records of arrays; Python 2's too. Keys become text.
 
     Raises:
         InvalidInput: the file cannot be read, is no such pickle, or asks for anything else: a
             pickle can run any program.
     """
+    refuse_irregular(path)
     try:
         with path.open("rb") as file:
-            content = _Arrays(file, encoding="bytes").load()
+            content = _Reader(file, encoding="bytes").load()
     except OSError as error:
         raise InvalidInput(f"{path} cannot be opened ({reason(error)})") from error
     # Broken bytes meet the unpickler with almost any error: KeyError, IndexError, MemoryError.
@@ -136,20 +163,20 @@ def _binary(path: Path, layout: Layout) -> tuple[Bytes, tuple[int, ...]]:
 
 def _pickled(path: Path, layout: Layout) -> tuple[Bytes, tuple[int, ...]]:
     content = unpickled(path)
-    pixels, labels = content.get("data"), content.get(layout.key)
-    if not _planes(pixels) or not _numbers(labels, len(pixels)):
+    pixels, labels = _planes(content.get("data")), content.get(layout.key)
+    if pixels is None or not _numbers(labels, len(pixels)):
         raise InvalidInput(f"{path}: data must be uint8 [n, {PLANES}] and {layout.key} n numbers; load it again")
     return pixels.reshape(-1, 3, SIDE, SIDE), checked(labels, len(layout.classes), path)
 
 
-def _planes(pixels: object) -> TypeGuard[Bytes]:
-    return (
-        isinstance(pixels, np.ndarray)
-        and pixels.dtype == np.uint8
-        and pixels.ndim == 2
-        and pixels.shape[1] == PLANES
-        and len(pixels) > 0
-    )
+def _planes(found: object) -> Bytes | None:
+    """The planes ``[n, 3072]`` that a record describes; None where it describes anything else."""
+    match found:
+        case _Array(state=(1, (int(n), int(width)), _Type(made=made), bool(across), bytes(held))):
+            plain = made[:1] in (("u1",), (b"u1",)) and not across
+            fits = n > 0 and width == PLANES and len(held) == n * PLANES
+            return np.frombuffer(held, np.uint8).reshape(n, PLANES) if plain and fits else None
+    return None
 
 
 def _numbers(labels: object, n: int) -> TypeGuard[list[int]]:

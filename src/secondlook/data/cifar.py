@@ -24,6 +24,9 @@ from secondlook.registry import digest, register
 
 Array = NDArray[Any]
 
+_ROOMY, _RATIO = 64 << 20, 100
+"""Bytes that any archive may unpack to, and how many times its size a larger one may."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Archive(Source):
@@ -125,10 +128,14 @@ class Cifar(Family):
 
 def _arrays(path: Path) -> dict[str, Array]:
     """The arrays of one of the two layouts."""
+    decoding.refuse_irregular(path)
     try:
+        _refuse_bomb(path)
         with np.load(path, allow_pickle=False) as archive:
             where = ("blob", "offset") if "blob" in archive else ("image",)
             return {key: archive[key] for key in ("label", "classes", *where)}
+    except InvalidInput:
+        raise
     except KeyError as error:
         raise InvalidInput(f"{path}: {error.args[0]}; add it: label, classes, and image or blob and offset") from error
     except OSError as error:
@@ -136,10 +143,20 @@ def _arrays(path: Path) -> dict[str, Array]:
             f"{path} cannot be opened ({decoding.reason(error)}); name a file made by numpy.savez"
         ) from error
     # NumPy's own words for a file of another kind advise to load it unsafely.
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput(
             f"{path} is broken or no archive of plain arrays; name a file made by numpy.savez"
         ) from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuses an archive that is far larger unpacked than pictures are, before it is."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > max(_ROOMY, _RATIO * path.stat().st_size):
+        raise InvalidInput(
+            f"{path} unpacks to {size / 1e6:.0f} MB, {size / path.stat().st_size:.0f} times its size; no pictures do"
+        )
 
 
 def _check_labels(path: Path, label: Array, classes: Array) -> None:

@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -48,7 +49,7 @@ def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> T
         InvalidInput: the file is empty, truncated, too large, or no image.
     """
     try:
-        with _strictly(), Image.open(file, formats=FORMATS) as picture:
+        with strictly(), Image.open(file, formats=FORMATS) as picture:
             _check_extent(picture, name)
             upright = _rgb(ImageOps.exif_transpose(picture), picture.format)
     except InvalidInput:
@@ -64,10 +65,12 @@ def decode(file: BinaryIO, name: str, size: Size | None, keep: float = 1.0) -> T
 
 
 @contextmanager
-def _strictly() -> Iterator[None]:
+def strictly() -> Iterator[None]:
     """Broken EXIF data is an error: Pillow would go on without the orientation that it could not read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        # What is too large is refused, in one line.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("error", "(?i).*(corrupt|truncated)", UserWarning)
         yield
 
@@ -112,8 +115,20 @@ def reason(error: Exception) -> str:
     return said
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuses pipes, devices and the like, of which a read might never end; nothing is opened.
+
+    Raises:
+        InvalidInput: something is there that is no regular file and no folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InvalidInput(f"{path} is no regular file, and reading it might never end; take it away")
+
+
 def _check_extent(picture: Image.Image, name: str) -> None:
     width, height = picture.size
+    if not width * height:
+        raise InvalidInput(f"{name} is {width}x{height}, without a pixel; replace the file or remove it")
     if width * height > MAX_PIXELS:
         megapixels = width * height / 1e6
         raise InvalidInput(f"{name} is {width}x{height}, {megapixels:.1f} megapixels; {_SHRINK}")

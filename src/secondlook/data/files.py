@@ -12,7 +12,7 @@ import torch
 
 from secondlook.data import images
 from secondlook.data.base import Samples, Source
-from secondlook.data.decoding import reason
+from secondlook.data.decoding import reason, refuse_irregular
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
 
@@ -72,6 +72,7 @@ def table(path: Path, columns: Collection[str]) -> list[Line]:
             not fit.
     """
     header = ",".join(columns)
+    refuse_irregular(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
@@ -117,6 +118,7 @@ def lines(path: Path, wanted: str) -> list[Line]:
     Raises:
         InvalidInput: the file cannot be read, is no UTF-8, or holds no line.
     """
+    refuse_irregular(path)
     try:
         rows = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secondlook.data import images
 from secondlook.data.base import Family, Samples, Source, part_of
-from secondlook.data.decoding import reason
+from secondlook.data.decoding import reason, refuse_irregular
 from secondlook.data.files import lines
 from secondlook.errors import InvalidInput
 from secondlook.models.io.preprocessing import DEVIATION, MEAN
@@ -157,12 +157,13 @@ class Illusions(Family):
 
 
 def _array(path: Path, dimensions: int) -> Array:
+    refuse_irregular(path)
     try:
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be opened ({reason(error)}); add it") from error
     # NumPy's own words for a pickle advise to load it unsafely.
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError, MemoryError) as error:
         raise InvalidInput(f"{path} is broken or no plain array; make it anew by numpy.save") from error
     kinds = "f" if dimensions == 4 else "iu"
     if array.ndim != dimensions or array.dtype.kind not in kinds or not array.size:
@@ -180,7 +181,7 @@ def _names(folder: Path) -> tuple[str, ...]:
     try:
         table = ast.literal_eval(published.read_text("utf-8").strip())
         return tuple(str(table[index]).split(",")[0].strip() for index in range(len(table)))
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise InvalidInput(
             f"{published} must be {{0: 'tench', 1: 'goldfish', ...}}, from 0 on; load it again"
         ) from error

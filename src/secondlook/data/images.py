@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from secondlook.data.decoding import FORMATS, Size, decode, reason
+from secondlook.data.decoding import FORMATS, Size, decode, reason, refuse_irregular, strictly
 from secondlook.drafts import write_whole
 from secondlook.errors import InvalidInput
 from secondlook.models.base import check_pixels
@@ -42,6 +42,7 @@ def read(path: Path | str, size: Size | None, keep: float = 1.0) -> Tensor:
     Raises:
         InvalidInput: the file is missing, or as ``secondlook.data.decoding.decode`` raises it.
     """
+    refuse_irregular(Path(path))
     try:
         with open(path, "rb") as file:
             return decode(file, str(path), size, keep)
@@ -55,8 +56,9 @@ def extent(path: Path | str) -> Size:
     Raises:
         InvalidInput: the file is missing or no image.
     """
+    refuse_irregular(Path(path))
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with strictly(), Image.open(path, formats=FORMATS) as picture:
             turned = picture.getexif().get(_ORIENTATION, 1) in _LYING
             return (picture.width, picture.height) if turned else (picture.height, picture.width)
     # As in decoding: broken bytes raise almost anything.

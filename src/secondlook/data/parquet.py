@@ -177,7 +177,7 @@ def _names(path: Path, column: str) -> tuple[str, ...]:
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return tuple(str(name) for name in features[column]["names"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 

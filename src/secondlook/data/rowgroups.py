@@ -14,7 +14,7 @@ from torch import Tensor
 from secondlook.data import decoding, images
 from secondlook.data.base import Captioned, Samples, Source
 from secondlook.data.captioned import Labels
-from secondlook.data.decoding import extra, reason
+from secondlook.data.decoding import extra, reason, refuse_irregular
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
 
@@ -159,6 +159,7 @@ def opened(path: Path) -> Any:
         InvalidInput: it is missing, broken or no parquet, or the extra ``data`` is not installed.
     """
     parquet = extra("pyarrow.parquet", "data", f"{path.name}, a parquet file,")
+    refuse_irregular(path)
     try:
         return parquet.ParquetFile(path)
     # pyarrow's errors are of several kinds: ArrowInvalid is a ValueError, others are OSErrors.

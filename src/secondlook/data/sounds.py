@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secondlook.data.base import Listing
-from secondlook.data.decoding import extra, reason
+from secondlook.data.decoding import extra, reason, refuse_irregular
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
 
 EXTENSIONS: Final = (".flac", ".mp3", ".ogg", ".wav")
 """What a file must end in, in small or capital letters, to count as a sound."""
+
+MAX_SAMPLES: Final = 200_000_000
+"""A longer sound is refused from its header, before it takes memory: an hour of stereo at 28 kHz."""
 
 
 class Wave(NamedTuple):
@@ -40,6 +43,7 @@ def read_wave(path: Path) -> Wave:
     Raises:
         InvalidInput: the file is missing, empty, truncated or no sound, or the extra is missing.
     """
+    refuse_irregular(path)
     try:
         channels, rate = _pcm(path) if path.suffix.lower() == ".wav" else _other(path)
     except InvalidInput:
@@ -86,8 +90,13 @@ def _other(path: Path) -> tuple[NDArray[Any], int]:
     if path.suffix.lower() not in EXTENSIONS:
         raise InvalidInput(f"{path} is no sound; it must end in {', '.join(EXTENSIONS)}")
     reader = extra("soundfile", "audio", f"{path.name}, which is no .wav,")
-    samples, rate = reader.read(str(path), dtype="float32", always_2d=True)
-    return samples, int(rate)
+    with reader.SoundFile(str(path)) as file:
+        if file.frames * file.channels > MAX_SAMPLES:
+            raise InvalidInput(
+                f"{path} unpacks to {file.frames * file.channels / 1e6:.0f} million samples; cut it to "
+                f"{MAX_SAMPLES / 1e6:g} million or fewer"
+            )
+        return file.read(dtype="float32", always_2d=True), int(file.samplerate)
 
 
 class SoundSamples(NamedTuple):

@@ -13,6 +13,7 @@ from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models.base import Embedder, Purifier
 from secondlook.models.logits import LogitClassifier
 from secondlook.models.runtime.engine import Engine, EngineSettings, checkpointed
+from secondlook.variables import filled, untold
 
 
 def load(name: str) -> Any:
@@ -20,7 +21,8 @@ def load(name: str) -> Any:
 
     Settings may follow, of the family or of any
     (:class:`~secondlook.models.runtime.engine.EngineSettings`):
-    ``hf:OWNER/NAME?resolution=native&dtype=bf16``.
+    ``hf:OWNER/NAME?resolution=native&dtype=bf16``. ``${NAME}`` in it stands for a variable of the
+    environment; the model goes by the name as it is written.
 
     Raises:
         UnknownName: no such family, setting, or model in it; the nearest names are offered.
@@ -72,7 +74,10 @@ def configured(family: str, config: Mapping[str, str]) -> Any:
     ours = {key: config[key] for key in config if key in _OURS and key not in known}
     manner = _manner(ours)
     own = {key: value for key, value in config.items() if key not in ours}
-    model = registry.build("model", family, own).load()
+    with untold(" ".join(own.values())):
+        model = registry.build("model", family, {key: filled(value) for key, value in own.items()}).load()
+    if filled(own["name"]) != own["name"]:
+        model.name = model.name.replace(filled(own["name"]), own["name"])
     return model if manner == EngineSettings() else _under(model, manner)
 
 

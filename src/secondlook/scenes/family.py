@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as read_weights, save
 from torch import Tensor, nn
 
@@ -54,14 +55,25 @@ def changed_weights(model: Model, base: State) -> bytes:
     return save(changed)
 
 
-def load_difference(held: bytes, card: dict[str, Any], full: str) -> Model:
+RUNNING_CODE: Final = ("python:", "file:")
+"""Families whose models are code; a card that names one names code of its sender's choice."""
+
+
+def load_difference(held: bytes, card: dict[str, Any], full: str, trust: bool = False) -> Model:
     """The model ``full`` of a card: its base, with the tensors in ``held``.
 
     Raises:
         UnknownName: there is no such base.
-        InvalidInput: the base has other weights than it had, or ``held`` does not fit it.
+        InvalidInput: the base is one that runs code, and a card vouches for none; it has other
+            weights than it had, or ``held`` does not fit it.
     """
     base = card["base"]
+    code = str(base["name"]).startswith(RUNNING_CODE) or "trust=" in str(base["name"])
+    if code and not trust:
+        raise InvalidInput(
+            f"{full} was made of {base['name']}, which runs code to be loaded; if you trust who wrote its card, "
+            f"write {full}?trust=true"
+        )
     model: Model = load(base["name"])
     if model.weights_hash != base["hash"]:
         raise InvalidInput(
@@ -71,7 +83,7 @@ def load_difference(held: bytes, card: dict[str, Any], full: str) -> Model:
     network = nn.ModuleList(model.modules)
     try:
         fit = network.load_state_dict(read_weights(held), strict=False)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise InvalidInput(f"{full} does not fit {base['name']}: {error}") from error
     if fit.unexpected_keys:
         raise InvalidInput(f"{full} has {fit.unexpected_keys[0]}, which {base['name']} has not")
@@ -152,7 +164,7 @@ class Scenes:
         return load_from(_weights_folder(self.weights), self.name, full)
 
 
-def load_from(folder: Traversable, name: str, full: str) -> Model:
+def load_from(folder: Traversable, name: str, full: str, trust: bool = False) -> Model:
     """The model with the card and weights ``NAME`` in a folder; ``full`` is its whole name.
 
     Raises:
@@ -160,12 +172,15 @@ def load_from(folder: Traversable, name: str, full: str) -> Model:
     """
     card = _card(folder, name)
     if "base" in card:
-        return load_difference(_verified(folder, name, card), card, full)
+        return load_difference(_verified(folder, name, card), card, full, trust)
     architecture = dict(card["architecture"])
     kind = NETWORKS.get(architecture.pop("network"))
     if kind is None:
         raise InvalidInput(f"{full} was written by another version; train it again")
-    network = kind.network(**architecture)
+    try:
+        network = kind.network(**architecture)
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise InvalidInput(f"{full}: its card describes no {kind.network.__name__}: {error}; train it again") from None
     _fill(network, _verified(folder, name, card), full)
     return kind.model(full, network)
 
@@ -175,7 +190,13 @@ def _weights_folder(weights: Path | None) -> Traversable:
 
 
 def _card(folder: Traversable, name: str) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(folder.joinpath(f"{name}.json").read_text(encoding="utf-8"))
+    file = folder.joinpath(f"{name}.json")
+    try:
+        card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not {"sha256", "command"} <= card.keys() or not {"architecture", "base"} & card.keys():
+            raise ValueError("it lacks sha256, command, or architecture or base")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"{file} is no card that secondlook has written ({error}); train it again") from None
     return card
 
 
@@ -203,7 +224,7 @@ def _fill(network: nn.Module, held: bytes, full: str) -> None:
     """Copies half-precision weights into the fp32 network and makes it ready to use."""
     try:
         network.load_state_dict(read_weights(held))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise InvalidInput(f"{full} does not fit its network; train it again: {error}") from error
     # Channels last is the faster layout for small convolutions on a CPU, forwards and backwards.
     network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
@@ -216,7 +237,10 @@ class Local(ModelFamily):
 
     Attributes:
         name: the path of card and weights without their ends.
+        trust: whether a model that was made of one that runs code, ``python:`` or ``file:``, may.
     """
+
+    trust: bool = False
 
     def load(self) -> Model:
         """The model, in fp32 and eval mode, its parameters frozen.
@@ -232,4 +256,4 @@ class Local(ModelFamily):
         known = [f"local:{card.with_suffix('')}" for card in path.parent.glob("*.json")]
         if not path.with_name(f"{path.name}.json").is_file():
             raise UnknownName("model", full, known)
-        return load_from(path.parent, path.name, full)
+        return load_from(path.parent, path.name, full, self.trust)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,64 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
 
 
+def poisoned(program: Path, path: Path, marker: Path) -> None:
+    """Writes a program whose example inputs are a pickle that makes a file, and a card that fits."""
+
+    class Harm:
+        def __reduce__(self) -> Any:
+            return Path.touch, (marker,)
+
+    held = io.BytesIO()
+    torch.save(Harm(), held)
+    with zipfile.ZipFile(program) as sound, zipfile.ZipFile(path, "w") as archive:
+        for name in sound.namelist():
+            archive.writestr(name, held.getvalue() if "sample_inputs" in name else sound.read(name))
+    card = json.loads(program.with_suffix(".json").read_text())
+    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize("name", ["colors.pt2", "fold", "fold-encoder-8.pt2", "pair", "pair/text.pt2"])
+def test_a_program_is_loaded_where_it_is_said_to_be_trusted_and_nowhere_else(made: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"whatever code its file holds; .*{name}\?trust=true; else .*safetensors"):
+        load(f"file:{made}/{name}")
+    for trust in ("false", "0"):
+        with pytest.raises(InvalidInput, match="whatever code"):
+            load(f"file:{made}/{name}?trust={trust}")
+    # Trust is no part of what a model is called.
+    assert load(f"file:{made}/{name}?trust=true").name == f"file:{made}/{name}"
+
+
+def test_a_program_that_runs_code_runs_none_untrusted(made: Path, tmp_path: Path) -> None:
+    path, marker = tmp_path / "x.pt2", tmp_path / "ran"
+    poisoned(made / "colors.pt2", path, marker)
+    with pytest.raises(InvalidInput, match="whatever code"):
+        load(f"file:{path}")
+    assert not marker.exists()
+    # That this file does run code is what the refusal is for.
+    with pytest.raises(InvalidInput, match="no exported program"):
+        load(f"file:{path}?trust=true")
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", ["../names.txt", "/etc/hostname", "link.txt", "pair"])
+def test_labels_are_read_from_beside_the_card_alone(folder: Path, name: str) -> None:
+    (folder.parent / "names.txt").write_text("a secret\nand another\nand a third")
+    (folder / "link.txt").symlink_to(folder.parent / "names.txt")
+    edit(folder / "colors.json", labels=None, labels_file=name)
+    with pytest.raises(InvalidInput, match=f"labels_file={name}, which is not beside it"):
+        load(f"file:{folder}/colors.pt2?trust=true")
+
+
+@pytest.mark.parametrize("content", ["{red: 2}", "[" * 100_000])
+def test_a_vocabulary_that_is_no_json_is_told(folder: Path, content: str) -> None:
+    (folder / "pair/vocab.json").write_text(content)
+    with pytest.raises(InvalidInput, match=r"vocab\.json is no JSON"):
+        load(f"file:{folder}/pair?trust=true")
+
+
 def test_a_classifier_answers_with_its_labels_at_any_size(made: Path) -> None:
-    model = load(f"file:{made}/colors.pt2")
+    model = load(f"file:{made}/colors.pt2?trust=true")
     assert isinstance(model, Classifier)
     assert (model.classes, model.size) == (("r", "g", "b"), (8, 8))
     x = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(5, 3, 13, 6)
@@ -98,7 +155,7 @@ def test_a_classifier_answers_with_its_labels_at_any_size(made: Path) -> None:
 
 
 def test_gradients_flow_through_an_exported_program(made: Path) -> None:
-    model, x = load(f"file:{made}/colors.pt2"), torch.rand(3, 3, 8, 8, requires_grad=True)
+    model, x = load(f"file:{made}/colors.pt2?trust=true"), torch.rand(3, 3, 8, 8, requires_grad=True)
     assert not any(part.training for part in model.function.modules())
     (grad,) = torch.autograd.grad(model(x)[:, 2].sum(), x)
     assert torch.allclose(grad[:, 2], torch.full((3, 8, 8), 1 / 64))
@@ -108,32 +165,32 @@ def test_gradients_flow_through_an_exported_program(made: Path) -> None:
 def test_labels_may_stand_in_a_file_of_their_own(folder: Path) -> None:
     edit(folder / "colors.json", labels=None, labels_file="names.txt")
     with pytest.raises(InvalidInput, match=r"names.txt, which is not beside it"):
-        load(f"file:{folder}/colors.pt2")
+        load(f"file:{folder}/colors.pt2?trust=true")
     (folder / "names.txt").write_text("background\ntench, Tinca tinca\ngoldfish\n")
-    model = load(f"file:{folder}/colors.pt2")
+    model = load(f"file:{folder}/colors.pt2?trust=true")
     assert model.classes == ("background", "tench, Tinca tinca", "goldfish")
 
 
 def test_a_pair_of_encoders_is_an_embedder_with_its_tokenizer(made: Path) -> None:
-    model = load(f"file:{made}/pair")
+    model = load(f"file:{made}/pair?trust=true")
     assert isinstance(model, Embedder)
     texts = model.embed_text(["Red, red and green", "blue"])
     assert torch.allclose(texts, torch.tensor([[2 / 5**0.5, 1 / 5**0.5, 0], [0, 0, 1]]), atol=1e-6)
     image = model.embed(torch.tensor([0.3, 0.4, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8))
     assert torch.allclose(image, torch.tensor([[0.6, 0.8, 0.0]]), atol=1e-6)
-    assert load(f"file:{made}/pair/text.pt2").hash == model.hash
+    assert load(f"file:{made}/pair/text.pt2?trust=true").hash == model.hash
 
 
 @pytest.mark.parametrize("name", ["fold", "fold-encoder-8.pt2", "fold-decoder-8.pt2"])
 def test_an_autoencoder_is_found_by_either_half_or_its_beginning(made: Path, name: str) -> None:
-    model, x = load(f"file:{made}/{name}"), torch.rand(3, 3, 8, 8)
+    model, x = load(f"file:{made}/{name}?trust=true"), torch.rand(3, 3, 8, 8)
     assert isinstance(model, Purifier)
     assert not model.stochastic
     assert torch.equal(model.purify(x, Keys.of(0, range(3))), x)
 
 
 def test_latent_noise_counts_deviations_of_the_images_own_code(made: Path) -> None:
-    model = load(f"file:{made}/fold").with_noise(0.1)
+    model = load(f"file:{made}/fold?trust=true").with_noise(0.1)
     x = 0.5 + 0.1 * (torch.arange(192).view(1, 3, 8, 8) % 2 * 2 - 1).expand(40, 3, 8, 8)
     moved = model.purify(x, Keys.of(0, range(40))) - x
     assert model.stochastic
@@ -144,8 +201,8 @@ def test_latent_noise_counts_deviations_of_the_images_own_code(made: Path) -> No
 
 def test_the_hash_comes_from_the_file_and_not_from_its_place(made: Path, folder: Path) -> None:
     names = ("colors.pt2", "fold", "pair")
-    hashes = [load(f"file:{made}/{name}").hash for name in names]
-    assert [load(f"file:{folder}/{name}").hash for name in names] == hashes
+    hashes = [load(f"file:{made}/{name}?trust=true").hash for name in names]
+    assert [load(f"file:{folder}/{name}?trust=true").hash for name in names] == hashes
     assert len(set(hashes)) == 3
 
 
@@ -165,13 +222,13 @@ def test_the_hash_comes_from_the_file_and_not_from_its_place(made: Path, folder:
 def test_a_wrong_card_is_told_by_its_field(folder: Path, changes: dict[str, Any], said: str) -> None:
     edit(folder / "colors.json", **changes)
     with pytest.raises(InvalidInput, match=said):
-        load(f"file:{folder}/colors.pt2")
+        load(f"file:{folder}/colors.pt2?trust=true")
 
 
 def test_labels_that_are_too_few_are_told_at_the_first_answer(folder: Path) -> None:
     edit(folder / "colors.json", labels=["r", "g"])
     with pytest.raises(InvalidInput, match="where logits"):
-        load(f"file:{folder}/colors.pt2")(torch.rand(1, 3, 8, 8))
+        load(f"file:{folder}/colors.pt2?trust=true")(torch.rand(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +245,7 @@ def test_labels_that_are_too_few_are_told_at_the_first_answer(folder: Path) -> N
 def test_a_missing_file_is_named(folder: Path, gone: str, name: str, said: str) -> None:
     (folder / gone).unlink()
     with pytest.raises(InvalidInput, match=said):
-        load(f"file:{folder}/{name}")
+        load(f"file:{folder}/{name}?trust=true")
 
 
 def test_a_damaged_program_is_told_even_if_its_card_vouches_for_it(folder: Path) -> None:
@@ -196,19 +253,19 @@ def test_a_damaged_program_is_told_even_if_its_card_vouches_for_it(folder: Path)
     file.write_bytes(b"no program")
     edit(folder / "colors.json", sha256=hashlib.sha256(b"no program").hexdigest())
     with pytest.raises(InvalidInput, match="no exported program"):
-        load(f"file:{file}")
+        load(f"file:{file}?trust=true")
 
 
 def test_a_card_that_is_no_json_is_told(folder: Path) -> None:
     (folder / "colors.json").write_text("{labels: }")
     with pytest.raises(InvalidInput, match="Invalid JSON"):
-        load(f"file:{folder}/colors.pt2")
+        load(f"file:{folder}/colors.pt2?trust=true")
 
 
 def test_a_beginning_of_two_autoencoders_is_told(folder: Path) -> None:
     shutil.copy(folder / "fold-encoder-8.pt2", folder / "fold-encoder-16.pt2")
     with pytest.raises(InvalidInput, match="the beginning of several"):
-        load(f"file:{folder}/fold")
+        load(f"file:{folder}/fold?trust=true")
 
 
 def test_nothing_is_listed() -> None:
@@ -226,7 +283,7 @@ def photograph(path: Path, keep: float, side: int) -> Tensor:
 
 
 def test_real_photographs_and_captions_find_each_other(shared: Path) -> None:
-    model = load(f"file:{shared}/data/models/photos-lit")
+    model = load(f"file:{shared}/data/models/photos-lit?trust=true")
     assert model.size == (224, 224)
     names = (shared / "data/flickr8k/test.txt").read_text().split()
     captions: dict[str, list[str]] = {name: [] for name in names}
@@ -244,7 +301,7 @@ def test_real_photographs_and_captions_find_each_other(shared: Path) -> None:
 
 
 def test_a_real_classifier_recognizes_real_photographs(shared: Path) -> None:
-    model = load(f"file:{shared}/data/models/cifar10-resnet20.pt2")
+    model = load(f"file:{shared}/data/models/cifar10-resnet20.pt2?trust=true")
     held = np.load(shared / "data/cifar10/cifar10_test_jpeg.npz")
     assert list(model.classes) == held["classes"].tolist()
     # The archive is sorted by class: 20 of each.
@@ -257,7 +314,7 @@ def test_a_real_classifier_recognizes_real_photographs(shared: Path) -> None:
 
 
 def test_a_real_autoencoder_keeps_photographs_and_blurs_them_under_noise(shared: Path) -> None:
-    model = load(f"file:{shared}/data/models/taef2")
+    model = load(f"file:{shared}/data/models/taef2?trust=true")
     files = sorted((shared / "data/rsscn7").glob("*/*.jpg"))[::112]
     x, keys = torch.stack([photograph(f, 1.0, 256) for f in files]), Keys.of(0, range(len(files)))
 

@@ -198,7 +198,7 @@ def _markdown_block(block: Block) -> Iterator[str]:
 
 
 def _folded(summary: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from (f"<details><summary>{escape(summary)}</summary>", "", *lines, "", "</details>")
+    yield from (f"<details><summary>{escape(' '.join(summary.split()))}</summary>", "", *lines, "", "</details>")
 
 
 def _rows(block: Block, columns: Sequence[Column]) -> Iterator[str]:
@@ -219,7 +219,7 @@ def _measured(row: Row, column: Column) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes for nothing but text."""
-    escaped = str(escape(text)).replace("\n", " ")
+    escaped = str(escape(" ".join(text.split())))
     for mark in "\\`*_|[]":
         escaped = escaped.replace(mark, f"\\{mark}")
     return escaped

@@ -23,23 +23,35 @@ from secondlook.registry import register
 @register("model", "file")
 @dataclass(frozen=True, kw_only=True)
 class File(ModelFamily):
-    """``file:PATH`` reads exported programs: a classifier, two encoders, or an autoencoder.
+    """``file:PATH?trust=true`` runs exported programs: a classifier, two encoders, an autoencoder.
 
-    ``PATH.pt2`` is a classifier, or either half of an autoencoder; a folder with ``image.pt2`` and
-    ``text.pt2`` is an embedder; ``PATH`` before ``-encoder*.pt2`` and ``-decoder*.pt2`` is an
-    autoencoder.
+    Loading such a program runs code that its file holds, whatever its card says: load what you have
+    exported yourself, or have from somebody whom you trust. ``PATH.pt2`` is a classifier, or either
+    half of an autoencoder; a folder with ``image.pt2`` and ``text.pt2`` is an embedder; ``PATH``
+    before ``-encoder*.pt2`` and ``-decoder*.pt2`` is an autoencoder.
 
     Attributes:
         name: the path.
+        trust: whether whoever wrote the files may run code here.
     """
+
+    trust: bool = False
 
     def load(self) -> Model:
         """The model at the path.
 
         Raises:
-            InvalidInput: a file is missing, damaged or without its card, or the card is wrong.
+            InvalidInput: a file is missing, damaged or without its card, the card is wrong, or it is
+                not said that the files are trusted.
         """
         path, full = self.path, f"file:{self.name}"
+        if not self.trust:
+            raise InvalidInput(
+                f"{full} is an exported program, and to load one is to run whatever code its file holds; the "
+                "SHA-256 in its card is from the same sender and vouches for nothing. If you made it, or trust "
+                f"who did, write {full}?trust=true; else ask for weights as .safetensors, and take hf:, "
+                "openclip:, or python: with a network of your own"
+            )
         if path.is_dir():
             return _embedder(full, path)
         if path.suffix != ".pt2":
@@ -147,10 +159,13 @@ def tokenizer_of(text: Program) -> WordTokenizer:
             'write {"type": "words", "pattern": ..., "length": ..., "vocabulary": "vocab.json"}'
         )
     # The card may name it from the folder above; it always lies beside the card.
-    file = text.path.with_name(rules.vocabulary.rpartition("/")[2])
+    file = text.path.parent / rules.vocabulary.rpartition("/")[2]
     if not file.is_file():
         raise InvalidInput(f"vocabulary {file} is missing; put it beside {text.path.name}")
-    vocabulary = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        vocabulary = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"vocabulary {file} is no JSON ({error}); write the number of each word") from None
     settings = rules.model_dump(exclude={"type", "vocabulary"})
     return WordTokenizer(vocabulary=vocabulary, **settings)
 

@@ -144,6 +144,8 @@ def _library() -> Any:
 
 def _parts(library: Any, name: str) -> tuple[str, str | None]:
     """Architecture, and tag or file of its weights, both checked."""
+    if name.startswith("local-dir:~"):
+        return f"local-dir:{Path(name.removeprefix('local-dir:')).expanduser()}", None
     if name.startswith(_ELSEWHERE):
         return name, None
     arch, slash, weights = name.partition("/")

@@ -85,6 +85,8 @@ def imported(full: str, name: str) -> ModuleType:
                 f"{full}: no module {error.name!r} in {Path.cwd()} nor installed; run from the folder that holds it"
             ) from None
         raise InvalidInput(f"{full}: importing {name!r} raised {type(error).__name__}: {error}") from error
+    except SystemExit as stop:
+        raise InvalidInput(f"{full}: importing {name!r} {_ended(stop)}") from stop
     _own.add(name)
     return module
 
@@ -92,6 +94,10 @@ def imported(full: str, name: str) -> ModuleType:
 def own_files() -> set[str]:
     """The files of the modules that a user has named."""
     return {str(getattr(sys.modules.get(name), "__file__", "")) for name in _own}
+
+
+def _ended(stop: SystemExit) -> str:
+    return f"called sys.exit({stop.code!r}); raise an error where something is wrong, and end no program"
 
 
 def _find(full: str, module: ModuleType, name: str) -> Callable[[], Any]:
@@ -112,6 +118,8 @@ def _call(full: str, factory: Callable[[], Any]) -> Any:
         raise InvalidInput(
             f"{full}() raised {type(error).__name__}: {error}; it is called without arguments"
         ) from error
+    except SystemExit as stop:
+        raise InvalidInput(f"{full}() {_ended(stop)}") from stop
 
 
 def _parts(made: Any) -> Iterator[type]:

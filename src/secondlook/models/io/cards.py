@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,9 +94,9 @@ class Program:
         card = self.path.with_suffix(".json")
         if self.card.labels_file is None:
             raise InvalidInput(f'{card} has no labels; write "labels": ["first", "second", ...]')
-        file = card.with_name(self.card.labels_file)
-        if not file.is_file():
-            raise InvalidInput(f"{card} names labels_file={file.name}, which is not beside it")
+        file = card.parent / self.card.labels_file
+        if not file.is_file() or not Path(os.path.realpath(file)).parent.samefile(card.parent):
+            raise InvalidInput(f"{card} names labels_file={self.card.labels_file}, which is not beside it")
         text = file.read_bytes().decode("utf-8-sig")
         return tuple(row.strip() for row in text.rstrip().split("\n"))
 
@@ -132,9 +136,24 @@ def read_card(path: Path) -> Card:
         raise InvalidInput(f"card {path}: {field}: {first['msg']}; say {_EXAMPLE}") from None
 
 
-def _load(path: Path) -> Callable[[Tensor], Tensor]:
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Nothing but errors is logged within the block: what fails is told in one line."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.ERROR)
     try:
-        module = torch.export.load(path).module()
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _load(path: Path) -> Callable[[Tensor], Tensor]:
+    if not zipfile.is_zipfile(path):
+        raise InvalidInput(f"{path} is no exported program: it is no zip file; write it with torch.export.save")
+    try:
+        with _quiet("torch.export"):
+            module = torch.export.load(path).module()
     except Exception as error:
         raise InvalidInput(
             f"{path} is no exported program that torch {torch.__version__} reads: {error}; "

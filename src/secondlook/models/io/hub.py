@@ -71,7 +71,7 @@ class Checkpoint:
         path, file = self.find(*paths)
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{file} is no JSON: {error}; fetch it again") from None
         if not isinstance(content, dict):
             raise InvalidInput(f"{file} holds no JSON object, {{...}}; fetch it again")
@@ -124,7 +124,10 @@ class Checkpoint:
             InvalidInput: it is missing or damaged.
         """
         source = str(self.folder) if self.local else self.source
-        pinned = {} if self.revision is None else {"revision": self.revision}
+        pinned: dict[str, Any] = {} if self.revision is None else {"revision": self.revision}
+        if self.family == "hf":
+            # Left out, a checkpoint that brings code along asks for leave at the console.
+            pinned["trust_remote_code"] = False
         ways: tuple[dict[str, bool], ...] = ({"local_files_only": True}, {})
         for way in ways[: 1 if self.local else 2]:
             try:

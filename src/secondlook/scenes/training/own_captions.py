@@ -15,6 +15,7 @@ from torch import Tensor
 from secondlook.data import load
 from secondlook.data.files import lines, table
 from secondlook.errors import InvalidInput
+from secondlook.places import at_home
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
 from secondlook.scenes.models.masked_lm import CaptionMlmNetwork
@@ -175,7 +176,7 @@ def train_captions(
             "role": "masked language model",
             "architecture": {"network": CaptionMlmNetwork.__name__, "words": list(words)},
             "data": f"{len(ids)} captions of {data}; words that come {MIN_COUNT} times or more",
-            "command": f"secondlook train {NAME} --data {data}{f' --test {test}' if test else ''}",
+            "command": at_home(f"secondlook train {NAME} --data {data}{f' --test {test}' if test else ''}"),
             "measured_on": f"a gap in each of {len(test_ids)} captions of "
             f"{test or 'every twentieth image'}, none of them trained on",
         },

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from secondlook.data import load as open_source
 from secondlook.data.base import Source
 from secondlook.errors import InvalidInput
+from secondlook.places import at_home
 from secondlook.progress import Tick
 from secondlook.scenes.models.clip import PHOTO_SIDE, PhotoNetwork
 from secondlook.scenes.training.loop import Loss, Recipe, Training
@@ -190,7 +191,7 @@ def train_photos(
             "role": "embedder",
             "architecture": {"network": PhotoNetwork.__name__, "words": list(words)},
             "data": f"{len(photos)} photographs of {data}; captions made from their classes",
-            "command": f"secondlook train {NAME} --data {data}",
+            "command": at_home(f"secondlook train {NAME} --data {data}"),
             "measured_on": f"{len(held_out)} photographs of {test}" if held_out else "",
         },
     )
