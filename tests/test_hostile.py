@@ -637,7 +637,7 @@ def published(at: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     (data / "red").rename(data / f"{SCRIPT}{ESCAPES} red")
     monkeypatch.setenv("PICTURES_HERE", str(data))
     study = {
-        "title": f"{SCRIPT}{ESCAPES} ${{TOKEN}} $TOKEN\n\n# big\r# bigger",
+        "title": f"{SCRIPT}\u202e ${{TOKEN}} $TOKEN\n\n# big",
         "about": f"{SCRIPT} ${{TOKEN}}",
         "examples": 3,
         "models": ["python:tests.tiny:eye"],
@@ -646,7 +646,7 @@ def published(at: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "defenses": [{"name": "undefended", "label": f"{SCRIPT}{ESCAPES}"}],
     }
     path = at.write("x.toml", "\n".join(f"{key} = {toml(value)}" for key, value in study.items()))
-    assert run(monkeypatch, ["audit", path.name, "--out", str(home / "run")]) == 0
+    assert run(monkeypatch, ["audit", path.name, "--out", str(home / "run")]) == 0, capsys.readouterr()
     assert run(monkeypatch, ["report", str(home / "run"), "--markdown"]) == 0
     out, err = capsys.readouterr()
     assert not at.marker.exists()

@@ -271,10 +271,13 @@ def checked(kind: type[M], table: Table, where: str) -> M:
     """A table as ``kind``.
 
     Raises:
-        InvalidInput: a key is unknown (the nearest is offered) or a value does not fit.
+        InvalidInput: a key is unknown (the nearest is offered), a value does not fit, or tables are
+            nested too deeply.
     """
     try:
         return kind.model_validate(table)
+    except RecursionError:
+        raise InvalidInput(f"{where}: its tables lie in each other without end; a study is three deep") from None
     except ValidationError as error:
         raise InvalidInput(f"{where}: {_explained(error, kind)}") from None
 

@@ -66,16 +66,15 @@ def _about(title: str, about: str) -> str:
 
 def _shown(kinds: Sequence[str], name: str) -> None:
     """The docstring of what is registered under a name, and each setting with its default."""
-    from rich.console import Console
-
     from secondlook import registry
     from secondlook.errors import UnknownName
+    from secondlook.terminal import Terminal
 
     known = {each: kind for kind in kinds for each in registry.names(kind)}  # type: ignore[arg-type]
     if name not in known:
         raise UnknownName(kinds[0], name, known)
     cls = registry.find(known[name], name)  # type: ignore[arg-type]
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = Terminal(markup=False, highlight=False, emoji=False)
     console.print(f"{name}: {inspect.cleandoc(cls.__doc__ or '')}\n")
     for line in _defaults(cls):
         console.print(f"  {line}")
