@@ -156,3 +156,11 @@ def test_places_stay_on_the_line() -> None:
 
 def test_nested_provenance_is_flattened() -> None:
     assert dict(flat({"a": {"b_c": {"d": 1}}, "e": []})) == {"a · b c · d": "1", "e": "–"}
+
+
+def test_every_section_is_in_the_navigation_and_words_are_explained(page: str) -> None:
+    sections = set(re.findall(r'<h2 id="([^"]+)"', page)) - {"verdict"}
+    nav = page[page.index("<nav") : page.index("</nav>")]
+    assert sections == set(re.findall(r'href="#([^"]+)"', nav))
+    explained = re.findall(r"<dfn>([^<]+)</dfn>", page)
+    assert {"taken over", "still right", "adaptive", "withheld"} <= set(explained)
