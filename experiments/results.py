@@ -18,8 +18,10 @@ from typing import Any, Final
 
 from secondlook.audit.finish import read_audit
 from secondlook.audit.report import figure_svg, markdown
+from secondlook.audit.report.detection import extremes
 from secondlook.audit.report.matrix import Row, blocks, goal_of
-from secondlook.schema import Audit, Cell, Detection, Metric
+from secondlook.audit.report.words import percent
+from secondlook.schema import Audit, Cell, Detection, Flagged, Metric
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 DIGITS: Final = 4
@@ -112,9 +114,16 @@ def _cell(cell: Cell, shown: set[str], varied: set[tuple[str, str, str]]) -> dic
         rates = kept["detection"]["calibrated"].items()
         clean = cell.knowledge == "clean"
         thresholds = {rate: found for rate, found in rates if clean or rate == RATE}
-        kept["detection"] |= {"calibrated": thresholds, "by_attribute": [], "optimistic": {}}
+        kept["detection"] |= {"calibrated": thresholds, "by_attribute": _ends(cell), "optimistic": {}}
         kept["detection"] |= {"histogram": None, "roc": None, "average_precision": None}
     return kept
+
+
+def _ends(cell: Cell) -> list[dict[str, Any]]:
+    """The kinds of input that an attacked row rejects least, and those that it rejects most."""
+    if cell.knowledge == "clean":
+        return []
+    return [kind.model_dump() for end in extremes(Row(cell=cell, name="")) for kind in end]
 
 
 def _rounded(value: Any) -> Any:
@@ -190,6 +199,8 @@ def _section(section: Section, audit: Audit) -> Iterator[str]:
         yield from _alarms(audit)
     if detectors := list(_detectors(audit)):
         yield from _folded("Detection: clean images against attacked ones", detectors)
+    if kinds := list(kinds_missed(audit)):
+        yield from _folded("What is missed, by kind of input", kinds)
 
 
 def _detectors(audit: Audit) -> Iterator[str]:
@@ -203,6 +214,22 @@ def _detectors(audit: Audit) -> Iterator[str]:
         yield f"| {' | '.join(names)} | health |"
         yield "|---|---|---:|---:|---:|---:|---|"
         yield from (_detector(*each) for each in told)
+
+
+def kinds_missed(audit: Audit) -> Iterator[str]:
+    """Of each attacked row with a detector the kinds of input that it misses most and least."""
+    rows = [(group.name, row) for block in blocks(audit) for group in block.groups for row in group.rows]
+    told = [(name, row, *extremes(row)) for name, row in rows if row.cell.detection and row.cell.knowledge != "clean"]
+    if any(most for *_, most in told):
+        yield "| detector | attacker | missed most | missed least |"
+        yield "|---|---|---|---|"
+    for name, row, least, most in told:
+        if most:
+            yield f"| {name} | {row.name} | {_missed(least)} | {_missed(most)} |"
+
+
+def _missed(kinds: Sequence[Flagged]) -> str:
+    return ", ".join(f"{k.attribute} {k.value} {percent(1 - k.flagged.value, k.n)} of {k.n}" for k in kinds)
 
 
 def _alarms(audit: Audit) -> Iterator[str]:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.results import DOCS, LARGEST, distill, keep, page, sections, split, written
+from experiments.results import DOCS, LARGEST, distill, keep, kinds_missed, page, sections, split, written
 from secondlook.audit.api import run_study
 from secondlook.audit.finish import read_audit
 from secondlook.audit.report import markdown
 from secondlook.audit.study import parse, shipped
-from secondlook.schema import Audit
+from secondlook.schema import Audit, Detection, Flagged, Metric
+from tests.audit.rows import cell
 
 KEPT = sorted((DOCS / "results").glob("*.json"))
 
@@ -59,6 +60,21 @@ def test_nothing_is_concluded_from_what_is_withheld(file: Path) -> None:
 def test_texts_of_sections_hold_no_interval_that_a_run_would_change() -> None:
     for section in sections(DOCS / "results"):
         assert not re.search(r"\[\d+(\.\d+)?, \d+(\.\d+)?\]", section.text), section.study
+
+
+def test_what_a_detector_misses_is_told_by_kind_of_input() -> None:
+    def kind(value: str, flagged: float) -> Flagged:
+        return Flagged(attribute="shape", value=value, n=20, flagged=Metric(value=flagged, low=flagged, high=flagged))
+
+    kinds = [kind(str(i), i / 10) for i in range(10)]
+    found = Detection(rejected=Metric(value=0.5, low=0.4, high=0.6), by_attribute=kinds, calibrated={})
+    rows = [cell(known, detection=found) for known in ("clean", "adaptive")]
+    audit = Audit(study="s", title="", provenance={}, cells=rows, headline=[])
+    clean, attacked = distill(audit).cells
+    assert clean.detection and attacked.detection and clean.detection.by_attribute == []
+    assert [each.value for each in attacked.detection.by_attribute] == ["0", "1", "2", "9", "8", "7"]
+    (line,) = (line for line in kinds_missed(audit) if "shape" in line)
+    assert "shape 0 100 % of 20, shape 1 90 % of 20" in line and "shape 9 10 % of 20" in line
 
 
 def test_what_is_kept_says_the_same_as_the_run(tmp_path: Path) -> None:

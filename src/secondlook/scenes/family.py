@@ -131,6 +131,8 @@ class Scenes:
     Attributes:
         name: ``clip``, ``vae``, …
         weights: a folder of other weights, as ``secondlook train`` writes them.
+        strides: of a diffusion's reverse process; with 1, which its weights are tuned for, it is a
+            denoiser that is asked once.
     """
 
     caveat: ClassVar[str] = (
@@ -139,6 +141,7 @@ class Scenes:
     )
     name: str
     weights: Path | None = None
+    strides: int = 1
 
     @staticmethod
     def listed(weights: Path | None = None) -> dict[str, str]:
@@ -161,7 +164,12 @@ class Scenes:
             raise UnknownName("model", full, known)
         if self.weights is None and self.name in WITHOUT_WEIGHTS:
             return WITHOUT_WEIGHTS[self.name][0](full)
-        return load_from(_weights_folder(self.weights), self.name, full)
+        model = load_from(_weights_folder(self.weights), self.name, full)
+        if self.strides == 1:
+            return model
+        if not isinstance(model, SceneDiffusion):
+            raise InvalidInput(f"strides={self.strides} of {full}, which is no diffusion; take it away")
+        return SceneDiffusion(full, model.network, noise=model.noise, strides=self.strides)
 
 
 def load_from(folder: Traversable, name: str, full: str, trust: bool = False) -> Model:

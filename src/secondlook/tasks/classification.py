@@ -32,7 +32,7 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 from secondlook.schema import Metric, SampleRecord
 from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, finite, how_many
-from secondlook.tasks.view import SHOWN, GoalView, ImageExample, Part, View, picture, pictures
+from secondlook.tasks.view import SHOWN, GoalView, ImageExample, Part, Table, View, picture, pictures
 
 Wish = Literal["targeted", "untargeted"]
 UNTARGETED: Final = "untargeted"
@@ -87,6 +87,14 @@ VIEW: Final = View(
             drawn_note=_OPPOSED,
             note="<em>Correct</em>: right and accepted; high is good. <em>Wrong</em>: accepted "
             "all the same, which is what the attacker wants. <em>Coverage</em>: accepted at all.",
+        ),
+    ),
+    tables=(
+        Table(
+            title="Top-5 and cosines",
+            metrics=("original_top5", "cosine_target", "cosine_original", "cosine_clean_image"),
+            note="<em>Cosine target</em> and <em>original</em>: of the image to the text of the attacker’s class and to that "
+            "of the right one. <em>Clean image</em>: of the image to itself before the attack.",
         ),
     ),
     example=ClassExample,

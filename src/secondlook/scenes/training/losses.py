@@ -99,18 +99,25 @@ def random_perturbation(x: Tensor, generator: torch.Generator) -> Tensor:
     return radius * torch.tanh(3 * total)
 
 
-def autoencoder_loss(network: AutoencoderNetwork, scenes: SceneSet, device: str, divergence: float) -> Loss:
+def corrupted(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images with Gaussian noise of a random strength and blotches, in [0, 1]."""
+    strength = MAX_NOISE * torch.rand(len(x), 1, 1, 1, generator=generator)
+    change = strength * torch.randn(x.shape, generator=generator) + random_perturbation(x, generator)
+    return (x + change).clamp(0, 1)
+
+
+def autoencoder_loss(
+    network: AutoencoderNetwork, scenes: SceneSet, device: str, divergence: float, *, plain: bool = False
+) -> Loss:
     """Reconstruction, and for a VAE the divergence of the posterior from the prior.
 
-    What is encoded carries Gaussian noise of a random strength (a denoising autoencoder, Vincent
-    et al. 2008): an autoencoder of clean images alone keeps much of a change.
+    What is encoded is corrupted (a denoising autoencoder, Vincent et al. 2008), unless it shall be
+    ``plain``, one off the shelf: an autoencoder of clean images alone keeps much of a change.
     """
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         x = scenes.images(rows)
-        strength = MAX_NOISE * torch.rand(len(x), 1, 1, 1, generator=generator)
-        change = strength * torch.randn(x.shape, generator=generator) + random_perturbation(x, generator)
-        noisy = (x + change).clamp(0, 1)
+        noisy = x if plain else corrupted(x, generator)
         x = x.to(device)
         with bf16(device):
             mean, log_variance = network.encode(noisy.to(device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +90,10 @@ def _autoencoder_loss(network: AutoencoderNetwork, scenes: SceneSet, device: str
     return autoencoder_loss(network, scenes, device, divergence=1e-3)
 
 
+def _plain_autoencoder_loss(network: AutoencoderNetwork, scenes: SceneSet, device: str) -> Loss:
+    return autoencoder_loss(network, scenes, device, divergence=1e-3, plain=True)
+
+
 def _clip(tower: str, recipe: Recipe) -> ModelRecipe:
     architecture = {"tower": tower, "vocabulary": Tokenizer().size, "dim": 256}
     return ModelRecipe(
@@ -106,10 +110,10 @@ def _small_clip(tower: str, recipe: Recipe) -> ModelRecipe:
     )  # fmt: skip
 
 
-def _autoencoder(variational: bool, recipe: Recipe) -> ModelRecipe:
+def _autoencoder(variational: bool, recipe: Recipe, *, plain: bool = False) -> ModelRecipe:
     return ModelRecipe(
         role="purifier", build=AutoencoderNetwork, architecture={"variational": variational},
-        objective=_autoencoder_loss, recipe=recipe,
+        objective=_plain_autoencoder_loss if plain else _autoencoder_loss, recipe=recipe,
     )  # fmt: skip
 
 
@@ -156,6 +160,10 @@ def _classifier(objective: Callable[..., Loss], recipe: Recipe) -> ModelRecipe:
     )  # fmt: skip
 
 
+PLAIN = Recipe(steps=900, batch=48, images=8000, seed=13, average=0.98)
+"""Short: without corruption there is little more to learn than to copy."""
+
+
 def recipes() -> dict[str, ModelRecipe]:
     """All recipes by the name after ``scenes:``."""
     return {
@@ -165,6 +173,8 @@ def recipes() -> dict[str, ModelRecipe]:
         "classifier-at": _classifier(adversarial_loss, Recipe(steps=1500, seed=7, average=0.995)),
         "ae": _autoencoder(False, Recipe(steps=2000, batch=96, seed=3, average=0.995)),
         "vae": _autoencoder(True, Recipe(steps=2000, batch=96, seed=4, average=0.995)),
+        "ae-plain": _autoencoder(False, PLAIN, plain=True),
+        "vae-plain": _autoencoder(True, replace(PLAIN, seed=14), plain=True),
         "mlm": _masked_lm(Recipe(steps=2000, batch=64, rate=3e-3, seed=8, images=8000)),
         "captioner": _captioner(Recipe(steps=3000, batch=64, seed=9, images=20_000, average=0.995)),
         "clip-narrow": _small_clip("narrow", Recipe(steps=1100, batch=192, seed=11)),
