@@ -24,8 +24,10 @@ from secondlook.audit.report.words import percent
 from secondlook.schema import Audit, Cell, Detection, Flagged, Metric
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
-DIGITS: Final = 4
-"""Decimals of what is kept."""
+DIGITS: Final = 6
+"""Decimals of what is kept: more than are shown, so that nothing is rounded twice."""
+LEAST: Final = 1e-4
+"""What is no larger is kept as it is."""
 LARGEST: Final = 80_000
 """Bytes of one kept result."""
 RATE: Final = "0.05"
@@ -129,7 +131,7 @@ def _ends(cell: Cell) -> list[dict[str, Any]]:
 def _rounded(value: Any) -> Any:
     """Numbers with few decimals; settings and budgets as they are."""
     if isinstance(value, float):
-        return round(value, DIGITS) if isfinite(value) and abs(value) > 10**-DIGITS else value
+        return round(value, DIGITS) if isfinite(value) and abs(value) > LEAST else value
     if isinstance(value, dict):
         exact = ("settings", "threat")
         return {k: each if k in exact else _rounded(each) for k, each in value.items()}
