@@ -93,8 +93,8 @@ VIEW: Final = View(
         Table(
             title="Top-5 and cosines",
             metrics=("original_top5", "cosine_target", "cosine_original", "cosine_clean_image"),
-            note="<em>Cosine target</em> and <em>original</em>: of the image to the text of the attacker’s class and to that "
-            "of the right one. <em>Clean image</em>: of the image to itself before the attack.",
+            note="<em>Cosine target</em> and <em>original</em>: of the image to the text of the attacker’s class "
+            "and to that of the right one. <em>Clean image</em>: of the image to itself before the attack.",
         ),
     ),
     example=ClassExample,
