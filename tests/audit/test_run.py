@@ -439,6 +439,15 @@ def test_an_aim_that_a_row_has_is_not_tried_again(pictures: Path) -> None:
     assert all(aims == {} for aims in plan(swept).aims.values())
 
 
+def test_a_row_costs_the_same_whatever_was_asked_before(captioning: Make) -> None:
+    """MirrorCheck keeps what it has painted, which would make a second row look cheaper than a resumed one."""
+    made = plan(captioning(defenses=[{**MIRROR, "false_rejection": 0.0}], knowledge=["clean"]))
+    (row,) = made.rows
+    batch = made.task.batch(range(4), row.guarded)
+    first, again = (run.answered(made, row, batch, batch.pairs)[1] for _ in range(2))
+    assert first["forwards"] == again["forwards"] > 4
+
+
 def test_on_the_embedded_world_batches_agree_but_for_float_noise(tmp_path: Path) -> None:
     if "clip" not in listed("scenes"):
         pytest.skip("the embedded world has no weights of scenes:clip")
