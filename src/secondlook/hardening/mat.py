@@ -34,19 +34,11 @@ class InnerAttack(JointAttack):
             ``alternating`` goes on from ``t-i``: captions from the images that it made, images
             from those captions, for as many rounds.
         rounds: of ``alternating``; one is ``t-i``.
-
-    Raises:
-        InvalidInput: as :class:`JointAttack`, or less than one round.
     """
 
     order: Order = "t-i"
     rounds: int = 2
     steps: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rounds < 1:
-            raise InvalidInput(f"rounds={self.rounds}; write 1 or more")
 
     @property
     def image_steps(self) -> int:

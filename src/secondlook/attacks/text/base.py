@@ -159,9 +159,6 @@ class WordSubstitution(PairAttack):
             raise InvalidInput(f"text={self.text!r}; write one of {', '.join(map(repr, get_args(TextThreat)))}")
         if self.legacy and self.text != "mlm":
             raise InvalidInput(f"legacy=true is what was published, and text={self.text!r} was not; write text='mlm'")
-        for name in ("candidates", "shortlist"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name}={getattr(self, name)}; write 1 or more")
         if self.similarity and not self.judge:
             raise InvalidInput(f"similarity={self.similarity:g} needs a judge; name an embedder")
         if self.visit not in ("importance", "every"):
