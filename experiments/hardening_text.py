@@ -67,7 +67,7 @@ class Arm(NamedTuple):
     def name(self) -> str:
         """What its file is called."""
         inside = f", {self.text}" if self.text else ""
-        return f"{self.method}{inside}, seed {self.seed}" if self.training else self.method
+        return f"{self.method.replace('+', ' plus')}{inside}, seed {self.seed}" if self.training else self.method
 
 
 class TextThreatExperiment:

@@ -11,11 +11,13 @@ import argparse
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from secondlook.errors import InvalidInput
 
 Result = dict[str, Any]
 """What an arm has measured, as JSON holds it."""
@@ -56,7 +58,12 @@ def main(experiment: Experiment, about: str | None) -> None:
 
 
 def run(arms: Mapping[str, Measure], out: Path) -> None:
-    """Measures the arms whose results are missing."""
+    """Measures the arms whose results are missing.
+
+    Raises:
+        InvalidInput: two arms would be written to one file.
+    """
+    _check_files(arms, out)
     _start_log(out)
     for name, measure in arms.items():
         place = result_file(out, name)
@@ -70,6 +77,14 @@ def run(arms: Mapping[str, Measure], out: Path) -> None:
             log.exception("%s: failed", name)
         else:
             log.info("%s: done", name)
+
+
+def _check_files(arms: Iterable[str], out: Path) -> None:
+    taken: dict[Path, str] = {}
+    for name in arms:
+        first = taken.setdefault(result_file(out, name), name)
+        if first != name:
+            raise InvalidInput(f"arms {first!r} and {name!r} have one file for their results; rename one")
 
 
 def _store(place: Path, result: Result) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.hardening_text import THREATS, WITH_TEXT, WITHOUT_TEXT, TextThreatExperiment
+from experiments.runner import result_file
 from secondlook.errors import InvalidInput
 
 
@@ -18,6 +19,7 @@ def options(*given: str) -> Namespace:
 def test_every_method_is_trained_under_each_threat_that_it_knows_with_each_seed() -> None:
     arms = TextThreatExperiment().arms(options("--seeds", "3"))
     assert len(arms) == 1 + 3 * (len(WITHOUT_TEXT) + len(THREATS) * len(WITH_TEXT))
+    assert len({result_file(Path(), name) for name in arms}) == len(arms)
     assert "MAT, free, seed 2" in arms and "TeCoA-ITR, seed 0" in arms
     assert list(TextThreatExperiment().arms(options("undefended"))) == ["undefended"]
     with pytest.raises(InvalidInput, match="method 'AT' is none of undefended, MAT"):

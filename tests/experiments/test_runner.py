@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.runner import Result, result_file, run, stored
+from secondlook.errors import InvalidInput
 
 
 def counted(calls: list[str], name: str) -> Callable[[Path], Result]:
@@ -25,6 +26,12 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path) -> None:
     assert calls == ["a", "b, plain"]
     assert list(stored(arms, tmp_path)) == ["b, plain", "a"]
     assert stored(arms, tmp_path)["a"] == {"name": "a", "share": 0.5}
+
+
+def test_two_arms_never_share_a_file(tmp_path: Path) -> None:
+    arms = {name: counted([], name) for name in ("MAT, free", "MAT+, free")}
+    with pytest.raises(InvalidInput, match=r"'MAT, free' and 'MAT\+, free' have one file"):
+        run(arms, tmp_path)
 
 
 def test_an_arm_that_fails_is_logged_and_the_next_one_runs(tmp_path: Path) -> None:
