@@ -258,11 +258,10 @@ def test_driving_both_models_to_one_class_fools_more_than_climbing_their_verdict
     objective = UntargetedObjective(goal=Untargeted(truth=truth), victim=Twofold(first=first, second=second))
     keys, threat = Keys.of(0, range(len(clean))), Threat(eps=0.07)
     fooled = {}
-    for name, attack in {"ce": APGD(), "dlr": APGD(loss="dlr"), "t": APGD(targets=5)}.items():
+    for name, attack in {"ce": APGD(), "t": APGD(targets=5)}.items():
         x = attack.search(objective, clean, threat, keys).x
         fooled[name] = int(objective(x, keys).success.sum())
     assert fooled["t"] == len(clean) > fooled["ce"]
-    assert fooled["t"] > fooled["dlr"]
 
 
 # --- the trace, sick gradients, the settings ---------------------------------------------------
