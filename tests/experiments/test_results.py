@@ -28,7 +28,8 @@ def test_every_result_has_a_section_and_every_section_a_study() -> None:
     studies = [section.study for section in sections(DOCS / "results")]
     assert len(studies) == len(set(studies))
     assert {file.stem for file in KEPT} <= set(studies)
-    assert set(studies) == set(shipped())
+    # Whose model and data that is, its user says.
+    assert set(studies) == set(shipped()) - {"own"}
 
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)

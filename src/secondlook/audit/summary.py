@@ -87,7 +87,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         members=outcomes.members(rows, _members(own)),
         notices=notices(own),
     )
-    evidence = _evidence(plan, row, rows, ledger)
+    evidence = _evidence(plan, row, records, ledger)
     return cell.model_copy(update={"health": check_cell(cell, rows, evidence)})
 
 
@@ -125,8 +125,9 @@ def _members(own: Sequence[Record]) -> Sequence[str]:
     return next((line["members"] for line in own if "members" in line), [])
 
 
-def _evidence(plan: Plan, row: Row, rows: Sequence[SampleRecord], ledger: Sequence[Record]) -> Evidence:
+def _evidence(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> Evidence:
     """What the checks go by beside the records."""
+    rows = records[row.id]
     tried = plan.task.tried(row.variant)
     twin = plan.sanity.get(row.spec.id) if row.spec and tried else None
     aims = plan.aims.get(row.spec.id, {}) if row.spec and row.knowledge == "adaptive" and tried else {}
@@ -140,7 +141,19 @@ def _evidence(plan: Plan, row: Row, rows: Sequence[SampleRecord], ledger: Sequen
         hashes=plan.hashes,
         inspection=inspections.get(plan.clean(row).id),
         stochastic=row.guarded.stochastic,
+        chance=plan.task.chance,
+        bare=_bare(plan, row, records),
     )
+
+
+def _bare(plan: Plan, row: Row, records: Records) -> statistics.Interval | None:
+    """How often the undefended model of a row is right on clean samples; None where no row says so."""
+    model = row.guarded.model.name
+    for each in plan.rows:
+        if each.guarded.bare and each.knowledge == "clean" and each.guarded.model.name == model:
+            right = [bool(record["original_top1"]) for record in records.get(each.id, ()) if "original_top1" in record]
+            return statistics.wilson(sum(right), len(right)) if right else None
+    return None
 
 
 def _outcomes(rows: Sequence[SampleRecord]) -> Outcomes:

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 _PIPED = 120
 """Columns of a table that goes to a file or another program."""
 
-Name = Annotated[str, typer.Argument(help="A study by name (see `studies`), or a TOML file.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/STUDY.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A study by name (see `studies`), or a TOML file; where none is named, `own` for a model or data of "
+        "one's own, else `default`.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/STUDY, or runs/MODEL-DATA.")]
 ShardOption = Annotated[str, typer.Option(help="Do part i of n of the samples only, as 2/4; see `merge`.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another process that works in the run directory.")]
 Model = Annotated[list[str] | None, typer.Option(help="Audit this model instead; repeatable.")]
@@ -36,7 +43,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto takes CUDA wh
 
 
 def audit(
-    study: Name = "default",
+    study: Name = "",
     out: Out = None,
     shard: ShardOption = "1/1",
     model: Model = None,
@@ -53,10 +60,16 @@ def audit(
     from secondlook.audit.api import run_study
     from secondlook.audit.plan import Shard
     from secondlook.audit.study import parse, read
+    from secondlook.cli.own import fitted, unnamed
 
+    named = study or unnamed(model or (), data or "")
+    config = read(named)
+    own = named == "own" and bool(model or data)
+    if own:
+        config = fitted(config, model or (), data or "")
     given = {
-        "models": model,
-        "task.data": data,
+        "models": None if own else model,
+        "task.data": None if own else data,
         "task.samples": samples,
         "threat.eps": eps,
         "attack.steps": steps,
@@ -64,7 +77,6 @@ def audit(
     }
     changes = {key: value for key, value in given.items() if value is not None}
     changes |= dict(assignment(text) for text in set_ or [])
-    config = read(study)
     if changes:
         table = config.model_dump(exclude_unset=True)
         for key, value in changes.items():

@@ -209,6 +209,11 @@ class OpenTask(ABC, Generic[B, A]):
         return False
 
     @property
+    def chance(self) -> float | None:
+        """The share of samples that guessing gets right; None where that is not known."""
+        return None
+
+    @property
     def identity(self) -> Record:
         """The settings that what is attacked depends on."""
         return registry.describe(self.settings)

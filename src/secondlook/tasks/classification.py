@@ -200,6 +200,11 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
         """Align the embedding, win the votes, or lead all others; or any wrong answer."""
         return ("cosine", "votes", "margin", UNTARGETED) if self.targeted else (UNTARGETED,)
 
+    @property
+    def chance(self) -> float:
+        """One of the classes of the data, whichever."""
+        return 1 / len(self.source.classes)
+
     def check(self, model: Model, name: str) -> None:
         """Refuses what cannot name the classes of the data."""
         self.classifier(model)

@@ -8,6 +8,7 @@ import pytest
 from secondlook.audit.checks import Evidence, check_cell, check_group, cross_row, optimization, sanity
 from secondlook.audit.checks.base import Row
 from secondlook.schema import Audit, Cell, Check, Cost
+from secondlook.statistics import wilson
 from tests.audit.rows import cell, records
 
 NAN = None
@@ -262,6 +263,7 @@ def test_a_sound_run_fails_no_check(whole: Any) -> None:
     seen = {h.check for c in cells for h in c.health}
     assert seen == {
         "enough samples",
+        "better than chance",
         "gradients alive",
         "loss rises",
         "converged",
@@ -286,3 +288,16 @@ def test_an_easier_aim_that_does_better_is_seen(theirs: int, status: str) -> Non
     assert (found.check, found.status) == ("another aim does no better: near-miss", status)
     (equal,) = sanity.other_aims(row_of(cell(), records(8, hits=range(theirs)), aims={"near-miss": probe}))
     assert equal.status == "pass"
+
+
+@pytest.mark.parametrize(("right", "status"), [(10, "fail"), (34, "fail"), (41, "fail"), (45, "pass"), (90, "pass")])
+def test_a_model_that_guesses_is_told_at_each_of_its_rows(right: int, status: str) -> None:
+    """Of 100 images in three classes; 41 % has an interval that still holds a third."""
+    evidence = {"chance": 1 / 3, "bare": wilson(right, 100)}
+    undefended = {"defense": {"name": "undefended"}, "attack": {}}
+    clean = list(sanity.above_chance(row_of(cell("clean", settings=undefended), **evidence)))
+    attacked = list(sanity.above_chance(row_of(cell("adaptive"), **evidence)))
+    assert [check.status for check in clean] == [status]
+    assert [check.status for check in attacked] == (["fail"] if status == "fail" else [])
+    assert f"{right}% right" in clean[0].detail and "33%" in clean[0].detail
+    assert not list(sanity.above_chance(row_of(cell("clean"), chance=None, bare=None)))

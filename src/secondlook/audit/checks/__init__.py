@@ -15,6 +15,7 @@ from secondlook.schema import Cell, Check
 
 ROW_CHECKS: Final[Sequence[RowCheck]] = (
     sanity.enough_samples,
+    sanity.above_chance,
     sanity.declared_randomness,
     sanity.logits,
     sanity.optimizes,

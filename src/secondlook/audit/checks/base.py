@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from secondlook.schema import Cell, Check, SampleRecord, Status
+from secondlook.statistics import Interval
 
 Rows: TypeAlias = Sequence[SampleRecord]
 
@@ -23,6 +24,8 @@ class Evidence:
         inspection: what an inspection of the defense and its model before the run has found.
         hashes: of the models, by name.
         stochastic: whether the defense says that its decisions differ.
+        chance: the share that guessing gets right; None where the task knows none.
+        bare: right of the undefended model on clean inputs, with its interval; None where no row has it.
     """
 
     probe: Mapping[str, Any] | None = None
@@ -31,6 +34,8 @@ class Evidence:
     inspection: Mapping[str, Any] | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     stochastic: bool = False
+    chance: float | None = None
+    bare: Interval | None = None
 
 
 class Row(NamedTuple):

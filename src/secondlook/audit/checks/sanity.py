@@ -24,6 +24,27 @@ def enough_samples(row: Row) -> Iterator[Check]:
     )
 
 
+def above_chance(row: Row) -> Iterator[Check]:
+    """A model that is no better than a guess has nothing to lose, and attacks on it show nothing.
+
+    Told once where all is well, at the model's own clean row, and else at each of its rows.
+    """
+    chance, right = row.evidence.chance, row.evidence.bare
+    if chance is None or right is None:
+        return
+    guesses = right.low <= chance
+    if not guesses and not (row.cell.undefended and row.cell.knowledge == "clean"):
+        return
+    said = f"{right.value:.0%} right of clean images, where guessing gets {chance:.0%}"
+    yield Check(
+        check="better than chance",
+        status="fail" if guesses else "pass",
+        detail=f"{said}: figures of attacks on it say nothing; ask `secondlook doctor`, and look at the prompt"
+        if guesses
+        else said,
+    )
+
+
 def declared_randomness(row: Row) -> Iterator[Check]:
     """A defense must be as random as it says."""
     found, stochastic = row.evidence.inspection, row.evidence.stochastic

@@ -1,0 +1,59 @@
+"""The study that an audit of one's own model runs where none is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secondlook.audit.study import read
+from secondlook.cli.own import fitted, folder_name, unnamed
+from tests import tiny
+from tests.cli.test_cli import Ended, secondlook
+
+__all__ = ["secondlook"]
+
+
+@pytest.mark.parametrize(
+    ("models", "data", "study"),
+    [
+        ([], "", "default"),
+        (["scenes:clip"], "", "default"),
+        (["local:mine/clip"], "scenes:test", "default"),
+        (["hf:x"], "", "own"),
+        (["scenes:clip", "hf:x"], "", "own"),
+        (["scenes:clip"], "folder:photos", "own"),
+    ],
+)
+def test_what_is_not_of_the_embedded_world_has_a_study_of_its_own(models: list[str], data: str, study: str) -> None:
+    assert unnamed(models, data) == study
+
+
+def test_the_embedded_purifiers_stand_where_the_data_are_scenes() -> None:
+    own = read("own")
+    photos, scenes = (fitted(own, ["hf:x"], data) for data in ("folder:photos", "scenes:test"))
+    assert [each["name"] for each in photos.defenses] == ["undefended", "jpeg", "noise"]
+    assert [each.get("purifier") for each in scenes.defenses][3:] == ["scenes:ae", "scenes:vae", "scenes:diffusion"]
+    assert (photos.title, photos.name) == ("hf:x on folder:photos", "hf-x-folder-photos")
+
+
+def test_a_folder_s_name_is_safe_and_short() -> None:
+    assert folder_name(["hf:/srv/me/clip?dtype=bf16", f"folder:{Path.home()}/pets/"]).startswith(
+        "hf-clip-dtype-bf16-folder-"
+    )
+    assert "me" not in folder_name(["hf:/srv/me/clip"]).split("-")
+    name = folder_name(["python:../../x:y", "folder:" + "long/" * 60])
+    assert not set(name) & set("/.:?") and len(name) <= 80 and folder_name(["???"]) == "own"
+
+
+def test_an_audit_of_ones_own_is_called_by_model_and_data(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    tiny.write_folder(tmp_path / "photos", 36)
+    words = ("audit", "--model", "python:tests.tiny:eye", "--data", "folder:photos")
+    ended = secondlook(*words, "--samples", 6, "--steps", 2, "--set", "adaptive.steps=2")
+    assert ended.status == 0, ended.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("python-tests-tiny-eye-folder-photos-")
+    content = json.loads((folder / "audit.json").read_text())
+    assert content["title"] == "python:tests.tiny:eye on folder:photos"
+    assert {cell["defense"].split()[0] for cell in content["cells"]} == {"undefended", "jpeg", "noise"}
+    assert {cell["attack"] for cell in content["cells"]} == {"none", "illusion", "synthesis"}
