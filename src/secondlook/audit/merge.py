@@ -145,6 +145,6 @@ def _lines(plan: Plan, done: Sequence[Done]) -> Iterator[Record]:
     for line in (line for its in done for line in its.run.ledger):
         if plan.task.collective and "cell" in line:
             continue
-        if line.get("cell", line.get("inspected")) in rows or "probe" in line:
-            found[tuple(line.get(key) for key in ("cell", "chunk", "inspected", "probe"))] = line
+        if line.get("cell", line.get("inspected")) in rows or "probe" in line or "aim" in line:
+            found[tuple(line.get(key) for key in ("cell", "chunk", "inspected", "probe", "aim"))] = line
     yield from found.values()
