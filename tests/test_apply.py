@@ -116,6 +116,59 @@ def test_a_model_of_its_own_size_is_attacked_there(folder: Path, tmp_path: Path)
         found = images.read(tmp_path / "out" / each.file, None)
         moved = (found - images.read(each.source, (5, 7))) * 255
         assert found.shape == (3, 5, 7) and moved.round().abs().max() <= 8
+        assert torch.equal(images.read(tmp_path / "out" / each.clean, None), images.read(each.source, (5, 7)))
+
+
+def test_cropping_is_told_before_and_only_where_it_happens(folder: Path, tmp_path: Path) -> None:
+    model = LogitClassifier("sized", lambda x: x.mean((2, 3)), ("red", "green", "blue"), size=(9, 12))
+    told: list[str] = []
+    written = attacked(folder, tmp_path / "out", model=model, say=told.append)
+    assert [Path(each.source).name for each in written if each.clean] == ["dot.png"]
+    (line,) = told
+    assert "sized sees 9x12 pixels: 1 of 9 images" in line
+    attacked(folder, tmp_path / "other", say=told.append)
+    assert told == [line]
+    (tmp_path / "two").mkdir()
+    for name in ("a.png", "a.clean.png"):
+        (tmp_path / "two" / name).write_bytes((folder / "dot.png").read_bytes())
+    with pytest.raises(InvalidInput, match="both a clean crop and an adversarial"):
+        attacked(tmp_path / "two", tmp_path / "twice", model=model)
+
+
+def test_no_image_is_written_over(folder: Path, tmp_path: Path) -> None:
+    inner = folder / "mine"
+    inner.mkdir()
+    (inner / "plain.png").write_bytes((folder / "plain.png").read_bytes())
+    before = (folder / "plain.png").read_bytes()
+    (folder / "plain.bmp").unlink()
+    with pytest.raises(InvalidInput, match="write to a folder of its own"):
+        attacked(folder, tmp_path)
+    assert (folder / "plain.png").read_bytes() == before
+
+
+def test_folders_of_classes_name_what_the_images_may_be(tmp_path: Path) -> None:
+    place = tiny.write_folder(tmp_path / "classes", 12)
+    written = attacked(place, tmp_path / "out", others=(), threat=Threat(eps=20 / 255))
+    assert {Path(each.file).parent.name for each in written} == set(tiny.COLORS)
+    assert all((tmp_path / "out" / each.file).is_file() for each in written)
+    # Another run next to them takes no adversarial for an image.
+    again = attacked(place, place / "inside", others=())
+    assert len(attacked(place, place / "inside", others=())) == len(again) == len(written) == 12
+
+
+def test_untargeted_takes_any_other_answer_than_the_clean_one(tmp_path: Path) -> None:
+    place = tiny.write_folder(tmp_path / "classes", 12)
+    written = attacked(place, tmp_path / "out", others=(), target=None, threat=Threat(eps=40 / 255))
+    judge = as_classifier(tiny.eye(), None, tiny.COLORS)
+    for each in written:
+        before, after = (
+            int(judge(images.read(file, None)[None]).argmax()) for file in (each.source, tmp_path / "out" / each.file)
+        )
+        assert each.label == tiny.COLORS[before] == Path(each.file).parent.name
+        assert each.success == (before != after)
+    assert all(each.success and each.after < each.before for each in written)
+    with pytest.raises(InvalidInput, match="--other cat --other dog"):
+        attacked(place / "red", tmp_path / "more", others=(), target=None)
 
 
 @pytest.mark.parametrize(

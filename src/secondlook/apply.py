@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from secondlook.models.base import Classifier, Embedder, Purifier, evaluating
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.base import Goal, GuardedObjective
 from secondlook.objectives.targeted import AlignEmbedding, Targeted
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.places import at_home, everywhere
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
@@ -43,36 +44,55 @@ class AdversarialFile:
     Attributes:
         file: the PNG's name.
         source: the image it was made of.
-        before: score of the target on the clean image: a cosine, or a classifier's score.
+        label: the target; of an untargeted attack, the answer to the clean image.
+        before: score of ``label`` on the clean image: a cosine, or a classifier's score.
         after: the same on the adversarial, as the PNG holds it.
-        success: whether the target now ranks first among the candidates.
+        success: whether the target now ranks first among the candidates, or the clean answer no more.
+        clean: the PNG of the clean image as the model is given it; empty where that is the source's own size.
     """
 
     file: str
     source: str
+    label: str
     before: float
     after: float
     success: bool
+    clean: str = ""
 
 
-def as_classifier(model: Embedder | Classifier, target: str, others: Sequence[str]) -> Classifier:
-    """The model as a classifier among the target and what else the image might be.
+def as_classifier(model: Embedder | Classifier, target: str | None, others: Sequence[str]) -> Classifier:
+    """The model as a classifier among the target, where there is one, and what else the image might be.
 
     Raises:
         InvalidInput: a classifier that has no class of the target's name, or two; an embedder that
-            does not know a word, or to which the target and another text are one.
+            does not know a word, to which the target and another text are one, or that has
+            neither a target nor two other texts.
     """
     if isinstance(model, Embedder):
+        if target is None:
+            return _among(model, others)
         _check_words(model, (target, *others))
         return ZeroShot(model, (target, *others) if others else (target, ANYTHING_ELSE))
     if not isinstance(model, Classifier):
         raise InvalidInput(f"{_called(model)} neither embeds nor classifies images; try scenes:clip")
+    if target is None:
+        return model
     if target not in model.classes:
         known = ", ".join(model.classes[:8])
         raise InvalidInput(f"{model.name} has no class {target!r}; it has {known} …")
     if model.classes.count(target) > 1:
         raise InvalidInput(f"{model.name} has {model.classes.count(target)} classes {target!r}; give each its own name")
     return model
+
+
+def _among(model: Embedder, names: Sequence[str]) -> Classifier:
+    if len(names) < 2:
+        raise InvalidInput(
+            "without a target it has to be said what the images may be taken for; write --other cat --other dog, or "
+            "give a folder with a sub-folder for each class"
+        )
+    _check_words(model, names)
+    return ZeroShot(model, tuple(names))
 
 
 def _called(model: object) -> str:
@@ -113,20 +133,34 @@ def _same(model: Embedder, one: str, other: str) -> bool:
 
 def png_names(files: Sequence[Path]) -> list[str]:
     """A PNG's name for each file; where some differ by their extension alone, all keep it."""
-    clear = len({path.stem for path in files}) == len(files)
-    return [f"{path.stem if clear else path.name}.png" for path in files]
+    clear = len({path.with_suffix("") for path in files}) == len(files)
+    return [f"{(path.with_suffix('') if clear else path).as_posix()}.png" for path in files]
 
 
-def _found(folder: Path) -> list[Path]:
-    """The images of a folder, none of which a link leads out of it."""
-    files = images.find(folder)
+def _found(folder: Path, out: Path) -> list[Path]:
+    """The images of a folder and of those in it, but for what was written; no link leads out of it."""
+    place, files = out.resolve(), images.find(folder, deep=True)
+    if folder.resolve() in place.parents:
+        files = [path for path in files if place not in path.resolve().parents]
+    if not files:
+        raise InvalidInput(f"no images in {folder} but those in {out}, where this writes; put some there")
     refuse_links(files, (folder,), named=False)
     return files
 
 
-def _make_folder(out: Path, folder: Path) -> None:
-    """Makes the folder that is written to; it is not the one that is read."""
-    if out.resolve() == folder.resolve():
+def _relative(files: Sequence[Path], folder: Path) -> list[Path]:
+    return [path.relative_to(folder) for path in files]
+
+
+def _sub_folders(files: Sequence[Path], folder: Path) -> list[str]:
+    """The classes, where the images lie in a sub-folder for each, as audits call them."""
+    parts = [path.parts[0] for path in _relative(files, folder) if len(path.parts) > 1]
+    return list(dict.fromkeys(part.replace("_", " ") for part in parts)) if len(parts) == len(files) else []
+
+
+def _make_folder(out: Path, folder: Path, files: Sequence[Path], names: Sequence[str]) -> None:
+    """Makes the folder that is written to; it is not the one that is read, nor are images written over."""
+    if out.resolve() == folder.resolve() or {path.resolve() for path in files} & {(out / n).resolve() for n in names}:
         raise InvalidInput(f"{out} holds the images themselves; write to a folder of its own")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -142,6 +176,10 @@ def _batches(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[tu
         yield start, torch.stack([images.read(path, size) for path in part])
 
 
+def _unsaid(text: str) -> None:
+    """Tells nobody."""
+
+
 def attack_folder(
     folder: Path,
     out: Path,
@@ -149,80 +187,153 @@ def attack_folder(
     model: Embedder | Classifier,
     attack: Attack,
     threat: Threat,
-    target: str,
+    target: str | None,
     others: Sequence[str],
     seed: int,
     tick: Tick,
     device: torch.device = CPU,
+    say: Callable[[str], None] = _unsaid,
 ) -> list[AdversarialFile]:
     """Writes an adversarial PNG of each image, and ``provenance.json`` beside them.
 
-    The attacked resolution is the model's own input, so that no resizing undoes the change.
+    The attacked resolution is the model's own input, so that no resizing undoes the change; a model
+    that takes any size is attacked at the image's own. Where an image is cropped for it, ``say`` is
+    told before, and the clean crop is written beside the adversarial.
+
+    Args:
+        folder: images, or a sub-folder of them for each class.
+        out: what is written to, with the same sub-folders.
+        model: whom to fool.
+        attack: how.
+        threat: within which bound.
+        target: what the model shall see; None takes any other answer than that to the clean image.
+        others: what else the images may be; empty takes the names of the sub-folders.
+        seed: of the attack's draws.
+        tick: told of the progress.
+        device: where it is computed.
+        say: told what the user should know before it begins.
 
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
     """
-    files, classifier = _found(folder), as_classifier(model, target, others)
+    files = _found(folder, out)
+    others = others or [name for name in _sub_folders(files, folder) if name != target]
+    classifier = as_classifier(model, target, others)
     classifier.to(device)
-    index, names = classifier.classes.index(target), png_names(files)
-    _make_folder(out, folder)
+    names = png_names(_relative(files, folder))
+    crops = _crops(files, names, classifier, say)
+    _make_folder(out, folder, files, names)
     written: list[AdversarialFile] = []
     for start, clean in _batches(files, classifier.size):
         tick(start, len(files), files[start].name)
-        keys = Keys.of(seed, names[start : start + len(clean)])
+        some = slice(start, start + len(clean))
+        keys = Keys.of(seed, names[some])
         clean = clean.to(device)
-        x = _attacked(classifier, clean, index, attack, threat, keys)
-        written += _write(classifier, clean, x, index, names[start:], files[start:], out)
+        labels = _labels(classifier, clean, target, names[some])
+        x = _attacked(classifier, clean, labels, target is None, attack, threat, keys)
+        found = _judged(classifier, clean, x, labels, target is None, names[some], files[some])
+        written += _write(found, clean, x, crops, out)
     tick(len(files), len(files), "done")
     about = {"attack": registry.describe(attack), "threat": str(threat), "seed": seed}
-    _provenance(out, written, {**about, "model": model.name, "hash": model.hash, "target": target})
+    goal = {"goal": "untargeted" if target is None else "targeted", "target": target}
+    _provenance(out, written, {**about, "model": model.name, "hash": model.hash, **goal})
     return written
 
 
-def _attacked(classifier: Classifier, clean: Tensor, index: int, attack: Attack, threat: Threat, keys: Keys) -> Tensor:
-    classes = torch.full((len(clean),), index, device=clean.device)
-    vectors = classifier.class_features(classes)
-    goal: Goal = Targeted(classes=classes)
-    if vectors is not None:
-        goal = AlignEmbedding(vectors=vectors, classes=classes)
-    objective = GuardedObjective(goal=goal, victim=Guarded(classifier))
+def _crops(
+    files: Sequence[Path], names: Sequence[str], classifier: Classifier, say: Callable[[str], None]
+) -> dict[str, str]:
+    """For each adversarial that is no change of its whole source: the name of its clean crop."""
+    size = classifier.size
+    if size is None:
+        return {}
+    cropped = [name for path, name in zip(files, names, strict=True) if images.extent(path) != tuple(size)]
+    if cropped:
+        say(
+            f"{classifier.name} sees {size[0]}x{size[1]} pixels: {len(cropped)} of {len(files)} images are cropped "
+            "to it first, and each clean crop is written beside its adversarial, as NAME.clean.png"
+        )
+    crops = {name: f"{name.removesuffix('.png')}.clean.png" for name in cropped}
+    if twice := set(crops.values()) & set(names):
+        raise InvalidInput(f"{min(twice)} would be both a clean crop and an adversarial; rename the image")
+    return crops
+
+
+def _labels(classifier: Classifier, clean: Tensor, target: str | None, names: Sequence[str]) -> Tensor:
+    """The class of the target, or the answer to each clean image, ``[B]``."""
+    if target is not None:
+        return torch.full((len(clean),), classifier.classes.index(target), device=clean.device)
+    return Guarded(classifier).decide(clean, Keys.of(0, names)).scores.argmax(1)
+
+
+def _attacked(
+    classifier: Classifier, clean: Tensor, labels: Tensor, untargeted: bool, attack: Attack, threat: Threat, keys: Keys
+) -> Tensor:
+    objective: GuardedObjective
+    if untargeted:
+        objective = UntargetedObjective(goal=Untargeted(truth=labels), victim=Guarded(classifier))
+    else:
+        vectors = classifier.class_features(labels)
+        goal: Goal = Targeted(classes=labels)
+        if vectors is not None:
+            goal = AlignEmbedding(vectors=vectors, classes=labels)
+        objective = GuardedObjective(goal=goal, victim=Guarded(classifier))
     return attack_in_parts(attack, objective, clean, replace(threat, grid=LEVELS), keys).x
 
 
-def _write(
-    classifier: Classifier, clean: Tensor, x: Tensor, index: int, names: Sequence[str], files: Sequence[Path], out: Path
+def _judged(
+    classifier: Classifier,
+    clean: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    untargeted: bool,
+    names: Sequence[str],
+    files: Sequence[Path],
 ) -> list[AdversarialFile]:
-    bare, keys = Guarded(classifier), Keys.of(0, names[: len(x)])
-    before, after = bare.decide(clean, keys).scores[:, index], bare.decide(x, keys).scores
-    rows = []
-    for row, image in enumerate(x):
-        images.write_png(out / names[row], image.cpu())
-        success = int(after[row].argmax()) == index
-        rows.append(
-            AdversarialFile(
-                file=names[row],
-                source=str(files[row]),
-                before=round(float(before[row]), 4),
-                after=round(float(after[row, index]), 4),
-                success=success,
-            )
+    """What the bare model says of the clean images and of the adversarials."""
+    bare, keys = Guarded(classifier), Keys.of(0, names)
+    before, after = bare.decide(clean, keys).scores, bare.decide(x, keys).scores
+    return [
+        AdversarialFile(
+            file=names[row],
+            source=str(files[row]),
+            label=classifier.classes[label],
+            before=round(float(before[row, label]), 4),
+            after=round(float(after[row, label]), 4),
+            success=(int(after[row].argmax()) == label) != untargeted,
         )
+        for row, label in enumerate(labels.tolist())
+    ]
+
+
+def _write(
+    found: Sequence[AdversarialFile], clean: Tensor, x: Tensor, crops: dict[str, str], out: Path
+) -> list[AdversarialFile]:
+    """Writes the adversarials and the crops that there are, in their sub-folders."""
+    rows = []
+    for each, image, crop in zip(found, x, clean, strict=True):
+        (out / each.file).parent.mkdir(parents=True, exist_ok=True)
+        images.write_png(out / each.file, image.cpu())
+        beside = crops.get(each.file, "")
+        if beside:
+            images.write_png(out / beside, crop.cpu())
+        rows.append(replace(each, clean=beside))
     return rows
 
 
 def purify_folder(
     folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick, device: torch.device = CPU
 ) -> list[Path]:
-    """Writes ``samples`` reconstructions of each image, each at the image's own size.
+    """Writes ``samples`` reconstructions of each image, each at the image's own size, in the same sub-folders.
 
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, no samples.
     """
     if samples < 1:
         raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
-    files = _found(folder)
-    names, written = png_names(files), []
-    _make_folder(out, folder)
+    files = _found(folder, out)
+    names, written = png_names(_relative(files, folder)), []
+    _make_folder(out, folder, files, names)
     purifier.to(device)
     for start, clean in _batches(files, None):
         tick(start, len(files), files[start].name)
@@ -231,7 +342,8 @@ def purify_folder(
             made = purifier.purify(clean.to(device).repeat_interleave(samples, 0), keys).cpu()
         for number, image in enumerate(made, start=1):
             suffix = f"-{number}" if samples > 1 else ""
-            path = out / f"{Path(names[start]).stem}{suffix}.png"
+            path = out / f"{names[start].removesuffix('.png')}{suffix}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             images.write_png(path, image)
             written.append(path)
     tick(len(files), len(files), "done")

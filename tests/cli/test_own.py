@@ -57,3 +57,16 @@ def test_an_audit_of_ones_own_is_called_by_model_and_data(secondlook: Callable[.
     assert content["title"] == "python:tests.tiny:eye on folder:photos"
     assert {cell["defense"].split()[0] for cell in content["cells"]} == {"undefended", "jpeg", "noise"}
     assert {cell["attack"] for cell in content["cells"]} == {"none", "illusion", "synthesis"}
+
+
+def test_an_untargeted_attack_needs_no_target_and_a_targeted_one_does(
+    secondlook: Callable[..., Ended], tmp_path: Path
+) -> None:
+    tiny.write_folder(tmp_path / "photos", 6)
+    words = ("attack", "photos", "--model", "python:tests.tiny:eye", "--eps", "40/255", "--set", "steps=5")
+    ended = secondlook(*words, "--goal", "untargeted", "--set", "step=10/255")
+    assert ended.status == 0, ended.err
+    assert ended.out.count("  success") == 6 and (tmp_path / "adversarial" / "red").is_dir()
+    assert "--goal untargeted for any wrong answer" in secondlook(*words).err
+    assert "leave one away" in secondlook(*words, "--goal", "untargeted", "--target", "red").err
+    assert "'any' is unknown" in secondlook(*words, "--goal", "any").err

@@ -11,7 +11,7 @@ import typer
 from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
-Folder = Annotated[Path, typer.Argument(help="A folder of images.")]
+Folder = Annotated[Path, typer.Argument(help="A folder of images, or of a sub-folder for each class.")]
 Out = Annotated[Path, typer.Option(help="Where the PNG files go.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, steps=100; repeatable.")]
 Labels = Annotated[list[str] | None, typer.Option("--other", help="What else it might be.")]
@@ -19,7 +19,8 @@ Labels = Annotated[list[str] | None, typer.Option("--other", help="What else it 
 
 def attack(
     folder: Folder,
-    target: Annotated[str, typer.Option(help="What the model shall see.")],
+    target: Annotated[str | None, typer.Option(help="What the model shall see.")] = None,
+    goal: Annotated[str, typer.Option(help="targeted; or untargeted: any other answer.")] = "targeted",
     out: Out = Path("adversarial"),
     model: Annotated[str, typer.Option(help="The model to fool.")] = "scenes:clip",
     attack_: Annotated[str, typer.Option("--attack", help="See `attacks`.")] = "illusion",
@@ -39,6 +40,8 @@ def attack(
     from secondlook.terminal import Terminal
     from secondlook.threat import Threat
 
+    _check_goal(goal, target)
+    console = Terminal(highlight=False, markup=False, emoji=False)
     threat, place = Threat.parse(norm, eps), engine.device(device)
     config = dict(assignment(text) for text in set_ or [])
     with progress("attack") as tick:
@@ -53,12 +56,23 @@ def attack(
             seed=seed,
             tick=tick,
             device=place,
+            say=lambda text: Terminal(stderr=True, highlight=False, markup=False, emoji=False).print(text),
         )
-    console = Terminal(highlight=False, markup=False, emoji=False)
     for each in written:
         mark = "success" if each.success else "failure"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
     console.print(f"{len(written)} images in {out}, each within {threat} of its source")
+
+
+def _check_goal(goal: str, target: str | None) -> None:
+    from secondlook.errors import InvalidInput
+
+    if goal not in ("targeted", "untargeted"):
+        raise InvalidInput(f"--goal {goal!r} is unknown; write targeted or untargeted")
+    if goal == "targeted" and target is None:
+        raise InvalidInput("what shall the model see? write --target cat, or --goal untargeted for any wrong answer")
+    if goal == "untargeted" and target is not None:
+        raise InvalidInput(f"--goal untargeted takes any other answer, and --target {target!r} one; leave one away")
 
 
 def purify(
