@@ -161,7 +161,6 @@ class OpenTask(ABC, Generic[B, A]):
         collective: whether answers are scored all together, as a search is, and not one by one.
         queried: those objectives whose attacks also put queries to the victim.
         transferred: those that are optimized on a surrogate, and never on the victim.
-        aims: for an objective others that an attacker who wants the same may reach more easily.
         variants: what of one attack is scored side by side; its name is in the settings as
             ``variant``.
         variant: see ``variants``.
@@ -178,7 +177,6 @@ class OpenTask(ABC, Generic[B, A]):
     collective: ClassVar[bool] = False
     queried: ClassVar[tuple[str, ...]] = ()
     transferred: ClassVar[tuple[str, ...]] = ()
-    aims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     variant: ClassVar[str] = "variant"
     default_attack: ClassVar[str] = "pgd"
 
@@ -197,6 +195,11 @@ class OpenTask(ABC, Generic[B, A]):
     @abstractmethod
     def objectives(self) -> tuple[str, ...]:
         """What an attack on images may optimize; the first where a study names none."""
+
+    @property
+    def aims(self) -> Mapping[str, tuple[str, ...]]:
+        """For an objective others that an attacker who wants the same may reach more easily."""
+        return {}
 
     @property
     def variants(self) -> tuple[str, ...]:

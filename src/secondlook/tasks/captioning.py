@@ -255,6 +255,13 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
         return ("untargeted", "targeted", NEAR, INSERTED, *ATTACKVLM)
 
     @property
+    def aims(self) -> Mapping[str, tuple[str, ...]]:
+        """A caption that is nearly true is easier to have said than one of another image."""
+        if self.facts is None and self.filler is None:
+            return {}
+        return {"untargeted": (NEAR,), "targeted": (INSERTED,)}
+
+    @property
     def stochastic(self) -> bool:
         """Whether words are drawn."""
         return self.settings.style == "sample"

@@ -179,7 +179,6 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
     """Classification whose images can be read."""
 
     rejectable = True
-    aims: ClassVar[Mapping[str, tuple[str, ...]]] = {"cosine": ("margin",), "votes": ("margin",)}
     default_attack = "illusion"
     settings: ZeroShotTask
     source: Source
@@ -204,6 +203,11 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
     def chance(self) -> float:
         """One of the classes of the data, whichever."""
         return 1 / len(self.source.classes)
+
+    @property
+    def aims(self) -> Mapping[str, tuple[str, ...]]:
+        """The answer itself is easier to reach than the embedding of its name."""
+        return {"cosine": ("margin",), "votes": ("margin",)}
 
     def check(self, model: Model, name: str) -> None:
         """Refuses what cannot name the classes of the data."""
