@@ -620,8 +620,9 @@ def _asked_for(value: Any) -> set[str]:
 def test_a_label_that_is_no_text_is_refused_before_anything_is_attacked(
     planned: Callable[..., Plan], label: object
 ) -> None:
-    with pytest.raises(InvalidInput, match=r"label = .* is no text; write label = "):
-        planned(defenses=[{"name": "undefended", "label": label}])
+    for kind in ("defenses", "controls"):
+        with pytest.raises(InvalidInput, match=r"label = .* is no name; write a text"):
+            planned(**{kind: [{"name": "undefended", "label": label}]})
 
 
 def test_texts_that_no_result_could_hold_are_refused_before_anything_is_attacked(

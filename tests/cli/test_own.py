@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from secondlook.audit.study import read
-from secondlook.cli.own import fitted, folder_name, unnamed
+from secondlook.cli.own import fitted, folder_name, study_meant
 from tests import tiny
 from tests.cli.test_cli import Ended, secondlook
 
@@ -26,7 +26,7 @@ __all__ = ["secondlook"]
     ],
 )
 def test_what_is_not_of_the_embedded_world_has_a_study_of_its_own(models: list[str], data: str, study: str) -> None:
-    assert unnamed(models, data) == study
+    assert study_meant(models, data) == study
 
 
 def test_the_embedded_purifiers_stand_where_the_data_are_scenes() -> None:

@@ -335,8 +335,6 @@ class _Planner:
         """The model behind the defense of a table, all of it on the device, and its label."""
         config = dict(table)
         label = config.pop("label", "")
-        if not isinstance(label, str):
-            raise InvalidInput(f'label = {label!r} is no text; write label = "{label}"')
         name = config.pop("name", "consensus")
         defense: Defense = registry.build("defense", name, config)
         guarded = self.task.guarded(model, defense)

@@ -135,7 +135,7 @@ class Study(BaseModel):
             raise ValueError("it holds a control character; take it away")
         return value
 
-    @field_validator("task", "attack", "attacks", "defenses")
+    @field_validator("task", "attack", "attacks", "defenses", "controls")
     @classmethod
     def _named_by_text(cls, value: Any) -> Any:
         """Names and labels are texts, and no two defenses have one label."""

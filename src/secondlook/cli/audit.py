@@ -60,9 +60,9 @@ def audit(
     from secondlook.audit.api import run_study
     from secondlook.audit.plan import Shard
     from secondlook.audit.study import parse, read
-    from secondlook.cli.own import fitted, unnamed
+    from secondlook.cli.own import fitted, study_meant
 
-    named = study or unnamed(model or (), data or "")
+    named = study or study_meant(model or (), data or "")
     config = read(named)
     own = named == "own" and bool(model or data)
     if own:

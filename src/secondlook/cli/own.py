@@ -18,7 +18,7 @@ _LONGEST = 80
 """Letters of a folder's name; a study's takes 100, and a hash may follow."""
 
 
-def unnamed(models: Sequence[str], data: str) -> str:
+def study_meant(models: Sequence[str], data: str) -> str:
     """The study that is meant where none is named.
 
     Args:
