@@ -122,11 +122,11 @@ def test_a_model_of_its_own_size_is_attacked_there(folder: Path, tmp_path: Path)
 def test_cropping_is_told_before_and_only_where_it_happens(folder: Path, tmp_path: Path) -> None:
     model = LogitClassifier("sized", lambda x: x.mean((2, 3)), ("red", "green", "blue"), size=(9, 12))
     told: list[str] = []
-    written = attacked(folder, tmp_path / "out", model=model, say=told.append)
+    written = attacked(folder, tmp_path / "out", model=model, notify=told.append)
     assert [Path(each.source).name for each in written if each.clean] == ["dot.png"]
     (line,) = told
     assert "sized sees 9x12 pixels: 1 of 9 images" in line
-    attacked(folder, tmp_path / "other", say=told.append)
+    attacked(folder, tmp_path / "other", notify=told.append)
     assert told == [line]
     (tmp_path / "two").mkdir()
     for name in ("a.png", "a.clean.png"):

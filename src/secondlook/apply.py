@@ -192,12 +192,12 @@ def attack_folder(
     seed: int,
     tick: Tick,
     device: torch.device = CPU,
-    say: Callable[[str], None] = _unsaid,
+    notify: Callable[[str], None] = _unsaid,
 ) -> list[AdversarialFile]:
     """Writes an adversarial PNG of each image, and ``provenance.json`` beside them.
 
     The attacked resolution is the model's own input, so that no resizing undoes the change; a model
-    that takes any size is attacked at the image's own. Where an image is cropped for it, ``say`` is
+    that takes any size is attacked at the image's own. Where an image is cropped for it, ``notify`` is
     told before, and the clean crop is written beside the adversarial.
 
     Args:
@@ -211,7 +211,7 @@ def attack_folder(
         seed: of the attack's draws.
         tick: told of the progress.
         device: where it is computed.
-        say: told what the user should know before it begins.
+        notify: told what the user should know before it begins.
 
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
@@ -221,7 +221,7 @@ def attack_folder(
     classifier = as_classifier(model, target, others)
     classifier.to(device)
     names = png_names(_relative(files, folder))
-    crops = _crops(files, names, classifier, say)
+    crops = _crops(files, names, classifier, notify)
     _make_folder(out, folder, files, names)
     written: list[AdversarialFile] = []
     for start, clean in _batches(files, classifier.size):
@@ -241,7 +241,7 @@ def attack_folder(
 
 
 def _crops(
-    files: Sequence[Path], names: Sequence[str], classifier: Classifier, say: Callable[[str], None]
+    files: Sequence[Path], names: Sequence[str], classifier: Classifier, notify: Callable[[str], None]
 ) -> dict[str, str]:
     """For each adversarial that is no change of its whole source: the name of its clean crop."""
     size = classifier.size
@@ -249,7 +249,7 @@ def _crops(
         return {}
     cropped = [name for path, name in zip(files, names, strict=True) if images.extent(path) != tuple(size)]
     if cropped:
-        say(
+        notify(
             f"{classifier.name} sees {size[0]}x{size[1]} pixels: {len(cropped)} of {len(files)} images are cropped "
             "to it first, and each clean crop is written beside its adversarial, as NAME.clean.png"
         )

@@ -56,7 +56,7 @@ def attack(
             seed=seed,
             tick=tick,
             device=place,
-            say=lambda text: Terminal(stderr=True, highlight=False, markup=False, emoji=False).print(text),
+            notify=lambda text: Terminal(stderr=True, highlight=False, markup=False, emoji=False).print(text),
         )
     for each in written:
         mark = "success" if each.success else "failure"

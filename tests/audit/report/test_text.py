@@ -14,7 +14,7 @@ from secondlook.audit.report.matrix import blocks, opening, verdicts
 from secondlook.audit.report.text import render
 from secondlook.errors import InvalidInput
 from secondlook.scenes.source import CAVEAT
-from secondlook.schema import Audit, Check
+from secondlook.schema import Audit, Check, Metric
 from tests.audit.report.test_page import parsed
 
 
@@ -160,3 +160,17 @@ def test_a_long_table_is_folded(make_cell) -> None:
         text = markdown(made)
         summary = f"<details><summary>zeroshot scenes:test · scenes:clip · L∞ 8/255: {count} rows"
         assert (summary in text) == folded
+
+
+def test_the_first_line_takes_of_each_defense_the_goal_that_leaves_least(audit: Audit) -> None:
+    """An attacker who wants any wrong answer is one, too; a withheld goal leaves the defense out."""
+    defended = [line for line in audit.headline if line.defense != "undefended"]
+    least = Metric(value=0.01, low=0.0, high=0.03)
+    other = [
+        line.model_copy(update={"goal": "untargeted", "worst_original_top1": least, "status": "shown", "reasons": []})
+        for line in defended
+    ]
+    said = opening(audit.model_copy(update={"headline": [*audit.headline, *other]}))
+    assert "leaves 1 % right of" in said or "leaves 1.0 % right of" in said
+    lost = [line.model_copy(update={"status": "withheld", "reasons": ["few"]}) for line in other]
+    assert opening(audit.model_copy(update={"headline": [*defended, *lost]})).startswith("No verdict")

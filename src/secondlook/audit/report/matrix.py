@@ -410,13 +410,15 @@ _HOLDS = 0.5
 
 def opening(audit: Audit) -> str:
     """The whole audit in one line: whether a defense holds against the worst of its attackers, and the best of them."""
-    told = [verdict for verdict in verdicts(audit) if not verdict.withheld and verdict.worst]
-    defended = [verdict for verdict in told if not verdict.cells[0].undefended]
+    told = _worst_of_each(verdicts(audit))
+    defended = {name: verdict for name, verdict in told.items() if not verdict.cells[0].undefended}
     if not audit.headline:
         return ""
     if not told:
         return "No verdict: checks have failed, and every headline is withheld."
-    best = max(defended or told, key=lambda verdict: verdict.headline.worst_original_top1.value)
+    among = defended or told
+    name = max(among, key=lambda name: among[name].headline.worst_original_top1.value)
+    best = among[name]
     kept, clean = best.headline.worst_original_top1, best.headline.clean_original_top1
     left = (
         f"{percent(kept.value, best.headline.n)} right of {percent(clean.value, best.headline.n)} when nobody attacks"
@@ -424,8 +426,25 @@ def opening(audit: Audit) -> str:
     if not defended:
         return f"Nothing defends here: {left}."
     if not kept.low > _HOLDS * clean.value:
-        return f"No defense here holds: the best, {best.name}, leaves {left}."
-    return f"{best.name} holds best: it leaves {left}."
+        return f"No defense here holds: the best, {name}, leaves {left}."
+    return f"{name} holds best: it leaves {left}."
+
+
+def _worst_of_each(found: Sequence[Verdict]) -> dict[str, Verdict]:
+    """Of each defense the goal that leaves least; none of a defense of which a goal is withheld."""
+    groups: dict[tuple[str, ...], list[Verdict]] = {}
+    for verdict in found:
+        line = verdict.headline
+        groups.setdefault((line.task, line.model, line.defense, budget(line.threat)), []).append(verdict)
+    several = {verdict.headline.defense for verdict in found}
+    plain = len(several) == len(groups)
+    return {
+        each[0].headline.defense if plain else each[0].name: min(
+            each, key=lambda verdict: verdict.headline.worst_original_top1.value
+        )
+        for each in groups.values()
+        if all(not verdict.withheld and verdict.worst for verdict in each)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
