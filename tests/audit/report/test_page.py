@@ -97,18 +97,9 @@ def test_all_states_of_health_stand_there_with_their_details(words: str) -> None
 
 
 def test_all_parts_are_there_and_the_empty_ones_are_not(page: str, audit: Audit, photographs: Audit) -> None:
-    assert {
-        "verdict",
-        "table",
-        "curves",
-        "outcomes",
-        "votes",
-        "gallery",
-        "health",
-        "cost",
-        "details",
-        "provenance",
-    } <= set(parsed(page).ids)
+    assert {"verdict", "table", "curves", "outcomes", "votes", "gallery", "health", "cost", "provenance"} <= set(
+        parsed(page).ids
+    )
     bare = set(parsed(html(photographs, [])).ids)
     assert not bare & {"curves", "votes", "gallery"}
 
