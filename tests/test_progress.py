@@ -6,7 +6,7 @@ import time
 import pytest
 
 from secondlook import progress as module
-from secondlook.progress import progress, silent, track
+from secondlook.progress import Bar, progress, silent, track
 from secondlook.terminal import Terminal
 
 
@@ -76,3 +76,30 @@ def test_track_gives_the_items_and_counts_them(monkeypatch: pytest.MonkeyPatch) 
 
 def test_silent_takes_what_a_bar_takes() -> None:
     silent(1, 2, "work")
+
+
+def test_a_log_gets_a_line_for_each_thing_and_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar("audit", delay=0, lines=True) as bar:
+        until = time.monotonic() + 10
+        while bar._log is None and time.monotonic() < until:
+            time.sleep(0.01)
+        capsys.readouterr()
+        bar._began = time.monotonic() - 60
+        bar(1, 4, "row 1 of 2: jpeg")
+        bar(1, 4, "row 1 of 2: jpeg, 100 forwards")
+        bar(1, 4, "row 1 of 2: jpeg, 200 forwards")
+        bar(2, 4, "row 2 of 2: noise")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == "audit: row 1 of 2: jpeg (1 of 4 done, 60 s, about 3.0 min left)"
+    assert lines[-1] == "audit: row 2 of 2: noise (2 of 4 done, 60 s, about 60 s left)"
+
+
+def test_a_log_says_at_each_beat_that_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar("audit", delay=0, lines=True, beat=0.05) as bar:
+        bar(0, 4, "a long row")
+        time.sleep(0.6)
+    said = capsys.readouterr().err
+    assert said.count("a long row (0 of 4 done, ") >= 3
+    time.sleep(0.15)
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Progress of long work: a plain callback for the library, and a bar that shows after two seconds.
+"""Progress of long work: a plain callback for the library, and a bar, or lines of a log, after two seconds.
 
 A long function takes a :data:`Tick` and calls it; who calls the function decides whether a bar,
 a log or nothing listens. :func:`progress` makes the bar, in a terminal and in a notebook.
@@ -6,7 +6,9 @@ a log or nothing listens. :func:`progress` makes the bar, in a terminal and in a
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -20,6 +22,12 @@ Tick = Callable[[int, int, str], None]
 
 DELAY = 2.0
 """Seconds that work takes before its bar is shown."""
+BEAT = 30.0
+"""Seconds after which a log that nothing was added to says that work goes on."""
+_APART = 1 / 15
+"""Of ``BEAT``: what two lines on steps of one kind are apart."""
+_EARLY = 0.02
+"""The share of the work before which nothing is said of what is left."""
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -29,18 +37,32 @@ def silent(done: int, total: int, what: str) -> None:
 class Bar:
     """A progress bar on standard error, called with what is done; a context manager.
 
-    It draws nothing where standard error is neither a terminal nor a notebook, and nothing for
-    work that ends within ``delay`` seconds.
+    Where standard error is neither a terminal nor a notebook it writes plain lines if asked for, and
+    else nothing; and nothing for work that ends within ``delay`` seconds.
 
     Args:
         title: what the work is.
         total: steps in all; None where that is not known yet.
         show: whether it is ever shown.
         delay: seconds before it is shown.
+        lines: whether a log, which has no bar, gets a line when something else is begun, and every
+            ``beat`` seconds.
+        beat: see ``lines``.
     """
 
-    def __init__(self, title: str, total: int | None = None, *, show: bool = True, delay: float = DELAY) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int | None = None,
+        *,
+        show: bool = True,
+        delay: float = DELAY,
+        lines: bool = False,
+        beat: float = BEAT,
+    ) -> None:
         self.title, self.done, self.total, self.what = title, 0, total, ""
+        self._lines, self._beat, self._began = lines, beat, time.monotonic()
+        self._log: _Log | None = None
         self._lock, self._ended = threading.Lock(), False
         self._shown: Progress | None = None
         self._timer = threading.Timer(delay, self._start) if show else None
@@ -66,21 +88,84 @@ class Bar:
             self._ended = True
             if self._shown is not None:
                 self._shown.stop()
+            if self._log is not None:
+                self._log.stop()
 
     def _start(self) -> None:
         """Shows the bar; called by the timer's thread."""
         shown = _rich_bar(self.title)
         with self._lock:
-            if self._ended or shown is None:
+            if self._ended:
                 return
-            self._shown = shown
-            shown.start()
+            if shown is not None:
+                self._shown = shown
+                shown.start()
+            elif self._lines:
+                self._log = _Log(self, self._beat)
         self._update()
 
+    def line(self) -> str:
+        """Where the work stands, as a line of a log: what is left is reckoned from what is done."""
+        spent = time.monotonic() - self._began
+        said = f"{self.title}: {self.what}" if self.what else self.title
+        if not self.total:
+            return f"{said} ({_minutes(spent)})"
+        share = self.done / self.total
+        left = f", about {_minutes(spent / share - spent)} left" if _EARLY <= share < 1 else ""
+        return f"{said} ({self.done} of {self.total} done, {_minutes(spent)}{left})"
+
     def _update(self) -> None:
+        if self._log is not None:
+            self._log.note()
         if self._shown is not None:
             text = f"{self.title}: {self.what}" if self.what else self.title
             self._shown.update(self._shown.task_ids[0], completed=self.done, total=self.total, description=text)
+
+
+class _Log:
+    """Writes the line of a bar to standard error: when something else is begun, and after each ``beat`` seconds."""
+
+    def __init__(self, bar: Bar, beat: float) -> None:
+        self.bar, self.beat = bar, beat
+        self._lock, self._at, self._begun, self._done = threading.Lock(), 0.0, "", -1
+        self._stopped = threading.Event()
+        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def note(self) -> None:
+        """Writes a line if something else is done than in the last one; short steps alike share one."""
+        kind, done = re.sub(r"(, [\d,]+ forwards$)|\d[\d.,]*", "", self.bar.what), self.bar.done
+        far = done != self._done and time.monotonic() - self._at >= _APART * self.beat
+        if kind != self._begun or far:
+            self._begun, self._done = kind, done
+            self._write()
+
+    def stop(self) -> None:
+        """Ends it; nothing is written afterwards."""
+        self._stopped.set()
+
+    def _go_on(self) -> None:
+        while not self._stopped.wait(max(0.01, self._at + self.beat - time.monotonic()) if self._at else self.beat):
+            if time.monotonic() - self._at >= self.beat:
+                self._write()
+
+    def _write(self) -> None:
+        from secondlook.terminal import Terminal
+
+        with self._lock:
+            self._at = time.monotonic()
+            Terminal(stderr=True, soft_wrap=True, markup=False, highlight=False, emoji=False).print(self.bar.line())
+
+
+def _minutes(seconds: float) -> str:
+    """A span as a log says it.
+
+    Example:
+        >>> _minutes(42.3), _minutes(200), _minutes(9000)
+        ('42 s', '3.3 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _rich_bar(title: str) -> Progress | None:
@@ -113,7 +198,9 @@ def _rich_bar(title: str) -> Progress | None:
     return shown
 
 
-def progress(title: str, total: int | None = None, *, show: bool = True, delay: float = DELAY) -> Bar:
+def progress(
+    title: str, total: int | None = None, *, show: bool = True, delay: float = DELAY, lines: bool = False
+) -> Bar:
     """A :class:`Bar` for the block of a ``with``; it may be handed on as a :data:`Tick`.
 
     Example:
@@ -123,7 +210,7 @@ def progress(title: str, total: int | None = None, *, show: bool = True, delay: 
         >>> tick.done, tick.total
         (2, 2)
     """
-    return Bar(title, total, show=show, delay=delay)
+    return Bar(title, total, show=show, delay=delay, lines=lines)
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, *, show: bool = True) -> Iterator[T]:

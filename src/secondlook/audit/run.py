@@ -103,11 +103,18 @@ def _score_samples(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], ti
     total = len(parts) * len(plan.rows)
     for position, chunk in enumerate(parts):
         for number, row in enumerate(plan.rows):
-            at, what = position * len(plan.rows) + number, f"{row.label}, {row.knowledge}"
+            at, what = position * len(plan.rows) + number, _told(plan, row, number, chunk)
             tick(at, total, what)
             if not done.has(row, chunk.number):
                 with counting(_counted(tick, at, total, what)):
                     work.score(row, chunk, done)
+
+
+def _told(plan: Plan, row: Row, number: int, chunk: Chunk) -> str:
+    """The row and the samples that are at hand, and how many of each there are."""
+    attack = f" {row.spec.settings['name']}" if row.spec else ""
+    samples = f"samples {chunk.at[0] + 1}-{chunk.at[-1] + 1} of {len(plan.task.rows)}"
+    return f"row {number + 1} of {len(plan.rows)}, {samples}: {row.label}, {row.knowledge}{attack}"
 
 
 def _counted(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:

@@ -30,7 +30,7 @@ def doctor(
     from secondlook.terminal import Terminal
 
     place = engine.device(device)
-    with progress("doctor") as tick:
+    with progress("doctor", lines=True) as tick:
         tick(0, 1, f"loading {model}")
         made = load(model)
         made.to(place)

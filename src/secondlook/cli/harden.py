@@ -68,7 +68,7 @@ def harden(
         device=str(engine.device(device)),
         command=at_home(shlex.join(["secondlook", *sys.argv[1:]])),
     )
-    with progress(f"{method} {model}") as tick:
+    with progress(f"{method} {model}", lines=True) as tick:
         card = hardened(plan, out, tick)
     if not card:
         return

@@ -44,7 +44,7 @@ def attack(
     console = Terminal(highlight=False, markup=False, emoji=False)
     threat, place = Threat.parse(norm, eps), engine.device(device)
     config = dict(assignment(text) for text in set_ or [])
-    with progress("attack") as tick:
+    with progress("attack", lines=True) as tick:
         written = attack_folder(
             folder,
             out,
@@ -98,7 +98,7 @@ def purify(
     made = load(purifier)
     if not isinstance(made, Purifier):
         raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
-    with progress("purify") as tick:
+    with progress("purify", lines=True) as tick:
         tuned = made if noise < 0 else made.with_noise(noise)
         written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place)
     Terminal(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")

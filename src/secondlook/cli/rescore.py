@@ -47,7 +47,7 @@ def rescore(
     from secondlook.threat import Threat
 
     threat, place = Threat.parse(norm, eps) if eps else None, engine.device(device)
-    with progress("rescore") as tick:
+    with progress("rescore", lines=True) as tick:
         tick(0, 1, f"loading {model}")
         made = load(model)
         made.to(place)

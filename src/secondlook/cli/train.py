@@ -37,7 +37,7 @@ def train(
     if model not in own and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test away")
     chosen = str(engine.device(device))
-    with progress(model) as tick:
+    with progress(model, lines=True) as tick:
         if model in own:
             card = own[model](data, out, test=test, device=chosen, tick=tick)
         elif model.startswith("overhead-"):
