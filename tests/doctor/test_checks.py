@@ -18,6 +18,7 @@ from secondlook.errors import InvalidInput
 from secondlook.models.base import Model, evaluating
 from secondlook.models.io.cards import Card, Program
 from secondlook.models.io.preprocessing import Preprocessing
+from secondlook.models.purifiers.filters import MedianFilter
 from secondlook.randomness import Keys
 from tests import tiny
 from tests.doctor import models as m
@@ -220,10 +221,33 @@ def test_slow_runs_are_counted_once_and_quick_ones_a_few_times(monkeypatch: pyte
     clock = iter(range(1000))
     monkeypatch.setattr(cost.time, "perf_counter", lambda: 2.0 * next(clock))
     runs: list[int] = []
-    assert cost._seconds(lambda: runs.append(1)) == 2.0 and len(runs) == 2
+    assert cost._seconds(lambda: runs.append(1)) == [2.0] and len(runs) == 2
     monkeypatch.setattr(cost.time, "perf_counter", lambda: 0.1 * next(clock))
     runs.clear()
-    assert cost._seconds(lambda: runs.append(1)) == pytest.approx(0.1) and len(runs) == 4
+    assert cost._seconds(lambda: runs.append(1)) == [pytest.approx(0.1)] and len(runs) == 4
+
+
+def test_two_things_are_timed_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What slows the machine down halfway falls on both."""
+    clock, ran = [0.0], list[str]()
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+
+    def take(name: str) -> Callable[[], None]:
+        def act() -> None:
+            ran.append(name)
+            clock[0] += 0.1 if len(ran) <= 4 else 0.2
+
+        return act
+
+    first, second = cost._seconds(take("a"), take("b"))
+    assert first == second == pytest.approx(0.2) and ran == ["a", "b"] * 4
+
+
+def test_a_median_has_its_derivative_where_no_pixels_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = prepare(MedianFilter(3))
+    assert ask("gradient is the derivative", subject).status == "pass"
+    monkeypatch.setattr(gradients, "_DITHER", 0.0)
+    assert ask("gradient is the derivative", subject).status == "fail"
 
 
 def test_a_model_that_raises_has_no_pace() -> None:
@@ -314,8 +338,8 @@ def test_what_a_gradient_holds_is_counted_without_the_weights() -> None:
 def test_the_default_audit_is_reckoned_from_its_study(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "timed", lambda subject, x: cost.Pass(len(x), 0.5, 1.0))
     found = ask("default audit", prepare(ToyClassifier()))
-    # 100 images; 100 steps on the bare model, and 30 steps of 2 looks at each of 4 defenses.
-    assert found.figures == {"bare": 10_000, "whole": 34_000}
+    # 60 images; 50 steps on the bare model, and 50 steps of 2 draws at each of 4 defenses.
+    assert found.figures == {"bare": 3_000, "whole": 27_000}
     assert found.status == "warn" and "--samples 30" in found.fix
     monkeypatch.setattr(cost, "timed", lambda subject, x: cost.Pass(len(x), 0.001, 0.002))
     assert ask("default audit", prepare(ToyClassifier())).status == "pass"

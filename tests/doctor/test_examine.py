@@ -12,7 +12,7 @@ from secondlook.doctor.model import prepare
 from secondlook.models import load
 from tests.analytic import global_generators
 from tests.doctor import models as m
-from tests.doctor.models import ToyClassifier, ToyPurifier
+from tests.doctor.models import ToyClassifier, ToyEmbedder, ToyPurifier
 
 
 def test_all_that_fits_is_asked_in_order() -> None:
@@ -71,3 +71,17 @@ def test_shipped_models_are_in_good_health(name: str, monkeypatch: pytest.Monkey
     found = examine(prepare(load(name), samples=16))
     assert not found.failed, [each for each in found.findings if each.status == "fail"]
     assert {each.check for each in found.findings if each.status == "warn"} <= {"default audit"}
+
+
+def test_a_network_that_holds_an_exported_program_is_examined() -> None:
+    judge = ToyClassifier()
+    program = torch.export.export(judge.network, (torch.rand(1, 3, m.SIDE, m.SIDE),))
+    judge.modules = (torch.nn.Sequential(program.module()),)
+    found = examine(prepare(judge))
+    assert found.of("output shape").status == found.of("gradient is the derivative").status == "pass"
+
+
+def test_texts_without_numbers_fail() -> None:
+    nothing = ToyEmbedder(text=lambda texts: torch.full((len(texts), 5), float("nan")))
+    found = examine(prepare(nothing)).of("texts")
+    assert found.status == "fail" and "NaN" in found.measured

@@ -64,7 +64,7 @@ def passes(subject: ModelUnderTest, held: int) -> tuple[list[Pass], list[str]]:
 
 
 def timed(subject: ModelUnderTest, x: Tensor) -> Pass:
-    """Both passes of the batch ``x``; the median of as many as fit into a few seconds."""
+    """Both passes of the batch ``x``, in turns; the median of as many as fit into a few seconds."""
     keys = subject.keys[torch.arange(len(x)) % len(subject.keys)]
 
     def forward() -> None:
@@ -75,7 +75,7 @@ def timed(subject: ModelUnderTest, x: Tensor) -> Pass:
         success.append(_differentiated(subject, x, keys) is not None)
 
     success: list[bool] = []
-    alone, differentiated = _seconds(forward) / len(x), _seconds(backward) / len(x)
+    alone, differentiated = (seconds / len(x) for seconds in _seconds(forward, backward))
     return Pass(len(x), alone, differentiated if success[0] else float("nan"))
 
 
@@ -113,16 +113,23 @@ def available_memory() -> float:
     return _SHARE * 1024 * float(kibibytes[0]) if kibibytes else float("inf")
 
 
-def _seconds(act: Callable[[], object]) -> float:
-    """One run; the first, which warms up, is counted only where it is the last, too."""
-    taken: list[float] = []
-    while len(taken) <= _REPEATS and sum(taken) < _SECONDS:
-        start = time.perf_counter()
-        act()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:] or taken)
+def _seconds(*acts: Callable[[], object]) -> list[float]:
+    """One run of each, by turns, so that what else the machine does falls on all alike.
+
+    The first, which warms up, is counted only where it is the last, too.
+    """
+    taken: list[list[float]] = []
+    while len(taken) <= _REPEATS and sum(map(sum, taken)) < _SECONDS * len(acts):
+        taken.append([_once(act) for act in acts])
+    return [statistics.median(each) for each in zip(*(taken[1:] or taken), strict=True)]
+
+
+def _once(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 _LONG = 3600.0

@@ -16,6 +16,8 @@ from secondlook.models.base import Model, Purifier
 from secondlook.models.io.cards import Program
 from secondlook.models.purifiers.soft import SoftPurifier
 
+_DITHER = 1 / 255
+"""What pixels of one value are moved apart by: where they are equal a median, or a maximum, has no derivative."""
 _FLAT = 1e-6
 """A change of the answer that is below this is rounding and no change."""
 _LARGEST = 2e8
@@ -105,7 +107,9 @@ def _derivatives(subject: ModelUnderTest, double: bool) -> Derivatives | None:
     images, directions, several = extent(subject.seconds_per_image * (_DOUBLE if double else 1))
     steps = (_FINER if double else _STEPS)[-several:]
     margin = 2 * max(_STEPS)
-    x = margin + (1 - 2 * margin) * subject.images[:images]
+    x = subject.images[:images]
+    apart = subject.keys[:images].fold("dither").uniform(x.shape[1:], like=x)
+    x = margin + (1 - 2 * margin) * ((1 - _DITHER) * x + _DITHER * apart)
     found = gradient(subject, x)
     if found is None:
         return None

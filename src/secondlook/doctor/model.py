@@ -132,7 +132,7 @@ def prepare(model: Any, *, data: str = "", side: int = SIDE, samples: int = 32) 
         data: labeled images by name, for the clean accuracy and as images; empty takes
             ``scenes:test`` for the models of the embedded world, and no labels for others.
         side: height and width of the images where the model names none.
-        samples: how many of the labeled images the accuracy is measured on.
+        samples: how many of the labeled images the accuracy is measured on; all where there are fewer.
 
     Raises:
         InvalidInput: the model is none of the three kinds, or the data cannot be read.
@@ -142,7 +142,7 @@ def prepare(model: Any, *, data: str = "", side: int = SIDE, samples: int = 32) 
     if side < 1 or samples < 1:
         raise InvalidInput(f"side={side}, samples={samples}: both must be 1 or more")
     data = data or (SCENES if model.name.startswith("scenes:") else "")
-    task = ZeroShotTask(data=data, samples=samples).open() if data else None
+    task = ZeroShotTask(data=data, samples=min(samples, len(load(data)))).open() if data else None
     images, keys = _probes(task.source if task else load(SCENES), _size(model) or (side, side))
     subject = ModelUnderTest(
         model=model,
