@@ -155,3 +155,12 @@ def test_every_section_is_in_the_navigation_and_words_are_explained(page: str) -
     assert sections == set(re.findall(r'href="#([^"]+)"', nav))
     explained = re.findall(r"<dfn>([^<]+)</dfn>", page)
     assert {"taken over", "still right", "adaptive", "withheld"} <= set(explained)
+
+
+def test_pictures_can_be_opened_and_wide_tables_hint_at_more_without_a_script(page: str) -> None:
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert pictures and all('tabindex="0"' in picture for picture in pictures)
+    opened = re.search(r"\.example img:focus \{([^}]*)\}", page)
+    hint = re.search(r"\.scroll \{([^}]*)\}", page)
+    assert opened and "position: fixed" in opened[1] and "object-fit: contain" in opened[1]
+    assert hint and hint[1].count(" local") == hint[1].count(" scroll;") + hint[1].count(" scroll,") == 2
