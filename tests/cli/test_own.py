@@ -70,3 +70,22 @@ def test_an_untargeted_attack_needs_no_target_and_a_targeted_one_does(
     assert "--goal untargeted for any wrong answer" in secondlook(*words).err
     assert "leave one away" in secondlook(*words, "--goal", "untargeted", "--target", "red").err
     assert "'any' is unknown" in secondlook(*words, "--goal", "any").err
+
+
+def test_a_set_of_an_audit_is_scored_again(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    """Against its own victim the figures are those of the audit."""
+    tiny.write_folder(tmp_path / "photos", 36)
+    words = ("audit", "--model", "python:tests.tiny:eye", "--data", "folder:photos", "--out", "run")
+    ended = secondlook(*words, "--samples", 12, "--steps", 3, "--set", 'defenses=[{name="undefended"}]')
+    assert ended.status == 0, ended.err
+    cells = json.loads((tmp_path / "run" / "audit.json").read_text())["cells"]
+    wanted = sorted(cell["metrics"]["original_top1"]["value"] for cell in cells if cell["attack"] != "none")
+    found = []
+    for place in sorted((tmp_path / "run" / "adversarial").iterdir()):
+        if len(list(place.glob("*.safetensors"))) and place.name:
+            again = secondlook("rescore", place, "--model", "python:tests.tiny:eye", "--json", "found.json")
+            assert again.status == 0, again.err
+            metrics = json.loads((tmp_path / "found.json").read_text())["metrics"]
+            assert metrics["clean_original_top1"]["value"] == 1
+            found.append(metrics["original_top1"]["value"])
+    assert len(wanted) > 1 and sorted(found) == pytest.approx(wanted)

@@ -11,14 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from secondlook import registry
 from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import Captions, Pairs
 from secondlook.audit.adversarial import Adversarial, AdversarialSet, Part
-from secondlook.audit.store import Record
+from secondlook.audit.plan import opened
+from secondlook.audit.store import Record, read_json
+from secondlook.audit.study import parse
 from secondlook.audit.summary import figures
 from secondlook.data import load
 from secondlook.data.illusions import Bundle
 from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.undefended import Undefended
 from secondlook.errors import BrokenThreat, InvalidInput
 from secondlook.metrics.figures import share
 from secondlook.models.base import Classifier, Embedder, Model, evaluating
@@ -88,6 +92,45 @@ def rescored(
         row["words"] = [words_changed(*pair) for pair in zip(old, new, strict=True)]
     found = figures(opened, after, before)
     return Rescored(found.metrics, found.denominators, stored.about)
+
+
+def scored_again(folder: Path, model: Model, device: torch.device | None = None) -> tuple[str, Rescored]:
+    """What ``model``, which nothing defends, answers to a set of a task that is scored sample by sample.
+
+    The samples, their truth and their targets are those of the set's run, whose ``run.json`` lies two
+    folders above it. Of the figures, ``clean_original_top1`` is of the samples before they were changed.
+
+    Args:
+        folder: ``RUN/adversarial/ID``.
+        model: any that the run's task takes, of the set's size.
+        device: where it is; None is the CPU.
+
+    Returns:
+        The task's name, and the figures.
+
+    Raises:
+        InvalidInput: the data have changed, or the model takes another size or is none of the task's.
+        BrokenRun: there is no set, or a file of it is damaged.
+    """
+    head = folder.parent.parent / "run.json"
+    task, stored = opened(parse(read_json(head)["study"], str(head)), device), AdversarialSet(folder)
+    if stored.about["data"] != task.source.hash:
+        raise InvalidInput(f"{folder} was made of other data than {task.settings.data} holds now; put those back")
+    (asked, *_), place = list(task.prompted(model, [])), {name: at for at, name in enumerate(task.ids)}
+    guarded, objective = task.guarded(asked, Undefended()), str(stored.about["attack"].get("objective", ""))
+    before, after = list[Record](), list[Record]()
+    for part in stored.parts():
+        batch = task.batch([place[name] for name in part.ids], guarded)
+        if part.adversarial.images.shape != batch.pairs.images.shape:
+            (h, w), (height, width) = part.adversarial.images.shape[-2:], batch.pairs.images.shape[-2:]
+            raise InvalidInput(f"{folder} holds images of {h}x{w}, and {model.name} takes {height}x{width}")
+        given = Pairs(part.adversarial.images.to(batch.pairs.images), part.adversarial.captions)
+        for pairs, rows in ((batch.pairs, before), (given, after)):
+            answer = task.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
+            rows += [{"cell": "", **row} for row in task.records(batch, guarded, [answer], objective)]
+    found = figures(task, after, before)
+    clean = {"clean_original_top1": share([row["original_top1"] for row in before])}
+    return registry.describe(task.settings)["name"], Rescored(found.metrics | clean, found.denominators, stored.about)
 
 
 def _stored(

@@ -103,7 +103,7 @@ def merge(
     from secondlook.errors import InvalidInput
 
     for part in folders:
-        if not trust and (code := _running(read_json(part / "run.json").get("study"))):
+        if not trust and (code := running(read_json(part / "run.json").get("study"))):
             raise InvalidInput(
                 f"the study in {part} runs code, {code}, and to merge its shards is to load its models; if you know "
                 "where they come from, add --trust"
@@ -113,14 +113,14 @@ def merge(
     _show(result, out)
 
 
-def _running(value: Any) -> str:
+def running(value: Any) -> str:
     """The first thing in a stored study that runs code of its writer's choice; empty where nothing does."""
     if isinstance(value, dict):
         if value.get("plugins"):
             return f"plugins = {value['plugins']}"
-        return next(filter(None, map(_running, value.values())), "")
+        return next(filter(None, map(running, value.values())), "")
     if isinstance(value, list):
-        return next(filter(None, map(_running, value)), "")
+        return next(filter(None, map(running, value)), "")
     code = isinstance(value, str) and re.search(r"(^|,)\s*python:|[?&]trust=", value)
     return value if code else ""
 

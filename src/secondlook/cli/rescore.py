@@ -37,7 +37,7 @@ def rescore(
     """Score adversarial images that are there against any model; imported ones are measured."""
     from secondlook import registry
     from secondlook.audit.report.text import render_rescored
-    from secondlook.audit.rescore import replayed, rescored
+    from secondlook.audit.rescore import replayed, rescored, scored_again
     from secondlook.drafts import write_atomic
     from secondlook.errors import InvalidInput
     from secondlook.models import load
@@ -54,6 +54,8 @@ def rescore(
         tick(0, 1, stored)
         if stored.startswith("illusions:"):
             kind, found = "zeroshot", replayed(stored, made, threat=threat)
+        elif _sample_by_sample(stored):
+            kind, found = scored_again(Path(stored), made, place)
         elif isinstance(made, Embedder):
             settings = {"data": data, "samples": samples or 0, "seed": seed, "form": form}
             task = registry.build("task", "retrieval", settings | {"attacked": [attacked]})
@@ -63,3 +65,22 @@ def rescore(
     render_rescored(found, made.name, kind, Terminal(highlight=False))
     if json is not None:
         write_atomic(json, found.written().encode())
+
+
+def _sample_by_sample(stored: str) -> bool:
+    """Whether it is a set of a run whose task is no retrieval.
+
+    Raises:
+        InvalidInput: that run's study runs code of its writer's choice.
+    """
+    from secondlook.audit.store import read_json
+    from secondlook.cli.audit import running
+    from secondlook.errors import InvalidInput
+
+    head = Path(stored).parent.parent / "run.json"
+    study = read_json(head).get("study", {}) if head.is_file() else {}
+    if not study or study["task"].get("name", "zeroshot") == "retrieval":
+        return False
+    if code := running({"plugins": study.get("plugins"), "task": study["task"]}):
+        raise InvalidInput(f"the study of {stored} runs code, {code}; its set is not scored again")
+    return True
