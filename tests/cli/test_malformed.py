@@ -302,7 +302,7 @@ USAGE = [
     ("audit", "--nope"),
     ("audit", "--samples", "x"),
     ("audit", "--seed", "1.5"),
-    ("attack", "."),
+    ("attack",),
     ("harden", "--seed", "-1"),
     ("harden", "--seed", "x"),
     ("harden", "--workers", "0"),
