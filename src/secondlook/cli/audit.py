@@ -22,7 +22,7 @@ _PIPED = 120
 """Columns of a table that goes to a file or another program."""
 
 Name = Annotated[
-    str,
+    str | None,
     typer.Argument(
         help="A study by name (see `studies`), or a TOML file; where none is named, `own` for a model or data of "
         "one's own, else `default`.",
@@ -43,7 +43,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto takes CUDA wh
 
 
 def audit(
-    study: Name = "",
+    study: Name = None,
     out: Out = None,
     shard: ShardOption = "1/1",
     model: Model = None,
@@ -62,7 +62,7 @@ def audit(
     from secondlook.audit.study import parse, read
     from secondlook.cli.own import fitted, study_meant
 
-    named = study or study_meant(model or (), data or "")
+    named = study_meant(model or (), data or "") if study is None else study
     config = read(named)
     own = named == "own" and bool(model or data)
     if own:
