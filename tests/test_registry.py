@@ -15,6 +15,8 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: tuple[registry.Kind, ...] = ("attack", "defense", "model", "data", "task")
     for kind in kinds:
         registry.names(kind)
+    for kind in registry._entries:
+        registry.names(kind)
     copies = {kind: dict(entries) for kind, entries in registry._entries.items()}
     monkeypatch.setattr(registry, "_entries", copies)
 

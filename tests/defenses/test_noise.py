@@ -36,5 +36,5 @@ def test_what_a_user_may_set() -> None:
     }
     with pytest.raises(InvalidInput, match="sigma=25.5 is outside"):
         NoiseVote(sigma=25.5)
-    with pytest.raises(InvalidInput, match="samples=0 leaves nobody to vote"):
+    with pytest.raises(InvalidInput, match="samples=0; write 1 or more"):
         NoiseVote(samples=0)

@@ -46,7 +46,11 @@ def test_checks_are_those_of_the_attack(grounding: Make, ran: Run) -> None:
     assert not {"succeeds without a bound", "loss rises"} & set(names["recolor"])
     assert not any("queries" in check for checks in names.values() for check in checks)
     clean = cell(audit, "clean", "clean")
-    assert [check.check for check in clean.health] == ["enough samples", "deterministic as it says"]
+    assert [check.check for check in clean.health] == [
+        "enough samples",
+        "better than chance",
+        "deterministic as it says",
+    ]
 
 
 def test_the_page_shows_where_the_finger_points(grounding: Make, ran: Run) -> None:

@@ -98,7 +98,7 @@ def test_what_cannot_be_searched() -> None:
 
 @pytest.mark.parametrize("field", ["samples", "captions", "rerank"])
 def test_negative_numbers(field: str) -> None:
-    with pytest.raises(InvalidInput, match=f"{field}=-1; write a number from 0 on"):
+    with pytest.raises(InvalidInput, match=f"{field}=-1; write 0 or more"):
         RetrievalTask(**{field: -1})  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="attacks nothing"):
         RetrievalTask(attacked=())

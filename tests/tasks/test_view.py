@@ -54,6 +54,8 @@ class Depth:
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in registry._entries:
+        registry.names(kind)
     copies = {kind: dict(entries) for kind, entries in registry._entries.items()}
     monkeypatch.setattr(registry, "_entries", copies)
     registry.register("task", "depth")(Depth)
@@ -120,7 +122,7 @@ def test_what_an_example_holds_is_text() -> None:
 def test_an_example_is_read_as_the_type_of_its_task(tmp_path: Path) -> None:
     path = tmp_path / "gallery.json"
     assert read_examples(path) == []
-    path.write_bytes(written([example()]))
+    path.write_bytes(written([example()], str))
     assert read_examples(path) == [example()]
     path.write_text('[{"task": "depth"}]')
     with pytest.raises(BrokenRun, match="is no gallery"):
@@ -129,7 +131,7 @@ def test_an_example_is_read_as_the_type_of_its_task(tmp_path: Path) -> None:
 
 def test_what_is_not_installed_is_shown_plainly_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "gallery.json"
-    path.write_bytes(written([example(HOSTILE)]))
+    path.write_bytes(written([example(HOSTILE)], str))
     del registry._entries["task"]["depth"]
     assert view_of("depth rooms:x") is PLAIN
     (shown,) = read_examples(path)

@@ -206,7 +206,9 @@ def auxiliary_models(given: Any, about: Classifier, prompt: str, labels: Mapping
 
 
 def _called(model: object) -> str:
-    return str(getattr(model, "name", type(model).__name__))
+    """What a user finds it by: its name, what was written, or its type."""
+    written = repr(model) if isinstance(model, str | int | float) else type(model).__name__
+    return str(getattr(model, "name", written))
 
 
 def _matched(made: Any, about: Classifier, prompt: str, labels: Mapping[str, str]) -> Auxiliary:

@@ -200,9 +200,6 @@ class RetrievalTask:
     view: ClassVar[View] = VIEW
 
     def __post_init__(self) -> None:
-        for field in ("samples", "captions", "rerank"):
-            if getattr(self, field) < 0:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write a number from 0 on")
         if not self.attacked:
             raise InvalidInput('attacked = [] attacks nothing; write ["both"], say')
 
