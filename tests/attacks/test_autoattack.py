@@ -321,7 +321,7 @@ def test_a_survivor_costs_less_than_nine_tenths_of_the_references() -> None:
 @pytest.mark.slow
 def test_a_network_that_is_not_robust_costs_a_handful_of_looks(shared: Path) -> None:
     data = shared / "data"
-    model = File(name=str(data / "models" / "cifar10-resnet56.pt2")).load()
+    model = File(name=str(data / "models" / "cifar10-resnet56.pt2"), trust=True).load()
     assert isinstance(model, Classifier)
     source = Cifar(name=str(data / "cifar10" / "cifar10_test_jpeg.npz")).load()
     clean, truth = source.read(range(64), model.size)

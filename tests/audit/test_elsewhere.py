@@ -67,11 +67,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "attack": {"name": "sga", "steps": 1},
         "defenses": [{"name": "jpeg"}],
     },
-    "a model that stays": {
-        "models": ["python:tests.tiny:eye"],
-        "attack": {"name": "pgd", "steps": 1},
-        "task": {"prompt": "red {} red"},
-    },
+    "a model that stays": {"models": ["python:tests.tiny:speller"], "attack": {"name": "pgd", "steps": 1}},
 }
 
 

@@ -20,6 +20,7 @@ from secondlook.audit.run import execute
 from secondlook.audit.store import Log, Run as Directory, load_tensors
 from secondlook.errors import BrokenRun, BrokenThreat
 from secondlook.objectives.base import Ensemble, ThroughViews
+from secondlook.objectives.candidates import AnsweredGoal
 from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -173,8 +174,9 @@ def test_an_attacker_of_maps_looks_through_the_defense(grounding: Make) -> None:
     )
     (spec,) = made.specs
     wish = objective(made, spec, made.task.batch(range(3), made.rows[0].guarded))
-    assert isinstance(wish, ThroughViews) and wish.draws == 3
-    assert wish.victim is made.rows[0].guarded
+    assert isinstance(wish, AnsweredGoal) and isinstance(wish.objective, ThroughViews)
+    assert wish.objective.draws == 3
+    assert wish.victim is wish.objective.victim is made.rows[0].guarded
 
 
 @pytest.mark.parametrize("task", ["classification", "retrieval"])
