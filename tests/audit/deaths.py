@@ -97,7 +97,7 @@ class _File:
 
 def state(folder: Path, audit: Audit) -> State:
     """All of a run that has to be the same however it came about: records, figures, and counts of passes."""
-    records = {}
+    records: dict[tuple[str, str], Any] = {}
     for line in (folder / "records.jsonl").read_bytes().splitlines():
         record = json.loads(line)
         key = (record["cell"], record["sample"])
