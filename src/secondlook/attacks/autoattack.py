@@ -135,7 +135,7 @@ class Trial:
         self._objective, self._clean, self._threat, self._keys = objective, clean, threat, keys
         self._width = width
         self.x, self.by = clean.clone(), torch.full((len(clean),), -1, device=clean.device)
-        self.trace, self.notices = _no_trace(clean), dict[str, None]()
+        self.trace, self.notices = Trace.unknown(clean), dict[str, None]()
         self.leads: dict[str, Tensor] = {}
 
     @property
@@ -205,13 +205,6 @@ def _verdict(broken: int, drawn: int, left: int, count: int, spent: Ledger) -> s
         f"check of the fast version: standard broke {broken} of {drawn} that were drawn of {left} survivors; "
         f"of {count} samples it would break between {low:.1%} and {high:.1%} more (95 %); "
         f"the check took {spent.forwards:,} forwards and {spent.backwards:,} backwards"
-    )
-
-
-def _no_trace(clean: Tensor) -> Trace:
-    unknown, none = clean.new_full((len(clean),), float("nan")), clean.new_zeros(len(clean))
-    return Trace(
-        first_loss=unknown, middle_loss=unknown, last_loss=unknown, zero_gradient=none, bad_gradient=none, steps=none
     )
 
 

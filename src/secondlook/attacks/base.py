@@ -71,6 +71,12 @@ class Trace:
     bad_gradient: Tensor
     steps: Tensor
 
+    @classmethod
+    def unknown(cls, clean: Tensor) -> Self:
+        """The trace of a batch ``clean`` of which nothing was tried yet."""
+        loss, none = clean.new_full((len(clean),), float("nan")), clean.new_zeros(len(clean))
+        return cls(first_loss=loss, middle_loss=loss, last_loss=loss, zero_gradient=none, bad_gradient=none, steps=none)
+
 
 class AttackResult(NamedTuple):
     """What an attack has made.

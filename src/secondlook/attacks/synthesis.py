@@ -14,6 +14,7 @@ from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective,
 from secondlook.attacks.class_objective import ClassObjective
 from secondlook.attacks.search_state import BestPoints
 from secondlook.attacks.square import Square
+from secondlook.bounds import Count, Natural
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -93,16 +94,11 @@ class Synthesis(Attack):
 
     replays_bare: ClassVar[bool] = True
     budget: Literal["cheap", "full"] = "cheap"
-    steps: int = 50
-    restarts: int = 1
-    looks: int = 4
-    queries: int = 1000
-    width: int = 0
-
-    def __post_init__(self) -> None:
-        for field, least in {"steps": 1, "restarts": 1, "looks": 1, "queries": 1, "width": 0}.items():
-            if getattr(self, field) < least:
-                raise InvalidInput(f"{field}={getattr(self, field)}; write {least} or more")
+    steps: Count = 50
+    restarts: Count = 1
+    looks: Count = 4
+    queries: Count = 1000
+    width: Natural = 0
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Lets each manner try those that no manner before has taken.
@@ -114,7 +110,7 @@ class Synthesis(Attack):
             raise InvalidInput("synthesis maximizes one objective; write ensemble='mean'")
         trials, notices = self.trials(objective, keys)
         best, by = BestPoints(clean), torch.full((len(clean),), -1, device=clean.device)
-        trace, rows = _blank(clean), torch.arange(len(clean), device=clean.device)
+        trace, rows = Trace.unknown(clean), torch.arange(len(clean), device=clean.device)
         refused: list[InvalidInput] = []
         for index, trial in enumerate(trials):
             if not len(rows):
@@ -212,14 +208,6 @@ def searched(trial: Trial, rows: Tensor, clean: Tensor, best: Tensor, threat: Th
         given = {f.name: getattr(attack, f.name) for f in fields(attack)}
         attack = _ContinuedAPGD(**given, origin=best[rows])
     return attack.search(trial.objective.take(rows), clean[rows], threat, keys)
-
-
-def _blank(clean: Tensor) -> Trace:
-    """The trace of samples of which nothing was tried yet."""
-    unknown, none = clean.new_full((len(clean),), float("nan")), clean.new_zeros(len(clean))
-    return Trace(
-        first_loss=unknown, middle_loss=unknown, last_loss=unknown, zero_gradient=none, bad_gradient=none, steps=none
-    )
 
 
 def _with_trial(trace: Trace, rows: Tensor, trial: Trace) -> Trace:
