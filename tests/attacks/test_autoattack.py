@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.autoattack import AutoAttack, Trial
+from secondlook.attacks.autoattack import AutoAttack, TriedBatch
 from secondlook.attacks.class_objective import Logits
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.square import Square
@@ -227,18 +227,18 @@ def test_the_check_says_what_it_found_and_what_it_took() -> None:
 
 
 def test_what_the_check_breaks_is_broken() -> None:
-    """A trial in which nobody came before the check."""
+    """A batch that nobody tried before the check."""
     on = line(10, "linf", 40)
-    trial = Trial(on.objective, on.clean, on.threat, on.keys, 0)
-    trial.check(AutoAttack(steps=25, queries=50), 0.5)
-    (notice,) = trial.notices
-    broken, drawn = int((trial.by >= 0).sum()), int(notice.split("broke ")[1].split()[2])
+    tried = TriedBatch(on.objective, on.clean, on.threat, on.keys, 0)
+    tried.check(AutoAttack(steps=25, queries=50), 0.5)
+    (notice,) = tried.notices
+    broken, drawn = int((tried.by >= 0).sum()), int(notice.split("broke ")[1].split()[2])
     assert f"standard broke {broken} of {drawn} that were drawn of 40 survivors" in notice
     assert 0 < broken < drawn < 40
     hidden = wilson(broken, drawn)
     low, high = (end * (40 - drawn) / 40 for end in (hidden.low, hidden.high))
     assert f"between {low:.1%} and {high:.1%} more (95 %)" in notice
-    assert bool(on.objective(trial.x, on.keys).success[trial.by >= 0].all())
+    assert bool(on.objective(tried.x, on.keys).success[tried.by >= 0].all())
 
 
 def test_who_is_checked_does_not_depend_on_who_is_beside() -> None:

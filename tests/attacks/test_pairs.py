@@ -140,8 +140,6 @@ def test_what_is_no_batch_of_pixels_is_told() -> None:
         Scripted()(Bag(), given, THREAT, keys(2))
     with pytest.raises(InvalidInput, match="no embedder to attack"):
         Scripted()([], given, THREAT, keys())
-    with pytest.raises(InvalidInput, match="words=0"):
-        Scripted(words=0)
 
 
 def other(captions: Any) -> Callable[[Pairs], AlteredPairs]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import AttackResult, Objective
-from secondlook.attacks.synthesis import Synthesis, Trial, searched
+from secondlook.attacks.synthesis import Synthesis, MannerSearch, searched
 from secondlook.defenses.base import Defense, Detector, DetectorDefense
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded
@@ -56,8 +56,8 @@ def left(on: Line, objective: Objective, found: AttackResult) -> Tensor:
 
 
 def names(objective: Objective, attack: Synthesis = SHORT) -> list[str]:
-    trials, _ = attack.trials(objective, Keys.of(0, range(40)))
-    return [trial.name for trial in trials]
+    searches, _ = attack.searches(objective, Keys.of(0, range(40)))
+    return [each.name for each in searches]
 
 
 @pytest.mark.parametrize("attack", [SHORT, FULL])
@@ -72,9 +72,9 @@ def test_a_linear_model_is_attacked_to_its_closed_form(attack: Synthesis) -> Non
 def test_every_manner_reaches_the_closed_form_of_an_honest_defense() -> None:
     on = line(5, "linf", 40)
     objective = behind(on, Consensus(purifier=NoisePurifier(1e-6)))
-    for trial in SHORT.trials(objective, on.keys)[0]:
-        found = trial.attack(trial.objective, on.clean, on.threat, on.keys)
-        assert int((left(on, objective, found) ^ on.robust).sum()) <= 1, trial.name
+    for each in SHORT.searches(objective, on.keys)[0]:
+        found = each.attack(each.objective, on.clean, on.threat, on.keys)
+        assert int((left(on, objective, found) ^ on.robust).sum()) <= 1, each.name
 
 
 @pytest.mark.parametrize("defense", [Steep(), Cut()])
@@ -142,8 +142,8 @@ class Gate(DetectorDefense):
 def test_a_gate_is_climbed_with_its_hinge_and_taken_away() -> None:
     on = line(3, "linf", 40)
     objective = behind(on, Gate())
-    trials, _ = FULL.trials(objective, on.keys)
-    free = {trial.name: trial.objective for trial in trials}
+    searches, _ = FULL.searches(objective, on.keys)
+    free = {each.name: each.objective for each in searches}
     x = on.clean * 0 + 0.9
     assert not bool(objective(x, on.keys).success.any()), "all of them are rejected"
     taken_away = free["gate taken away"](x, on.keys).success
@@ -206,10 +206,10 @@ def test_the_continued_search_starts_from_the_best_point() -> None:
     """Who starts at the optimum keeps it; from a random point one step does not get there."""
     clean, threat, keys = images(6), Threat(eps=8 / 255), Keys.of(0, range(6))
     bowl = Bowl(center=clean + threat.eps / 3)
-    trial = Trial("continued", bowl, APGD(steps=1, loss="", early_exit=False), continued=True)
-    found = searched(trial, torch.arange(6), clean, bowl.center, threat, keys).x
+    manner = MannerSearch("continued", bowl, APGD(steps=1, loss="", early_exit=False), continued=True)
+    found = searched(manner, torch.arange(6), clean, bowl.center, threat, keys).x
     assert same(found, bowl.center)
-    anew = searched(trial._replace(continued=False), torch.arange(6), clean, bowl.center, threat, keys).x
+    anew = searched(manner._replace(continued=False), torch.arange(6), clean, bowl.center, threat, keys).x
     assert bool((bowl(anew, keys).loss < -1e-4).all())
 
 
@@ -233,7 +233,7 @@ def test_objectives_that_take_turns_are_refused() -> None:
 
 def test_untargeted_goals_are_carried_over_to_the_bare_model() -> None:
     on = line(3, "linf", 8)
-    bare = SHORT.trials(behind(on, Steep()), on.keys)[0][0]
+    bare = SHORT.searches(behind(on, Steep()), on.keys)[0][0]
     assert isinstance(bare.objective, UntargetedObjective)
     assert isinstance(bare.objective.goal, Untargeted)
     assert isinstance(bare.objective.victim, Guarded) and bare.objective.victim.bare

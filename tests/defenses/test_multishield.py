@@ -336,7 +336,7 @@ def cosines() -> Classifier:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"threshold": -0.1}, "threshold=-0.1 rejects agreement"),
+        ({"threshold": -0.1}, "threshold=-0.1; write 0 or more"),
         ({"threshold": float("nan")}, "threshold=nan"),
         ({"false_rejection": 1.5}, r"false rejection 1.5 is outside \(0, 1\)"),
         ({"auxiliary": ()}, "auxiliary is empty"),

@@ -109,19 +109,19 @@ class AutoAttack(Attack):
         over = over_classes(objective, "autoattack")
         over = over.with_draws(EOT) if self.version == "rand" else over
         members = self.members(threat.norm)
-        trial = Trial(over, clean, threat, keys, self.width)
+        tried = TriedBatch(over, clean, threat, keys, self.width)
         for name, member in members.items():
             if name == "standard":
-                trial.check(member, self.check)
+                tried.check(member, self.check)
                 continue
             gated = "square-probe" in members and name in ("fab-t", "square")
-            trial.let(name, member, trial.masked() if gated else trial.left)
+            tried.let(name, member, tried.masked() if gated else tried.left)
         if threat.norm == "l1" and self.version != "rand":
-            trial.notices["square knows no L1 and was left out"] = None
-        return AttackResult(trial.x, trial.trace, tuple(trial.notices), trial.by, tuple(members), success=trial.by >= 0)
+            tried.notices["square knows no L1 and was left out"] = None
+        return AttackResult(tried.x, tried.trace, tuple(tried.notices), tried.by, tuple(members), success=tried.by >= 0)
 
 
-class Trial:
+class TriedBatch:
     """A batch that one member after the other has tried.
 
     Attributes:

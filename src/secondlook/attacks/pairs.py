@@ -68,17 +68,13 @@ class PairAttack(FinalCall, ABC):
 
     Attributes:
         words: how many words of each caption may be replaced, added or taken away.
-
-    Raises:
-        InvalidInput: a number of words below one.
     """
 
     touches: ClassVar[Touches] = "both"
     words: Count = 1
 
     def __post_init__(self) -> None:
-        if self.words < 1:
-            raise InvalidInput(f"words={self.words}; write 1 or more")
+        """Refuses settings that do not fit together; what a number may be, its type says."""
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:

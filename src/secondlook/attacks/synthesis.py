@@ -38,7 +38,7 @@ class Mannered(Protocol):
         ...
 
     def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
-        """Objectives over the same samples whose gradient may aim better, in the order of trial.
+        """Objectives over the same samples whose gradient may aim better, in the order in which they are tried.
 
         Where a manner cannot be had, a sentence says why. ``as-is`` is the objective itself.
 
@@ -49,7 +49,7 @@ class Mannered(Protocol):
         ...
 
 
-class Trial(NamedTuple):
+class MannerSearch(NamedTuple):
     """One attack on one manner.
 
     Attributes:
@@ -108,33 +108,33 @@ class Synthesis(Attack):
         """
         if len(objective.parts) > 1:
             raise InvalidInput("synthesis maximizes one objective; write ensemble='mean'")
-        trials, notices = self.trials(objective, keys)
+        searches, notices = self.searches(objective, keys)
         best, by = BestPoints(clean), torch.full((len(clean),), -1, device=clean.device)
         trace, rows = Trace.unknown(clean), torch.arange(len(clean), device=clean.device)
         refused: list[InvalidInput] = []
-        for index, trial in enumerate(trials):
+        for index, manner in enumerate(searches):
             if not len(rows):
                 break
-            own = keys[rows].fold("manner", trial.name)
+            own = keys[rows].fold("manner", manner.name)
             try:
-                found = searched(trial, rows, clean, best.x, threat, own)
+                found = searched(manner, rows, clean, best.x, threat, own)
             except InvalidInput as error:
-                notices[f"manner {trial.name} could not run: {error}"] = None
+                notices[f"manner {manner.name} could not run: {error}"] = None
                 refused.append(error)
                 continue
             x = threat.quantize(threat.project(found.x.detach(), clean[rows]), clean[rows])
-            told = self._judged(objective.take(rows), x, keys[rows].fold("judge", trial.name))
+            told = self._judged(objective.take(rows), x, keys[rows].fold("judge", manner.name))
             best.offer(rows, x, told.loss, told.success)
-            trace = _with_trial(trace, rows, found.trace)
+            trace = _with_search(trace, rows, found.trace)
             by[rows[told.success]] = index
             notices |= dict.fromkeys(found.notices)
             rows = rows[~told.success]
-        if len(refused) == len(trials):
+        if len(refused) == len(searches):
             raise refused[0]
-        names = tuple(trial.name for trial in trials)
+        names = tuple(each.name for each in searches)
         return AttackResult(best.x, trace, tuple(notices), by, names, success=best.success)
 
-    def trials(self, objective: Objective, keys: Keys) -> tuple[list[Trial], dict[str, None]]:
+    def searches(self, objective: Objective, keys: Keys) -> tuple[list[MannerSearch], dict[str, None]]:
         """All searches in their order, and why some manner is none of them."""
         full = self.budget == "full"
         manners: Mapping[str, Objective | str] = {"as-is": objective}
@@ -142,17 +142,17 @@ class Synthesis(Attack):
             manners = objective.manners(full, keys.fold("recorded"))
         known = {name: each for name, each in manners.items() if not isinstance(each, str)}
         reasons = {f"manner {name}: {why}": None for name, why in manners.items() if isinstance(why, str)}
-        trials = [trial for name, each in known.items() for trial in self._gradient_trials(name, each)]
+        searches = [one for name, each in known.items() for one in self._gradient_searches(name, each)]
         if full:
-            trials.append(Trial("continued", objective, self._apgd(objective), continued=True))
-            trials.append(Trial("queries", objective, self._square(objective)))
-        return trials, reasons
+            searches.append(MannerSearch("continued", objective, self._apgd(objective), continued=True))
+            searches.append(MannerSearch("queries", objective, self._square(objective)))
+        return searches, reasons
 
-    def _gradient_trials(self, name: str, objective: Objective) -> Iterator[Trial]:
-        yield Trial(name, objective, self._apgd(objective))
+    def _gradient_searches(self, name: str, objective: Objective) -> Iterator[MannerSearch]:
+        yield MannerSearch(name, objective, self._apgd(objective))
         if name in TARGETED and isinstance(objective, ClassObjective):
             apgd = replace(self._apgd(objective), restarts=1, targets=TARGETS)
-            yield Trial(f"{name}, targeted margin", objective, apgd)
+            yield MannerSearch(f"{name}, targeted margin", objective, apgd)
 
     def _square(self, objective: Objective) -> Square:
         loss: Literal["", "margin"] = "margin" if isinstance(objective, ClassObjective) else ""
@@ -201,16 +201,16 @@ def _stochastic(objective: Objective) -> bool:
     return isinstance(objective, Mannered) and objective.stochastic
 
 
-def searched(trial: Trial, rows: Tensor, clean: Tensor, best: Tensor, threat: Threat, keys: Keys) -> AttackResult:
-    """What a trial makes of the samples ``rows`` of a batch; ``best`` are all points so far."""
-    attack = trial.attack
-    if trial.continued and isinstance(attack, APGD):
+def searched(manner: MannerSearch, rows: Tensor, clean: Tensor, best: Tensor, threat: Threat, keys: Keys) -> AttackResult:
+    """What a search makes of the samples ``rows`` of a batch; ``best`` are all points so far."""
+    attack = manner.attack
+    if manner.continued and isinstance(attack, APGD):
         given = {f.name: getattr(attack, f.name) for f in fields(attack)}
         attack = _ContinuedAPGD(**given, origin=best[rows])
-    return attack.search(trial.objective.take(rows), clean[rows], threat, keys)
+    return attack.search(manner.objective.take(rows), clean[rows], threat, keys)
 
 
-def _with_trial(trace: Trace, rows: Tensor, trial: Trace) -> Trace:
-    """The trace with the losses and gradients of the last trial of ``rows``, and the steps of all."""
-    found = {f.name: getattr(trace, f.name).index_copy(0, rows, getattr(trial, f.name)) for f in fields(trace)}
-    return Trace(**{**found, "steps": trace.steps.index_add(0, rows, trial.steps)})
+def _with_search(trace: Trace, rows: Tensor, last: Trace) -> Trace:
+    """The trace with the losses and gradients of the last search of ``rows``, and the steps of all."""
+    found = {f.name: getattr(trace, f.name).index_copy(0, rows, getattr(last, f.name)) for f in fields(trace)}
+    return Trace(**{**found, "steps": trace.steps.index_add(0, rows, last.steps)})

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from secondlook.bounds import Weight
 from secondlook.defenses.base import Answer, Detector, DetectorDefense, Suspicion
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.models import load
@@ -59,13 +60,11 @@ class MultiShield(DetectorDefense):
     auxiliary: Any = "scenes:clip"
     prompt: str = ""
     labels: dict[str, str] | None = None
-    threshold: float = 0.001  # type: ignore[misc]
+    threshold: Weight = 0.001  # type: ignore[misc]
     quorum: Quorum = "any"
     false_rejection: float = 0.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        if not self.threshold >= 0:
-            raise InvalidInput(f"threshold={self.threshold:g} rejects agreement; write 0 or more")
         if self.quorum not in QUORUMS:
             raise UnknownName("quorum", self.quorum, QUORUMS)
         super().__post_init__()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from secondlook.attacks.base import Evaluation, Objective
 from secondlook.attacks.pgd import PGD
-from secondlook.errors import InvalidInput
+from secondlook.bounds import Share
 from secondlook.hardening.dataset import Batch, Dataset, Requirement
 from secondlook.hardening.diagnostics import Diagnosis
 from secondlook.hardening.embedder import Part, TrainableEmbedder
@@ -182,15 +182,12 @@ class AdversarialMethod(Method):
     eps: Pixels = 2 / 255
     attack_steps: int = 2
     attack_step: Pixels = 0.0
-    momentum: float = 0.0
+    momentum: Share = 0.0
     friendly: bool = False
-    ramp: float = 0.0
+    ramp: Share = 0.0
 
     def __post_init__(self) -> None:
         Threat(eps=self.eps)
-        for field in ("ramp", "momentum"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise InvalidInput(f"{field}={getattr(self, field):g}; write a share, 0 to 1")
 
     @property
     def radius(self) -> float:

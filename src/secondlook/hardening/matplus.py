@@ -166,8 +166,6 @@ class MATPlus(MAT):
         self.image_operations  # noqa: B018 - it says what is wrong with its settings
         if self.rewritten and not self.rewriter:
             raise InvalidInput("rewritten needs a rewriter; write rewriter=FOLDER")
-        if self.variants < 1:
-            raise InvalidInput(f"variants={self.variants}; write 1 or more")
 
     def diagnose(self, trainable: TrainableEmbedder, dataset: Dataset) -> Mapping[str, Diagnosis]:
         """Of all captions and images as they are drawn, and of each source by itself."""

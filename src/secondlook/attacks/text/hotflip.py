@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
 from secondlook.attacks.text.base import CaptionSearch, WordSubstitution
 from secondlook.attacks.text.candidates import ParsedCaption
-from secondlook.attacks.text.substitution import AwayFromImage, Progress, Trial
+from secondlook.attacks.text.substitution import AwayFromImage, Progress, WordChange
 from secondlook.attacks.text.vocabulary import WordVectors
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
@@ -82,14 +82,14 @@ class HotFlip(WordSubstitution):
             _put_in(progress, {row: (at, new) for _, (row, at, new) in rising})
         return [row.standing for row in progress]
 
-    def _trials(self, progress: Sequence[Progress]) -> list[Trial]:
+    def _trials(self, progress: Sequence[Progress]) -> list[WordChange]:
         """Every candidate at every place that is still as it was."""
         rows = enumerate(progress)
         return self._allowed(
             progress, [(row, *trial) for row, caption in rows for trial in caption.trials(at_once=True)]
         )
 
-    def _allowed(self, progress: Sequence[Progress], trials: Sequence[Trial]) -> list[Trial]:
+    def _allowed(self, progress: Sequence[Progress], trials: Sequence[WordChange]) -> list[WordChange]:
         texts = [progress[row].tried(at, new) for row, at, new in trials]
         bad = self.forbidden([progress[row].caption.text for row, _, _ in trials], texts)
         return [trial for trial, out in zip(trials, bad, strict=True) if not out]

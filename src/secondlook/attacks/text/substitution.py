@@ -21,9 +21,9 @@ Read = Callable[[Sequence[str]], Sequence[Tensor]]
 """Takes captions and gives of each embedder their vectors, ``[T, D]``."""
 Forbidden = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
 """Takes captions and what is to stand for them, and says which may not."""
-Trial = tuple[int, int, str]
+WordChange = tuple[int, int, str]
 """The row of a caption, a place in it, and the word that is tried there."""
-Propose = Callable[["Sequence[Progress]", Sequence[int]], list[Trial]]
+Propose = Callable[["Sequence[Progress]", Sequence[int]], list[WordChange]]
 """Takes all captions and the rows of those that are open, and says what to try of these."""
 
 
@@ -199,7 +199,7 @@ def substitute(
 
 def _trials(
     progress: Sequence[Progress], words: int, at_once: bool, forbidden: Forbidden | None, propose: Propose | None
-) -> list[Trial]:
+) -> list[WordChange]:
     """The next round: of each caption with changes and places left, what to try."""
     while True:
         open_ = [row for row, p in enumerate(progress) if p.places and len(p.changes) < words]
@@ -220,9 +220,9 @@ def _trials(
             return left
 
 
-def _accept(progress: Sequence[Progress], trials: Sequence[Trial], scores: Sequence[float], at_once: bool) -> None:
+def _accept(progress: Sequence[Progress], trials: Sequence[WordChange], scores: Sequence[float], at_once: bool) -> None:
     """Keeps the best trial of each caption where it beats the caption, and strikes its place."""
-    best: dict[int, tuple[float, Trial]] = {}
+    best: dict[int, tuple[float, WordChange]] = {}
     for trial, score in zip(trials, scores, strict=True):
         if trial[0] not in best or score > best[trial[0]][0]:
             best[trial[0]] = (score, trial)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from secondlook.attacks.text.candidates import ParsedCaption
 from secondlook.attacks.text.captions import part
-from secondlook.attacks.text.substitution import UNKNOWN, Progress, TextObjective, Trial
+from secondlook.attacks.text.substitution import UNKNOWN, Progress, TextObjective, WordChange
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.models.maskedlm import MaskedLM
@@ -180,7 +180,7 @@ class Vocabulary:
 
     def propose(
         self, progress: Sequence[Progress], open_: Sequence[int], objective: TextObjective, top: int
-    ) -> list[Trial]:
+    ) -> list[WordChange]:
         """The ``top`` most promising changes of each caption that may still be changed, best first.
 
         Args:
@@ -189,7 +189,7 @@ class Vocabulary:
             objective: what they are scored by.
             top: how many of each caption.
         """
-        found: list[Trial] = []
+        found: list[WordChange] = []
         for row in open_:
             caption, places = progress[row], progress[row].places
             promised = self._promised(caption, row, objective)
