@@ -57,11 +57,14 @@ def test_a_damage_is_mended_or_told_and_never_silent(
         assert len(told) <= 1, (name, told)
 
 
-def test_a_file_that_is_remade_changes_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    study, folder = small("classification", request), tmp_path / "run"
+@pytest.mark.parametrize("task", ["classification", "retrieval"])
+def test_a_file_that_is_remade_changes_nothing(task: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """One is torn, and one is that of another chunk: neither is to be deleted by anybody."""
+    study, folder = small(task, request), tmp_path / "run"
     whole = state(folder, run_study(study, folder))
-    path = sorted((folder / "adversarial").rglob("*.safetensors"))[0]
-    path.write_bytes(path.read_bytes()[:-1])
+    torn, other, *_ = sorted((folder / "adversarial").rglob("*.safetensors"))
+    other.write_bytes(torn.read_bytes())
+    torn.write_bytes(torn.read_bytes()[:-1])
     lines = (folder / "records.jsonl").read_bytes()
     assert state(folder, run_study(study, folder)) == whole
     # The same again: nothing is written twice.

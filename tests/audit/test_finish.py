@@ -19,7 +19,7 @@ def test_a_result_of_another_schema_is_told(whole: Whole, tmp_path: Path) -> Non
     with pytest.raises(BrokenRun, match=r"does not fit this version \(1 fields\)"):
         finish.read_audit(tmp_path)
     (tmp_path / "audit.json").write_text('{"schema": 1, "ce')
-    with pytest.raises(BrokenRun, match=r"audit\.json is no JSON; delete it and run the same"):
+    with pytest.raises(BrokenRun, match=r"audit\.json is no JSON; run `secondlook audit` again"):
         finish.read_audit(tmp_path)
 
 
@@ -27,7 +27,7 @@ def test_a_broken_gallery_is_told(whole: Whole, tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_bytes((whole.folder / "audit.json").read_bytes())
     assert finish.write_page(tmp_path).exists()
     (tmp_path / "gallery.json").write_text('[{"sample": ')
-    with pytest.raises(BrokenRun, match=r"gallery\.json is no gallery; delete it"):
+    with pytest.raises(BrokenRun, match=r"gallery\.json is no gallery; run the audit again"):
         finish.write_page(tmp_path)
 
 

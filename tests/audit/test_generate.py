@@ -14,7 +14,7 @@ from secondlook.attacks.pgd import PGD
 from secondlook.audit import store
 from secondlook.audit.adversarial import AdversarialSet, load_part
 from secondlook.audit.api import run_study
-from secondlook.audit.generate import check, generate, generated, objective
+from secondlook.audit.generate import check, generate, generated, objective, stored
 from secondlook.audit.plan import Shard, plan
 from secondlook.audit.run import execute
 from secondlook.audit.store import Log, Run as Directory, load_tensors
@@ -75,7 +75,7 @@ def test_what_is_stored_is_believed_no_further_than_the_threat(any_study: Make, 
     found = generated(made, directory, spec, batch, 0).adversarial
     check(found, batch, spec)
     with pytest.raises(BrokenRun, match="is damaged"):
-        generated(made, directory, spec, made.task.batch(range(1, size + 1), row.guarded), 0)
+        stored(directory, spec, made.task.batch(range(1, size + 1), row.guarded), 0)
     moved = found._replace(images=1 - batch.pairs.images)
     with pytest.raises(BrokenThreat, match="is above eps"):
         check(moved, batch, spec)

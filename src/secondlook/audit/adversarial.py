@@ -32,7 +32,8 @@ _HEAD = {
     "captions",
     "notices",
 }
-_REMADE = "the audit that made it makes it again; run the same command"
+REMADE = "the audit that made it makes it again; run the same command"
+"""What to do where a file of a set is damaged."""
 _TRACES = ("first_loss", "middle_loss", "last_loss", "zero_gradient", "bad_gradient", "steps")
 
 
@@ -124,7 +125,7 @@ class AdversarialSet:
             raise BrokenRun(f"{folder} holds no adversarial set; name RUN/adversarial/ID")
         for path, head in zip(self.files, heads, strict=True):
             if head is None or not head.keys() >= _HEAD:
-                raise BrokenRun(f"{path} is damaged, or no part of an adversarial set; {_REMADE}")
+                raise BrokenRun(f"{path} is damaged, or no part of an adversarial set; {REMADE}")
             if head["spec"] != (heads[0] or {})["spec"]:
                 raise BrokenRun(f"{path} is of another attack than {self.files[0].name}")
         self._heads = [head for head in heads if head is not None]
@@ -167,7 +168,7 @@ class AdversarialSet:
         for path in self.files:
             part = load_part(path)
             if part is None:
-                raise BrokenRun(f"{path} is damaged; {_REMADE}")
+                raise BrokenRun(f"{path} is damaged; {REMADE}")
             yield part
 
     def images(self, at: Sequence[int]) -> Tensor:
@@ -186,7 +187,7 @@ class AdversarialSet:
                 continue
             part = load_part(path)
             if part is None:
-                raise BrokenRun(f"{path} is damaged; {_REMADE}")
+                raise BrokenRun(f"{path} is damaged; {REMADE}")
             rows = zip(part.ids, part.adversarial.images, strict=True)
             found.update((name, image) for name, image in rows if name in wanted)
         if missing := [name for name in ids if name not in found]:

@@ -42,7 +42,7 @@ def read_examples(path: Path) -> list[Example]:
     try:
         return [_read(table) for table in json.loads(path.read_bytes())]
     except (ValidationError, ValueError, TypeError, KeyError, RecursionError):
-        raise BrokenRun(f"{path} is no gallery; delete it and run the audit again") from None
+        raise BrokenRun(f"{path} is no gallery; run the audit again, which writes it anew") from None
 
 
 def _read(table: dict[str, object]) -> Example:

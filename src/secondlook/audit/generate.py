@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import torch
 from secondlook.attacks.base import Objective, Trace, attack_in_parts
 from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import AlteredPairs, PairAttack, Pairs
-from secondlook.audit.adversarial import Adversarial, Part, load_part, save_part
+from secondlook.audit.adversarial import REMADE, Adversarial, Part, load_part, save_part
 from secondlook.audit.plan import AttackSpec, Plan, Row
 from secondlook.audit.store import Record, Run
 from secondlook.defenses.guarded import GuardedEmbedder
@@ -24,6 +25,7 @@ from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjec
 from secondlook.tasks.base import Batch, finite
 
 _log = logging.getLogger(__name__)
+_FOREIGN = "damaged, or of another attack or other samples"
 
 
 class Generated(NamedTuple):
@@ -41,17 +43,17 @@ class Generated(NamedTuple):
 def generated(plan: Plan, run: Run, spec: AttackSpec, batch: Batch, chunk: int) -> Generated:
     """The stored adversarials of a chunk, or newly made ones, which are stored first.
 
-    What is scored is always what a file holds: 8-bit pixels.
+    What is scored is always what a file holds: 8-bit pixels. A file that is damaged, or of another
+    attack or other samples, is made again.
 
     Raises:
-        BrokenRun: what is stored is of other samples.
         BrokenThreat: what is stored is outside its threat.
     """
     path = run.adversarial(spec.id, chunk)
     part = load_part(path)
-    if part is None:
+    if part is None or not _is_of(part, spec, batch.ids):
         if path.exists():
-            _log.warning("%s is damaged, and is made again", path)
+            _log.warning("%s is %s, and is made again", path, _FOREIGN)
         made = generate(plan, spec, batch)
         save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost))
         part = load_part(path)
@@ -69,11 +71,19 @@ def stored(run: Run, spec: AttackSpec, batch: Batch, chunk: int) -> Generated:
     return _checked(load_part(path), path, spec, batch)
 
 
+def is_made(run: Run, spec: AttackSpec, ids: Sequence[str], chunk: int) -> bool:
+    """Whether the adversarials of a chunk are stored, whole, and of these samples."""
+    part = load_part(run.adversarial(spec.id, chunk))
+    return part is not None and _is_of(part, spec, ids)
+
+
+def _is_of(part: Part, spec: AttackSpec, ids: Sequence[str]) -> bool:
+    return bool(part.about["spec"] == spec.id) and part.ids == tuple(ids)
+
+
 def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> Generated:
-    if part is None or part.about["spec"] != spec.id or part.ids != batch.ids:
-        raise BrokenRun(
-            f"{path} is damaged, or of another attack or other samples; delete it, and the same command makes it again"
-        )
+    if part is None or not _is_of(part, spec, batch.ids):
+        raise BrokenRun(f"{path} is {_FOREIGN}; {REMADE}")
     made = part.adversarial._replace(images=part.adversarial.images.to(batch.pairs.images))
     check(made, batch, spec)
     return Generated(made, part.about["cost"])

@@ -14,10 +14,10 @@ from secondlook import registry
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
-from secondlook.audit.generate import Generated, generate, generated, with_attack
+from secondlook.audit.generate import Generated, generate, generated, is_made, with_attack
 from secondlook.audit.integrity import Done
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks, partition
-from secondlook.audit.store import Record, Run, digest_of
+from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
 from secondlook.defenses.base import Defense
 from secondlook.defenses.guarded import Guarded
@@ -91,7 +91,7 @@ def _generate_all(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tic
             at, total = position * len(specs) + number, len(parts) * len(specs)
             what = f"{spec.settings['name']} on {', '.join(v.model.name for v in spec.victims)}"
             tick(at, total, what)
-            if digest_of(run.adversarial(spec.id, chunk.number)) is None:
+            if not is_made(run, spec, [plan.task.ids[each] for each in chunk.at], chunk.number):
                 row = next(row for row in plan.rows if row.spec and row.spec.id == spec.id)
                 with counting(_counted(tick, at, total, what)):
                     generated(plan, run, spec, work.batch(row, chunk), chunk.number)

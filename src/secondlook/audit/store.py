@@ -217,8 +217,7 @@ class Run:
         for key in ("version", "config_hash", "shard"):
             if before.get(key) != identity.get(key):
                 raise BrokenRun(
-                    f"{folder} was written with {key} {before.get(key)}, this is {identity.get(key)}; "
-                    "choose another --out, or delete that folder"
+                    f"{folder} was written with {key} {before.get(key)}, this is {identity.get(key)}; choose another --out"
                 )
         return cls(folder, before.get("parts", 1))
 
@@ -274,7 +273,7 @@ def read_json(path: Path) -> Record:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise BrokenRun(f"{path} is no JSON; delete it and run the same command again")
+        raise BrokenRun(f"{path} is no JSON; run `secondlook audit` again, which writes it anew")
     return content
 
 
