@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import AttackResult, Objective
-from secondlook.attacks.synthesis import Synthesis, MannerSearch, searched
+from secondlook.attacks.synthesis import MannerSearch, Synthesis, searched
 from secondlook.defenses.base import Defense, Detector, DetectorDefense
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded

@@ -201,7 +201,9 @@ def _stochastic(objective: Objective) -> bool:
     return isinstance(objective, Mannered) and objective.stochastic
 
 
-def searched(manner: MannerSearch, rows: Tensor, clean: Tensor, best: Tensor, threat: Threat, keys: Keys) -> AttackResult:
+def searched(
+    manner: MannerSearch, rows: Tensor, clean: Tensor, best: Tensor, threat: Threat, keys: Keys
+) -> AttackResult:
     """What a search makes of the samples ``rows`` of a batch; ``best`` are all points so far."""
     attack = manner.attack
     if manner.continued and isinstance(attack, APGD):

@@ -217,7 +217,8 @@ class Run:
         for key in ("version", "config_hash", "shard"):
             if before.get(key) != identity.get(key):
                 raise BrokenRun(
-                    f"{folder} was written with {key} {before.get(key)}, this is {identity.get(key)}; choose another --out"
+                    f"{folder} was written with {key} {before.get(key)}, this is {identity.get(key)}; "
+                    "choose another --out"
                 )
         return cls(folder, before.get("parts", 1))
 
