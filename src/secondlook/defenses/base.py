@@ -1,4 +1,4 @@
-"""What a defense is: views of the input, an aggregation, and a detector, each of them optional."""
+"""What a defense is: views of the input, an aggregation, a detector and an adaptation, each of them optional."""
 
 from __future__ import annotations
 
@@ -128,6 +128,45 @@ class Detector(ABC):
         return suspicion <= threshold
 
 
+class Adapted(NamedTuple):
+    """What the guarded model says once a defense has done its work with it.
+
+    Attributes:
+        features: ``[B, D]``.
+        scores: ``[B, K]`` of a classifier; of an embedder its features once more.
+    """
+
+    features: Tensor
+    scores: Tensor
+
+
+class Adaptation(ABC):
+    """Work with the guarded model itself, at test time, for each input alone.
+
+    A counterattack, a purified latent, a tuned prompt, weights of views: whatever needs the model
+    that it stands in front of. Most derive from one of the three forms of
+    :mod:`~secondlook.defenses.adaptation`, which give an attacker both gradients. The model is
+    borrowed: it is handed back as it was, and :class:`~secondlook.defenses.guarded.Guarded` notices
+    where it is not.
+    """
+
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        """Models inside, beside the guarded one."""
+        return ()
+
+    @abstractmethod
+    def answer(self, x: Tensor, keys: Keys, gradient: Gradient) -> Adapted:
+        """What the model says of each input in the end, whoever else is in the batch.
+
+        Args:
+            x: images ``[B, C, H, W]`` in [0, 1].
+            keys: one for each image, for every draw.
+            gradient: ``full`` carries the gradient of the work itself; ``bpda`` takes what the work
+                has come to for a constant, as far as that leaves a gradient at all.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Defense:
     """Settings of a defense, and its parts; a subclass writes those that it has.
@@ -136,8 +175,9 @@ class Defense:
     whether it is ``stochastic``, ``differentiable``, and how many views N are made. The
     *aggregation* (``rule``) makes one answer of what is said of them: votes of a classifier, the
     normalized mean of an embedder's vectors, the medoid of a captioner's texts. The *detector*
-    says how suspicious an input is; above the ``threshold`` it is rejected. A defense is put in
-    front of a model by :class:`~secondlook.defenses.guarded.Guarded`.
+    says how suspicious an input is; above the ``threshold`` it is rejected. The *adaptation* works
+    with the guarded model itself before it answers for a view. A defense is put in front of a model
+    by :class:`~secondlook.defenses.guarded.Guarded`.
 
     Attributes:
         registered_name: how the user calls it.
@@ -196,6 +236,14 @@ class Defense:
 
     def detector(self, model: Model) -> Detector | None:
         """The detector in front of ``model``; None where nothing is ever rejected.
+
+        Raises:
+            InvalidInput: there is none for such a model.
+        """
+        return None
+
+    def adaptation(self, model: Model) -> Adaptation | None:
+        """The work with ``model`` before it answers; None where it answers as it is.
 
         Raises:
             InvalidInput: there is none for such a model.

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from secondlook.data.base import Source
 from secondlook.decision import Decision, Surrogate
-from secondlook.defenses.base import Answer, Defense, Detector, Gradient, Suspicion
+from secondlook.defenses.base import Adaptation, Adapted, Answer, Defense, Detector, Gradient, Suspicion
+from secondlook.defenses.borrowed import borrowed
 from secondlook.defenses.calibration import clean_scores, conformal_threshold, thresholds
 from secondlook.defenses.undefended import Undefended
 from secondlook.defenses.voting import Poll
@@ -35,6 +36,7 @@ class Guarded:
 
     A classifier's views are voted on, an embedder's vectors are averaged, of a captioner's texts
     the medoid is taken. Where the defense has a detector, an input above the threshold is rejected.
+    Where it has an adaptation, that answers for each view, with the model.
 
     Args:
         model: a classifier, an embedder or a captioner; another model only has ``views``.
@@ -55,13 +57,15 @@ class Guarded:
         self.defense = Undefended() if defense is None else defense
         self.caption = dict({"length": 40} if caption is None else caption)
         self.detector: Detector | None = self.defense.detector(model)
+        self.adaptation: Adaptation | None = self.defense.adaptation(model)
         self._answers = _answers(self)
 
     @property
     def parts(self) -> tuple[Model, ...]:
         """All models inside, each once; what is decided depends on each of them."""
         detecting = self.detector.parts if self.detector else ()
-        every = (self.model, *self.defense.models, *detecting)
+        adapting = self.adaptation.parts if self.adaptation else ()
+        every = (self.model, *self.defense.models, *detecting, *adapting)
         return tuple({id(part): part for part in every}.values())
 
     @property
@@ -72,12 +76,17 @@ class Guarded:
     @property
     def bare(self) -> bool:
         """Whether nothing stands in front of the model."""
-        return not self.defense.transforms and self.detector is None
+        return not self.defense.transforms and self.detector is None and self.adaptation is None
 
     @property
     def transforms(self) -> bool:
         """Whether the model is shown other views than the input itself."""
         return self.defense.transforms
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the defense works with the model itself before it answers."""
+        return self.adaptation is not None
 
     @cached_property
     def undefended(self) -> Guarded:
@@ -257,6 +266,27 @@ class Guarded:
             auxiliary=None if auxiliary is None else auxiliary.unflatten(0, shape),
         )
 
+    def adapted(self, x: Tensor, keys: Keys, gradient: Gradient) -> Adapted:
+        """What the model says of each view ``[B, C, H, W]`` once it is adapted to it.
+
+        Raises:
+            InvalidInput: the adaptation leaves the model changed, draws from a global generator, or
+                answers what is no number, or not in the shape that the model does.
+        """
+        assert self.adaptation is not None
+        who = self.defense.registered_name or type(self.defense).__name__
+        with borrowed(self.modules, who):
+            found = self.adaptation.answer(x, keys, gradient)
+        wide = len(self.classes) or found.scores.shape[-1]
+        if found.scores.shape != (len(x), wide) or len(found.features) != len(x):
+            raise InvalidInput(
+                f"the defense {who} answered features {tuple(found.features.shape)} and scores "
+                f"{tuple(found.scores.shape)} for {len(x)} inputs; return [B, D] and [B, {wide}]"
+            )
+        if not bool(found.features.isfinite().all() and found.scores.isfinite().all()):
+            raise InvalidInput(f"the defense {who} answered NaN or infinite numbers; look at its divisions and roots")
+        return found
+
     def embedder(self, draws: int = 1, gradient: Gradient = "full") -> Embedder:
         """An embedder that sees images through the defense; the model itself where nothing defends.
 
@@ -273,7 +303,7 @@ class Guarded:
                 'in one space; make it on another model: surrogates = ["scenes:clip"], and '
                 'knowledge = ["transfer"] under the attack'
             )
-        return GuardedEmbedder(self, draws, gradient) if self.defense.transforms else self.model
+        return GuardedEmbedder(self, draws, gradient) if self.transforms or self.adapts else self.model
 
 
 class GuardedEmbedder(Embedder):
@@ -356,7 +386,11 @@ class _Answers(ABC):
 
     def detector_keys(self, keys: Keys) -> Keys:
         """The keys of a detector's draws, which are others than a transform's."""
-        return keys.fold("detect") if self.defense.transforms else keys
+        return keys.fold("detect") if self.defense.transforms or self.guarded.adapts else keys
+
+    def adaptation_keys(self, keys: Keys, draws: int, first: int) -> Keys:
+        """The keys of an adaptation's draws, one for each view."""
+        return keys.repeat(draws, first).fold("adapt")
 
 
 class _Classifier(_Answers):
@@ -368,10 +402,13 @@ class _Classifier(_Answers):
 
     def decide(self, x: Tensor, keys: Keys) -> Decision:
         """Draws in rounds: first as many as could decide, then one by one where it is close."""
-        if not self.defense.transforms or not len(x):
+        count = self.defense.count
+        if not len(x) or not (self.defense.transforms or self.guarded.adapts):
             features = self.model.features(x)
             return single(self.model.scores(features), features)
-        count = self.defense.count
+        if not self.defense.transforms and count == 1:
+            alone = self.per_draw(x, keys, 1, "full")
+            return single(alone.scores[:, 0], alone.features[:, 0])
         poll = Poll(x, count, self.defense.rule)
         rows, stops = poll.open(), self.defense.early_stop and self.defense.rule != "mean"
         # Nothing can be certain before this many draws.
@@ -391,9 +428,13 @@ class _Classifier(_Answers):
         """Features and scores of each view; a deterministic transform is applied once."""
         count = draws if self.defense.stochastic else 1
         views = self.defense.views(x, keys, count, first, gradient)
-        features = self.model.features(views)
-        features = features.view(len(x), count, *features.shape[1:])
-        scores = self.model.scores(features)
+        if self.guarded.adapts:
+            found = self.guarded.adapted(views, self.adaptation_keys(keys, count, first), gradient)
+            features, scores = (part.unflatten(0, (len(x), count)) for part in found)
+        else:
+            features = self.model.features(views)
+            features = features.view(len(x), count, *features.shape[1:])
+            scores = self.model.scores(features)
         if count == draws:
             return Draws(features, scores)
         return Draws(features.expand(-1, draws, *features.shape[2:]), scores.expand(-1, draws, -1))
@@ -422,7 +463,11 @@ class _Embedder(_Answers):
     def per_draw(self, x: Tensor, keys: Keys, draws: int, gradient: Gradient, first: int = 0) -> Draws:
         """Vectors of each view."""
         count = draws if self.defense.stochastic else 1
-        found = self.model.embed(self.defense.views(x, keys, count, first, gradient))
+        views = self.defense.views(x, keys, count, first, gradient)
+        if self.guarded.adapts and len(x):
+            found = self.guarded.adapted(views, self.adaptation_keys(keys, count, first), gradient).features
+        else:
+            found = self.model.embed(views)
         vectors = found.view(len(x), count, -1).expand(-1, draws, -1)
         return Draws(vectors, vectors)
 

@@ -174,7 +174,11 @@ class Embedder(Model):
 
     def embed(self, x: Tensor) -> Tensor:
         """Images to unit vectors ``[B, D]``, in fp32, on the device of the images."""
-        return F.normalize(self.engine(self.encode_image, self.checked_input(x), self.name), dim=-1).to(x.device)
+        return F.normalize(self.raw_vectors(x), dim=-1)
+
+    def raw_vectors(self, x: Tensor) -> Tensor:
+        """Images to vectors ``[B, D]`` of the length that the encoder gives them, in fp32."""
+        return self.engine(self.encode_image, self.checked_input(x), self.name).to(x.device)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:

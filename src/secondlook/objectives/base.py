@@ -55,6 +55,9 @@ class GuardedModel(Protocol):
     def transforms(self) -> bool: ...
 
     @property
+    def adapts(self) -> bool: ...
+
+    @property
     def undefended(self) -> GuardedModel: ...
 
     @property
@@ -147,10 +150,11 @@ class GuardedObjective:
     def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
         """The ways to climb it, for :class:`~secondlook.attacks.synthesis.Synthesis`."""
         victim, found = self.victim, dict[str, Objective | str]()
-        if victim.transforms or victim.rejects:
+        changes = victim.transforms or victim.adapts
+        if changes or victim.rejects:
             found["bare"] = replace(self, victim=victim.undefended)
         found["as-is"] = self
-        if victim.transforms and self.gradient == "full":
+        if changes and self.gradient == "full":
             found["straight-through"] = replace(self, gradient="bpda")
         if full:
             found |= self._further(keys)
