@@ -48,6 +48,13 @@ wanted = 1 - (own * watched.model.embed(x.flip(-1))).sum(1)
 assert torch.allclose(found.suspicion, wanted, atol=1e-5)
 assert torch.equal(found.accepted, found.suspicion <= watched.threshold)
 
+classes = ("red circle", "blue star")
+away = registry.build("defense", "away-from-the-mean", {"length": "0.2"})
+moved = Guarded(ZeroShot(watched.model, classes, "a picture of a {}"), away)
+own, mean = moved.undefended.decide(x, Keys.of(0, range(8))).features, moved.adaptation.mean
+further = moved.decide(x, Keys.of(0, range(8))).features
+assert bool(((further @ mean) < (own @ mean) - 0.05).all())
+
 folder = Path(sys.argv[1])
 attack = {"name": "bim", "steps": 4}
 near = {"eps": ["8/255"]}
@@ -87,7 +94,7 @@ for kind, name in MADE.items():
 
 def test_the_examples_work_together_without_touching_the_package(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     # A process of its own: what the examples register must not reach the other tests.
     done = subprocess.run(
         [sys.executable, "-", str(tmp_path)],

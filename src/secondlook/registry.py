@@ -22,7 +22,7 @@ T = TypeVar("T", bound=type)
 _PACKAGES: dict[Kind, tuple[str, ...]] = {
     "attack": ("secondlook.attacks",),
     "pair attack": ("secondlook.attacks.text", "secondlook.attacks.joint"),
-    "defense": ("secondlook.defenses",),
+    "defense": ("secondlook.defenses", "secondlook.defenses.test_time"),
     "method": ("secondlook.hardening",),
     "model": ("secondlook.models.families", "secondlook.scenes"),
     "data": ("secondlook.data", "secondlook.scenes"),

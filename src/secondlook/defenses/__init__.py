@@ -1,1 +1,1 @@
-"""Defenses: views of the input, aggregation, detectors, and the models that they guard."""
+"""Defenses: views of the input, aggregation, detectors, adaptations, and the models that they guard."""

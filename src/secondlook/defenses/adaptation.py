@@ -3,7 +3,7 @@
 A defense writes one function of a batch, and the form gives both gradients: the *full* one, which
 unrolls whatever loop the function is, and the one *past* it, which takes its outcome for a constant
 added to the input (BPDA, Athalye et al. 2018). Inside the function gradients come from
-:func:`slope`, which stays on the graph where an attacker unrolls, and needs none where nobody does.
+:func:`slope`, which is on the graph where an attacker unrolls, and on none where nobody does.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ class ViewAdaptation(Adaptation):
 def slope(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """The gradient of each sample's loss to its own part of ``at``, ``[B, ...]``.
 
-    Whoever is beside a sample is not felt, as long as each loss is of its own sample. The gradient
-    is on the graph of ``at`` where that has one, so that a loop of it can be unrolled; parameters
-    get no gradient.
+    Whoever is beside a sample is not felt, as long as each loss is of its own sample. Where gradients
+    are enabled, as they are when an attacker unrolls, it is itself on the graph of all that the loss
+    depends on, so that a loop of it has its derivative; parameters get no gradient.
 
     Args:
         loss: ``[B, ...]`` to losses ``[B]``, one for each sample.
@@ -132,11 +132,11 @@ def slope(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     Raises:
         InvalidInput: not one loss for each sample, or one that does not depend on ``at``.
     """
-    unrolled = torch.is_grad_enabled() and at.requires_grad
+    unrolled = torch.is_grad_enabled()
     # The other kernels of attention have no second derivative.
     kernel = sdpa_kernel(SDPBackend.MATH) if unrolled else nullcontext()
     with torch.enable_grad(), kernel:
-        point = at if unrolled else at.detach().requires_grad_()
+        point = at if unrolled and at.requires_grad else at.detach().requires_grad_()
         losses = loss(point)
         if losses.shape != (len(at),):
             raise InvalidInput(
@@ -164,7 +164,7 @@ def embedded(embedder: Embedder, views: Tensor) -> Tensor:
     flat = views.flatten(0, 1)
     whole = torch.is_grad_enabled() and flat.requires_grad
     parts = [embedder.embed(part) for part in flat.split(len(flat) if whole else AT_ONCE)]
-    return torch.cat(parts).unflatten(0, views.shape[:2])
+    return torch.cat(parts).view(*views.shape[:2], -1)
 
 
 def embedder_of(model: Model, defense: str) -> Embedder:

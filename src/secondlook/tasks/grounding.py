@@ -18,6 +18,7 @@ from secondlook.bounds import Count, Natural, Share
 from secondlook.data import load
 from secondlook.data.base import Source
 from secondlook.data.refcoco import Grounded
+from secondlook.defenses.base import Defense
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.metrics.figures import average, share
@@ -212,6 +213,20 @@ class OpenGrounding(OpenTask[GroundingBatch, Located]):
     def chance(self) -> float:
         """The share of pixels inside a box: how often a random place hits."""
         return float(np.mean([query.box[2] * query.box[3] for query in self.queries]))
+
+    def guarded(self, model: Model, defense: Defense) -> Guarded:
+        """The model behind a defense.
+
+        Raises:
+            InvalidInput: the defense works with vectors or scores, which a map is not made from.
+        """
+        made = super().guarded(model, defense)
+        if made.adapts:
+            raise InvalidInput(
+                f"{defense.registered_name} works with the vectors or scores of {made.model.name}, and a map comes "
+                "from its inner features; take a defense that shows other images: jpeg, noise or consensus"
+            )
+        return made
 
     def check(self, model: Model, name: str) -> None:
         """Refuses what embeds no texts, or has no spatial features."""
