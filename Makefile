@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml
 audit: $(STAMP) ## attack and defend the embedded world, write the report
 	$(BIN)/secondlook audit $(ARGS)
 
+# A process for each processor, of one thread each where OMP_NUM_THREADS does not say otherwise.
 test: $(STAMP) ## run the tests and the doctests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types and layers
 	$(BIN)/ruff format --check .

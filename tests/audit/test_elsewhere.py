@@ -42,9 +42,9 @@ TABLES: dict[str, dict[str, Any]] = {
         "knowledge": ["adaptive"],
     },
     "captions": {
-        "task": {"name": "captioning", "readers": "scenes:clip"},
+        "task": {"name": "captioning", "readers": "scenes:clip", "samples": 2},
         "models": ["scenes:captioner"],
-        "attack": {"name": "pgd", "steps": 1, "objective": ["untargeted", "targeted"]},
+        "attack": {"name": "pgd", "steps": 1, "objective": "targeted"},
         "defenses": [
             {"name": "undefended"},
             {

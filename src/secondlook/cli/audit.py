@@ -170,7 +170,7 @@ def _show(result: Audit, folder: Path) -> None:
     console = Terminal(width=_PIPED if unknown else None)
     render(result, console)
     places = f"\n{folder / 'report.html'}  {folder / 'audit.json'}"
-    console.print(places, style="dim", markup=False, emoji=False)
+    console.print(places, style="dim", markup=False, emoji=False, soft_wrap=True)
 
 
 def _folder(config: Study, changed: bool, shard: Shard) -> Path:

@@ -76,4 +76,4 @@ def harden(
     for key, value in card["measured"].items():
         console.print(f"{key}  {value:.4f}")
     trust = "?trust=true" if model.startswith("python:") or "trust=" in model else ""
-    console.print(f"local:{out / card['name']}{trust}  on {card['measured_on']}")
+    console.print(f"local:{out / card['name']}{trust}  on {card['measured_on']}", soft_wrap=True)

@@ -61,7 +61,7 @@ def attack(
     for each in written:
         mark = "success" if each.success else "failure"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
-    console.print(f"{len(written)} images in {out}, each within {threat} of its source")
+    console.print(f"{len(written)} images in {out}, each within {threat} of its source", soft_wrap=True)
 
 
 def _check_goal(goal: str, target: str | None) -> None:
@@ -101,4 +101,4 @@ def purify(
     with progress("purify", lines=True) as tick:
         tuned = made if noise < 0 else made.with_noise(noise)
         written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place)
-    Terminal(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}")
+    Terminal(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}", soft_wrap=True)
