@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from secondlook.attacks.di_fgsm import DIFGSM as DIFGSM
     from secondlook.attacks.fab import FAB as FAB
     from secondlook.attacks.fgsm import FGSM as FGSM
+    from secondlook.attacks.hybrid import Hybrid as Hybrid
     from secondlook.attacks.illusion import Illusion as Illusion
     from secondlook.attacks.joint.alternating import Alternating as Alternating
     from secondlook.attacks.joint.co_attack import CoAttack as CoAttack

@@ -32,7 +32,9 @@ OF_STAGES = {"attackvlm": {"transfer_steps": 0}}
 """Attacks that climb one objective after another, as far as a single one leads them."""
 STRIDES = ("adv-transfer", "attackvlm", "rgf")
 """Attacks whose published step is the length along one pixel; in L2 it is along all of them."""
-every_attack = pytest.mark.parametrize("name", registry.names("attack"))
+TRANSFERRED = [name for name in registry.names("attack") if registry.find("attack", name).transfers]
+"""Attacks that cannot do without a surrogate; each has tests of its own."""
+every_attack = pytest.mark.parametrize("name", [n for n in registry.names("attack") if n not in TRANSFERRED])
 
 
 class FourChannels(LinearClassifier):
@@ -191,7 +193,7 @@ def test_an_attack_over_classes_refuses_what_has_none(name: str) -> None:
         made(name)(Slope(weights=directions(8)), images(8), THREATS[0], KEYS)
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("attack") if n not in OVER_CLASSES])
+@pytest.mark.parametrize("name", [n for n in registry.names("attack") if n not in (*OVER_CLASSES, *TRANSFERRED)])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_larger_ball_is_never_worse(name: str, norm: Norm) -> None:
     slope, clean = Slope(weights=directions(8)), images(8)

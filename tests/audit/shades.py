@@ -92,6 +92,12 @@ def teller() -> Colors:
     return made
 
 
+def third() -> Colors:
+    made = Colors()
+    made.name = "tiny:third teller"
+    return made
+
+
 def second() -> Colors:
     made = Colors()
     made.name = "tiny:second"

@@ -19,7 +19,7 @@ from secondlook.audit.plan import Shard, plan
 from secondlook.audit.run import execute
 from secondlook.audit.store import Log, Run as Directory, load_tensors
 from secondlook.errors import BrokenRun, BrokenThreat
-from secondlook.objectives.base import Ensemble, ThroughViews
+from secondlook.objectives.base import Ensemble, ThroughViews, TransferThenQuery
 from secondlook.objectives.candidates import AnsweredGoal
 from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjective
 from secondlook.randomness import Keys
@@ -128,8 +128,26 @@ def test_several_surrogates_are_fooled_together(classification: Make, ensemble: 
     assert bool(wish(found.images, batch.keys).success.any())
 
 
+@pytest.mark.parametrize(("ensemble", "parts"), [("mean", 1), ("sequential", 2)])
+def test_a_hybrid_climbs_an_ensemble_and_asks_the_victim(classification: Make, ensemble: str, parts: int) -> None:
+    made = plan(
+        classification(
+            surrogates=["python:tests.tiny:other", "python:tests.tiny:third"],
+            knowledge=["transfer"],
+            attack={"name": "hybrid", "transfer_steps": 2, "queries": 5, "ensemble": ensemble},
+        )
+    )
+    (spec,) = made.specs
+    batch: Any = made.task.batch(range(4), made.rows[0].guarded)
+    wish = objective(made, spec, batch)
+    assert isinstance(wish, TransferThenQuery) and len(wish.surrogate.parts) == parts
+    assert wish.victim.modules == made.rows[0].guarded.modules
+    made_of = generate(made, spec, batch)
+    assert made_of.cost["backwards"] == 4 * 2 * 2 and made_of.cost["forwards"] <= 4 * (2 * 2 + 6)
+
+
 def test_several_captioners_are_attacked_together(captioning: Make) -> None:
-    names = [f"{SHADES}:{name}" for name in ("teller", "second")]
+    names = [f"{SHADES}:{name}" for name in ("second", "third")]
     made = plan(captioning(surrogates=names, attack={"name": "mortal"}, knowledge=["clean", "transfer"]))
     (spec,) = made.specs
     one = replace(spec, victims=spec.victims[:1])

@@ -559,6 +559,47 @@ def test_queries_start_from_one_embedder(captioning: Make, surrogates: list[str]
         plan(captioning(surrogates=surrogates, attack={}, attacks=[table]))
 
 
+EYE, OTHER, THIRD = (f"python:tests.tiny:{name}" for name in ("eye", "other", "third"))
+
+
+def test_a_hybrid_is_made_on_surrogates_and_asks_the_victim(classification: Make) -> None:
+    defenses = [{"name": "undefended"}, JPEG]
+    table = {"name": "hybrid", "knowledge": ["transfer", "adaptive"]}
+    made = plan(classification(surrogates=[OTHER, THIRD], attack={}, attacks=[table], defenses=defenses))
+    for row in made.rows:
+        if row.spec is None:
+            continue
+        assert [victim.model.name for victim in row.spec.victims] == ["tiny:other", "tiny:third"]
+        assert row.spec.queried is not None
+        assert row.spec.queried.bare == (row.knowledge == "transfer" or row.guarded.bare)
+    assert len(made.specs) == 2 and not made.sanity
+    with pytest.raises(InvalidInput, match="hybrid starts from one surrogate and queries the victim"):
+        plan(classification(surrogates=[OTHER], attack={"name": "hybrid"}, knowledge=["oblivious"]))
+    with pytest.raises(InvalidInput, match="cannot be made on any of surrogates"):
+        plan(classification(attack={"name": "hybrid"}, knowledge=["adaptive"]))
+
+
+def test_an_attack_is_made_on_the_surrogates_that_it_names(classification: Make) -> None:
+    table = {"name": "mortal", "surrogates": [OTHER, f"{THIRD}, {OTHER}"]}
+    made = plan(classification(surrogates=[OTHER, THIRD], attack=table, knowledge=["transfer"]))
+    names = [[victim.model.name for victim in spec.victims] for spec in made.specs]
+    assert names == [["tiny:other"], ["tiny:third", "tiny:other"]]
+    with pytest.raises(InvalidInput, match="'python:tests.tiny:eye', which is none of the study's: .*other"):
+        plan(classification(surrogates=[OTHER], attack={**table, "surrogates": EYE}, knowledge=["transfer"]))
+
+
+def test_a_victim_is_no_surrogate_of_itself_where_there_is_another(classification: Make) -> None:
+    both = [EYE, OTHER]
+    made = plan(classification(models=both, surrogates=both, knowledge=["transfer"]))
+    attacked = {row.guarded.model.name: row.spec.victims for row in made.rows if row.spec}
+    assert {name: [each.model.name for each in victims] for name, victims in attacked.items()} == {
+        "tiny:eye": ["tiny:other"],
+        "tiny:other": ["tiny:eye"],
+    }
+    alone = plan(classification(surrogates=[EYE], knowledge=["transfer"]))
+    assert [victim.model.name for victim in alone.specs[0].victims] == ["tiny:eye"]
+
+
 def test_the_seed_of_the_study_is_the_seed_of_its_task(planned: Callable[..., Plan]) -> None:
     assert planned(seed=5).task.settings.seed == 5
 

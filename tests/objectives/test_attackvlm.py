@@ -12,7 +12,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models import load
-from secondlook.objectives.attackvlm import MatchCaption, MatchEmbedding, TransferThenQuery, refuse_the_victim
+from secondlook.objectives.attackvlm import MatchCaption, MatchEmbedding, MatchThenAsk, refuse_the_victim
 from secondlook.randomness import Keys
 from tests.models.test_captioner import Colors, color
 from tests.tiny import AXES, Compass
@@ -80,7 +80,7 @@ def test_an_empty_caption_is_worth_least() -> None:
 def test_transfer_then_query_has_two_stages_and_says_what_the_victim_says() -> None:
     surrogate = MatchEmbedding(embedder=EYE, vectors=EYE.embed_text(["red", "red"]))
     victim = match(Reader(), "red again", "red again")
-    both = TransferThenQuery(surrogate=surrogate, victim=victim)
+    both = MatchThenAsk(surrogate=surrogate, victim=victim)
     assert [type(part) for part in both.parts] == [MatchEmbedding, MatchCaption]
     assert torch.equal(both(X, KEYS).loss, victim(X, KEYS).loss)
     assert both.take(torch.tensor([1])).victim.texts == ("red again",)
@@ -99,7 +99,7 @@ def test_the_victims_own_eye_is_no_black_box() -> None:
         refuse_the_victim(Looking(copied), captioner)
     vectors = clip.embed_text(["red circle"])
     with pytest.raises(InvalidInput, match="another name"):
-        TransferThenQuery(
+        MatchThenAsk(
             surrogate=MatchEmbedding(embedder=Looking(copied), vectors=vectors),
             victim=MatchCaption(victim=Guarded(captioner), reader=clip, texts=("red circle",)),
         )

@@ -17,7 +17,7 @@ from secondlook.audit.store import Log
 from secondlook.audit.study import Study
 from secondlook.errors import InvalidInput
 from secondlook.metrics.bleu import bleu
-from secondlook.objectives.attackvlm import MatchEmbedding, TransferThenQuery
+from secondlook.objectives.attackvlm import MatchEmbedding, MatchThenAsk
 from secondlook.objectives.candidates import AnsweredGoal
 from secondlook.objectives.caption import TargetedCaption, UntargetedCaption
 from secondlook.objectives.evasion import CaptionFeedback, DetectorEvasion, OwnCaptions
@@ -197,7 +197,7 @@ def test_questions_go_to_the_bare_captioner_or_to_all_of_it(captioning: Make) ->
         spec = spec_of(made, "mirrorcheck", knowledge, "mf-tt")
         assert spec is not None and spec.queried is not None
         goal = objective(made, spec, batch)
-        assert isinstance(goal, TransferThenQuery)
+        assert isinstance(goal, MatchThenAsk)
         assert bool(goal.victim.victim.detector) == guarded
 
 
@@ -211,7 +211,7 @@ def test_behind_a_purifier_the_answers_are_of_what_it_shows(captioning: Make) ->
         spec = spec_of(made, label, "adaptive", "mf-tt")
         assert spec is not None
         goal = objective(made, spec, batch)
-        assert isinstance(goal, TransferThenQuery)
+        assert isinstance(goal, MatchThenAsk)
         said[label] = goal.victim.victim.texts(batch.images, batch.keys)
     turned = {"red": "green", "green": "blue", "blue": "red"}
     first = [[text.split()[0] for text in said[label]] for label in said]

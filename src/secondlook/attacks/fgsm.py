@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from secondlook.attacks.pgd import PGD
 from secondlook.bounds import Count
 from secondlook.registry import register
 from secondlook.threat import Threat
+
+FREE: Final = 20
+"""Steps of a search without a bound."""
 
 
 @register("attack", "fgsm")
@@ -21,6 +25,10 @@ class FGSM(PGD):
     steps: Count = 1
     random_start: bool = False
     keep_best: bool = False
+
+    def unbounded(self) -> FGSM:
+        """With many steps: one across the whole pixel range says nothing of what lies between."""
+        return replace(self, step=0.0, steps=max(self.steps, FREE))
 
     def automatic_step(self, threat: Threat) -> float:
         """The length with which all steps together just reach the sphere."""

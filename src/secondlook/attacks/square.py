@@ -76,9 +76,15 @@ class Square(Attack):
     early_exit: bool = True
     width: Natural = 0
 
-    @torch.no_grad()
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Asks until every sample fools or has no query left."""
+        return self.search_from(None, objective, clean, threat, keys)
+
+    @torch.no_grad()
+    def search_from(
+        self, start: Tensor | None, objective: Objective, clean: Tensor, threat: Threat, keys: Keys
+    ) -> AttackResult:
+        """The same; the first run begins at ``start``, points of the ball, and not at stripes or tiles."""
         objective, squares = self.under_loss(objective), self.squares(clean, threat)
         best_x, best = clean.clone(), clean.new_full((len(clean),), float("-inf"))
         spent, success = torch.zeros_like(best), torch.zeros_like(best, dtype=torch.bool)
@@ -94,6 +100,9 @@ class Square(Attack):
             state, rows = active.state, active.rows
             opens = (state.asked > 0) & ((state.asked - 1) % self.queries == 0)
             x = self._proposal(active, squares, opens)
+            if start is not None:
+                first = state.asked == 1
+                x[first] = start[rows[first]]
             evaluation = active.objective(x, active.keys.at(state.asked))
             won = self._lasts(active, x, evaluation.success & self.early_exit, threat)
             # A run goes on from what is better; and from its start and its end, whatever they are.

@@ -20,7 +20,7 @@ from secondlook.defenses.guarded import GuardedEmbedder
 from secondlook.errors import BrokenRun, BrokenThreat
 from secondlook.ledger import counting
 from secondlook.models.runtime.memory import halving
-from secondlook.objectives.base import Ensemble
+from secondlook.objectives.base import Ensemble, TransferThenQuery
 from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjective
 from secondlook.tasks.base import Batch, finite
 
@@ -117,17 +117,23 @@ def generate(plan: Plan, spec: AttackSpec, batch: Batch) -> Generated:
 def objective(plan: Plan, spec: AttackSpec, batch: Batch) -> Objective:
     """What the attack optimizes; an ensemble where there are several victims."""
     task, options = plan.task, spec.options
-    if spec.queried is not None:
-        surrogate = spec.victims[0].model
-        return task.query_objective(batch, surrogate, spec.queried, options.objective)
-    found = tuple(task.objective(batch, victim, options) for victim in spec.victims)
-    if len(found) == 1:
-        return found[0]
+    if spec.queried is not None and options.objective in task.queried:
+        return task.query_objective(batch, spec.victims[0].model, spec.queried, options.objective)
     split = getattr(spec.attack, "ensemble", "mean") == "sequential"
-    classes = tuple(each for each in found if isinstance(each, UntargetedObjective))
+    whole = _together([task.objective(batch, victim, options) for victim in spec.victims], split)
+    if spec.queried is None:
+        return whole
+    return TransferThenQuery(surrogate=whole, victim=task.objective(batch, spec.queried, options))
+
+
+def _together(members: Sequence[Objective], split: bool) -> Objective:
+    """The only objective, or an ensemble; of objectives over classes one that is over classes."""
+    if len(members) == 1:
+        return members[0]
+    classes = tuple(each for each in members if isinstance(each, UntargetedObjective))
     if classes:
         return UntargetedEnsemble(members=classes, split=split)
-    return Ensemble(members=found, split=split)
+    return Ensemble(members=tuple(members), split=split)
 
 
 def _on_pairs(spec: AttackSpec, attack: PairAttack, batch: Batch) -> Generated:

@@ -43,6 +43,8 @@ class AttackerTable(BaseModel):
     """Whether the gradient goes through what the detector paints, too."""
     instead: Table = {}
     """Settings of the defense as an adaptive attacker believes them, where they are others."""
+    surrogates: str = ""
+    """Those of the study's that the attack is made on, with commas between; empty takes all."""
 
 
 _EVASION = ("weight", "through")
@@ -273,7 +275,7 @@ class _Planner:
         self.models = ModelCache(task.device)
         self.sanity: dict[str, AttackSpec] = {}
         self.aims: dict[str, dict[str, AttackSpec]] = {}
-        self.surrogates = [self._load(name) for name in study.surrogates]
+        self.surrogates = {name: self._load(name) for name in study.surrogates}
         if "transfer" in study.known and not study.surrogates:
             raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip-vit\"], say")
 
@@ -399,8 +401,9 @@ class _Planner:
         says = checked(AttackerTable, given, f"study {self.study.name}")
         attack = self._attack(config)
         objective = self._objective(attack, says.objective)
-        victims = self._victims(guarded, own, knowledge, attack, objective, says.instead)
-        queried = self._queried(guarded, knowledge, objective, victims)
+        asks = (isinstance(attack, Attack) and attack.transfers) or objective in self.task.queried
+        victims = self._victims(guarded, own, knowledge, attack, objective, says, asks)
+        queried = self._queried(guarded, knowledge, attack, objective, victims) if asks else None
         evades = knowledge == "adaptive" and victims[0].rejects and queried is None
         options = AttackOptions(
             objective=objective, draws=says.draws, gradient=says.gradient, weight=says.weight, through=says.through
@@ -486,7 +489,8 @@ class _Planner:
         knowledge: Knowledge,
         attack: Attack | PairAttack,
         objective: str,
-        instead: Table,
+        says: AttackerTable,
+        asks: bool,
     ) -> tuple[Guarded, ...]:
         """Whose gradients an attacker has; one may believe in another defense."""
         if objective in self.task.transferred and knowledge != "transfer":
@@ -494,29 +498,48 @@ class _Planner:
                 f"objective = {objective!r} is made on a surrogate and shown to the victim; write "
                 'knowledge = ["transfer"] under the attack'
             )
-        if objective not in self.task.queried or not objective:
+        if not asks:
             if knowledge == "oblivious" or (guarded.bare and knowledge != "transfer"):
                 return (self._bare(guarded.model),)
-            if knowledge in ("adaptive", "black-box"):
+            if knowledge == "adaptive":
+                instead = says.instead
                 return (self._guarded({**own, **instead}, guarded.model)[0],) if instead else (guarded,)
-        fit = [model for model in self.surrogates if self._fits(model, attack, objective)]
+        chosen = self._chosen(says.surrogates)
+        fit = [model for model in chosen if self._fits(model, attack, objective)]
         if not fit:
             raise InvalidInput(
                 f"{registry.describe(attack)['name']} cannot be made on any of surrogates = "
-                f"{[model.name for model in self.surrogates]}; name an embedder, scenes:clip, for "
+                f"{[model.name for model in chosen]}; name an embedder, scenes:clip, for "
                 "attacks on pairs and for what a surrogate shall see, else a model of the task"
             )
-        return tuple(map(self._bare, fit))
+        # A victim is no surrogate of itself where there is another.
+        victim = self.models.hash(guarded.model)
+        return tuple(map(self._bare, [model for model in fit if self.models.hash(model) != victim] or fit))
+
+    def _chosen(self, named: str) -> list[Model]:
+        """The surrogates that an attack names; all of the study's where it names none."""
+        wanted = [name.strip() for name in named.split(",")] if named else list(self.surrogates)
+        unknown = [name for name in wanted if name not in self.surrogates]
+        if unknown:
+            raise InvalidInput(
+                f"surrogates = {named!r} of an attack names {unknown[0]!r}, which is none of the study's: "
+                f"{', '.join(self.surrogates) or 'it has none'}"
+            )
+        return [self.surrogates[name] for name in wanted]
 
     def _queried(
-        self, guarded: Guarded, knowledge: Knowledge, objective: str, victims: Sequence[Guarded]
+        self,
+        guarded: Guarded,
+        knowledge: Knowledge,
+        attack: Attack | PairAttack,
+        objective: str,
+        victims: Sequence[Guarded],
     ) -> Guarded | None:
         """Whom an attack puts queries to: the bare model, or all of it where that is known."""
-        if not objective or objective not in self.task.queried:
-            return None
-        if knowledge == "oblivious" or len(victims) > 1:
+        if knowledge == "oblivious" or (len(victims) > 1 and objective in self.task.queried):
+            what = f"objective = {objective!r}" if objective in self.task.queried else registry.describe(attack)["name"]
             raise InvalidInput(
-                f"objective = {objective!r} starts from one surrogate and queries the victim; name "
+                f"{what} starts from one surrogate and queries the victim; name "
                 'one in surrogates, and write knowledge = ["transfer"], or ["adaptive"] to query '
                 "the victim behind its defense"
             )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from secondlook.attacks.base import Evaluation
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder, Model
+from secondlook.objectives.base import TransferThenQuery
 from secondlook.randomness import Keys
 
 _LARGE: Final = 1024
@@ -118,12 +119,8 @@ class MatchCaption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferThenQuery:
-    """A transfer stage and a query stage; an attack that knows only one optimizes the last.
-
-    Attributes:
-        surrogate: what the first stage optimizes by gradients.
-        victim: what the second stage asks.
+class MatchThenAsk(TransferThenQuery):
+    """To be embedded like the target, and then to be captioned like it: MF-ii, then MF-tt.
 
     Raises:
         InvalidInput: the surrogate is the victim, which makes no black box.
@@ -134,24 +131,6 @@ class TransferThenQuery:
 
     def __post_init__(self) -> None:
         refuse_the_victim(self.surrogate.embedder, self.victim.victim.model)
-
-    @property
-    def parts(self) -> Sequence[MatchEmbedding | MatchCaption]:
-        """Both stages, in their order."""
-        return (self.surrogate, self.victim)
-
-    @property
-    def modules(self) -> Sequence[nn.Module]:
-        """The networks of both."""
-        return [*self.surrogate.modules, *self.victim.modules]
-
-    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
-        """What the victim's stage says."""
-        return self.victim(x, keys)
-
-    def take(self, rows: Tensor) -> TransferThenQuery:
-        """The same objective for some of the samples."""
-        return TransferThenQuery(surrogate=self.surrogate.take(rows), victim=self.victim.take(rows))
 
 
 def refuse_the_victim(surrogate: Embedder, victim: Model) -> None:

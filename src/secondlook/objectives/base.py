@@ -260,3 +260,34 @@ class Ensemble:
     def take(self, rows: Tensor) -> Self:
         """The same ensemble for some of the samples."""
         return replace(self, members=tuple(member.take(rows) for member in self.members))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferThenQuery:
+    """An objective on a surrogate and one on the victim, for an attack that transfers, and then asks.
+
+    Attributes:
+        surrogate: what the first stage optimizes by gradients; of several surrogates an ensemble.
+        victim: what the second stage asks, and what says whether the goal is reached.
+    """
+
+    surrogate: Objective
+    victim: Objective
+
+    @property
+    def parts(self) -> Sequence[Objective]:
+        """Both stages, in their order."""
+        return (self.surrogate, self.victim)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of both."""
+        return list(dict.fromkeys([*self.surrogate.modules, *self.victim.modules]))
+
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        """What the victim's stage says."""
+        return self.victim(x, keys)
+
+    def take(self, rows: Tensor) -> Self:
+        """The same objective for some of the samples."""
+        return replace(self, surrogate=self.surrogate.take(rows), victim=self.victim.take(rows))

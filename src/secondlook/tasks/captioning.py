@@ -32,7 +32,7 @@ from secondlook.models.captioner import Captioner
 from secondlook.models.maskedlm import MaskedLM
 from secondlook.models.painter import Painter, SoftPainter
 from secondlook.models.text.decoding import Style
-from secondlook.objectives.attackvlm import MatchCaption, MatchEmbedding, TransferThenQuery
+from secondlook.objectives.attackvlm import MatchCaption, MatchEmbedding, MatchThenAsk
 from secondlook.objectives.base import ThroughViews
 from secondlook.objectives.candidates import AnsweredGoal, Candidates, Found, easiest
 from secondlook.objectives.caption import CaptionObjective, GreedyCaption, TargetedCaption, UntargetedCaption
@@ -478,7 +478,7 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
     def query_objective(self, batch: CaptionBatch, surrogate: Model, guarded: Guarded, objective: str) -> Objective:
         """First to be embedded like a picture of the target, then to be captioned like it."""
         reader = _embedder(surrogate)
-        return TransferThenQuery(
+        return MatchThenAsk(
             surrogate=self._match_embedding(batch, reader, PICTURE),
             victim=MatchCaption(victim=guarded, reader=reader, texts=batch.targets),
         )

@@ -52,6 +52,14 @@ def test_a_loss_that_does_not_rise_is_seen(losses: Any, sick: int, status: str) 
     assert optimization.rising(rows).status == status
 
 
+def test_a_single_step_has_nothing_to_compare() -> None:
+    once = records(first_loss=0.5, middle_loss=0.5, last_loss=0.5, steps=1)
+    several = searched(cell(), once)
+    assert named(several, "loss rises").status == "fail"
+    alone = searched(cell(settings={"attack": {"name": "fgsm", "steps": 1}}), once)
+    assert [check.check for check in alone] == ["gradients alive"]
+
+
 @pytest.mark.parametrize(
     ("middle", "status", "share"),
     [(0.8, "pass", 0), (0.6, "pass", 20), (0.5, "warn", 30), (-0.2, "warn", 100), (-0.4, "fail", 120)],

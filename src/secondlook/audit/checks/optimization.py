@@ -31,7 +31,9 @@ def searched(row: Row) -> Iterator[Check]:
         return
     if cell.ledger.attack_backwards or not cell.ledger.attack_forwards:
         yield gradients(left)
-    yield from (rising(left), converged(left))
+    # Who takes one step has looked once, and has nothing to compare.
+    if cell.settings.get("attack", {}).get("steps") != 1:
+        yield from (rising(left), converged(left))
 
 
 def answers(rows: Rows) -> Check:
