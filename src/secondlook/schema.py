@@ -7,7 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from secondlook.errors import InvalidInput, refusal
 
@@ -15,6 +15,11 @@ SCHEMA = 1
 Status = Literal["pass", "warn", "fail"]
 Measured = Annotated[float, BeforeValidator(lambda value: nan if value is None else value)]
 """A number, or none: a share of nothing. JSON has no word for it but null."""
+
+
+_PARTS = ("defense", "attack")
+Settings = Annotated[dict[str, dict[str, Any]], AfterValidator(lambda value: dict.fromkeys(_PARTS, {}) | value)]
+"""Of a row's defense and attack; what an older result does not say has none."""
 
 
 class SampleRecord(TypedDict, total=False):
@@ -241,7 +246,7 @@ class Cell(Plain):
     outcomes: Outcomes
     ledger: Cost
     health: list[Check]
-    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=dict, validate_default=True)
     """``defense`` and ``attack``: every setting, for curves over one of them."""
     surrogates: list[str] = Field(default_factory=list)
     """The models that the attack was made on, where they are not the victim."""

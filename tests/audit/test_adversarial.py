@@ -13,6 +13,7 @@ from tests.audit import dials
 from tests.audit.conftest import DIALS, Make, Run
 
 TASK = RetrievalTask(data="dials:10", samples=0)
+COST = {"forwards": 3, "backwards": 0, "seconds": 0.5, "peak_memory": 9}
 
 
 def stored(folder: Path) -> Path:
@@ -48,14 +49,14 @@ def test_a_part_comes_back_as_an_8_bit_file_holds_it(tmp_path: Path) -> None:
         members=("timid", "bold"),
     )
     path = tmp_path / "set" / "00000.safetensors"
-    save_part(path, ["x", "y"], made, {"spec": "s", "cost": {"forwards": 3}})
+    save_part(path, ["x", "y"], made, {"spec": "s", "cost": COST})
     part = load_part(path)
     assert part is not None and is_whole(path) and part.ids == ("x", "y")
     assert torch.equal(part.adversarial.images, (made.images * 255).round() / 255)
     assert part.adversarial.captions == made.captions and part.adversarial.trace is None
     assert part.adversarial.by is not None and part.adversarial.by.tolist() == [1, -1]
     assert part.adversarial.members == made.members and part.adversarial.notices == made.notices
-    assert part.about == {"spec": "s", "cost": {"forwards": 3}}
+    assert part.about == {"spec": "s", "cost": COST}
     path.write_bytes(path.read_bytes()[:-1])
     assert not is_whole(path) and load_part(path) is None
 

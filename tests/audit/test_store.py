@@ -195,7 +195,7 @@ def test_what_is_json_and_no_record_is_told(tmp_path: Path, line: str) -> None:
 
 
 def test_a_line_of_the_ledger_is_what_was_written_or_told(tmp_path: Path) -> None:
-    log, lines = Ledger(tmp_path / "ledger.jsonl"), [{"probe": "a", "n": 3}, {"cell": "c", "at": [1, 2]}]
+    log, lines = Ledger(tmp_path / "ledger.jsonl"), [{"probed": "a", "n": 3}, {"cells": "c", "at": [1, 2]}]
     log.append([lines[0], {**lines[1], "at": (1, 2)}])
     assert list(log) == lines
     whole = log.path.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,24 +15,11 @@ from torch import Tensor
 
 from secondlook.attacks.base import Trace
 from secondlook.attacks.pairs import Captions
-from secondlook.audit.store import Record, load_tensors, reading, save_tensors
+from secondlook.audit.store import Record, StoredTensors, load_tensors, reading, save_tensors
+from secondlook.audit.written import PartHead, SetHead, fits
 from secondlook.errors import BrokenRun
 from secondlook.threat import LEVELS
 
-_HEAD = {
-    "spec",
-    "attack",
-    "threat",
-    "seed",
-    "victims",
-    "models",
-    "data",
-    "torch",
-    "cost",
-    "samples",
-    "captions",
-    "notices",
-}
 REMADE = "the audit that made it makes it again; run the same command"
 """What to do where a file of a set is damaged."""
 _TRACES = ("first_loss", "middle_loss", "last_loss", "zero_gradient", "bad_gradient", "steps")
@@ -86,7 +74,7 @@ def save_part(path: Path, ids: Sequence[str], made: Adversarial, about: Record) 
 def load_part(path: Path) -> Part | None:
     """What :func:`save_part` stored; None where there is nothing, or nothing whole."""
     stored = load_tensors(path)
-    if stored is None:
+    if stored is None or not _fit_together(stored):
         return None
     tensors, about, _ = stored
     trace = Trace(**{name: tensors[name] for name in _TRACES}) if "steps" in tensors else None
@@ -101,9 +89,21 @@ def load_part(path: Path) -> Part | None:
     return Part(tuple(about.pop("samples")), made, about)
 
 
+def _fit_together(stored: StoredTensors) -> bool:
+    """Whether a file holds what files of sets do, each of it for all of its samples."""
+    tensors, about, _ = stored
+    images = tensors.get("images")
+    if not fits(PartHead, about) or images is None or images.dtype != torch.uint8 or images.ndim != 4:
+        return False
+    traced = [name for name in _TRACES if name in tensors]
+    each = [tensors[name] for name in ("by", *traced) if name in tensors]
+    sizes = {len(images), len(about["captions"]), len(about["samples"])}
+    return len(traced) in (0, len(_TRACES)) and len(sizes) == 1 and all(one.shape == images.shape[:1] for one in each)
+
+
 def is_whole(path: Path) -> bool:
     """Whether a file of a set is there, and is what was written."""
-    return load_tensors(path) is not None
+    return load_part(path) is not None
 
 
 class AdversarialSet:
@@ -124,11 +124,14 @@ class AdversarialSet:
         if not heads:
             raise BrokenRun(f"{folder} holds no adversarial set; name RUN/adversarial/ID")
         for path, head in zip(self.files, heads, strict=True):
-            if head is None or not head.keys() >= _HEAD:
+            if head is None or not fits(SetHead, head):
                 raise BrokenRun(f"{path} is damaged, or no part of an adversarial set; {REMADE}")
             if head["spec"] != (heads[0] or {})["spec"]:
                 raise BrokenRun(f"{path} is of another attack than {self.files[0].name}")
         self._heads = [head for head in heads if head is not None]
+        if len(set(self.ids)) < len(self.ids):
+            twice = next(name for name, count in Counter(self.ids).items() if count > 1)
+            raise BrokenRun(f"{folder} holds {twice!r} twice; move away the file that its run did not write")
 
     @property
     def about(self) -> Record:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, ValidationError
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import AdversarialSet, load_part
 from secondlook.audit.plan import Plan, Row, partition
-from secondlook.audit.store import Record, Run
+from secondlook.audit.store import Record, Run, reading
 from secondlook.audit.summary import Records, by_cell
 from secondlook.errors import BrokenRun
 from secondlook.places import everywhere
@@ -37,10 +37,12 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         BrokenRun: it holds something else.
     """
-    if not path.exists():
-        return []
+    with reading(path):
+        if not path.exists():
+            return []
+        content = path.read_bytes()
     try:
-        return [_read(table) for table in json.loads(path.read_bytes())]
+        return [_read(table) for table in json.loads(content)]
     except (ValidationError, ValueError, TypeError, KeyError, RecursionError):
         raise BrokenRun(f"{path} is no gallery; run the audit again, which writes it anew") from None
 

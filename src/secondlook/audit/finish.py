@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from secondlook.audit.examples import examples, read_examples, written
 from secondlook.audit.plan import Plan
 from secondlook.audit.report.page import html
-from secondlook.audit.store import Run, read_json
+from secondlook.audit.store import Run, read_head, read_json
 from secondlook.audit.summary import summarize
 from secondlook.drafts import write_atomic
 from secondlook.errors import BrokenRun, SecondlookError
@@ -28,7 +28,7 @@ def finish(plan: Plan, run: Run) -> Audit:
     The last two only show what there is: where one of them fails it is said, and the result stands.
     All are to be shared, and name no folder of this machine.
     """
-    change = anonymous(plan.study.model_dump(), read_json(run.folder / "run.json")["command"])
+    change = anonymous(plan.study.model_dump(), read_head(run.folder).get("command", ""))
     audit = Audit.model_validate(everywhere(summarize(plan, run).model_dump(by_alias=True), change))
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
     gallery, page = run.folder / "gallery.json", run.folder / "report.html"

@@ -85,7 +85,10 @@ def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> G
     if part is None or not _is_of(part, spec, batch.ids):
         raise BrokenRun(f"{path} is {_FOREIGN}; {REMADE}")
     made = part.adversarial._replace(images=part.adversarial.images.to(batch.pairs.images))
-    check(made, batch, spec)
+    try:
+        check(made, batch, spec)
+    except BrokenThreat as error:
+        raise BrokenThreat(f"{path}: {error}; the attack breaks its threat, or something else wrote there") from None
     return Generated(made, part.about["cost"])
 
 

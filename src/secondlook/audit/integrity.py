@@ -87,9 +87,13 @@ class Done:
 
     def _read_ledger(self) -> None:
         """The last line of a chunk counts; records may be those of an earlier one, until they are all written."""
-        for line in self.run.ledger:
-            if "cell" in line:
+        rows = {row.id for row in self.plan.rows}
+        for number, line in self.run.ledger.numbered():
+            # A model that was changed since has rows of another name; theirs are left alone.
+            if line.get("cell") in rows:
                 place = (intern(line["cell"]), line["chunk"])
+                if len(line["sums"]) != len(self._ids.get(place[1], ())):
+                    raise self.run.ledger.broken(number, "is of other samples than this study has")
                 self._lines[place].append(tuple(line["sums"]))
                 self._answered[place] = line["made"]
 
@@ -98,7 +102,6 @@ class Done:
         rows = {row.id for row in self.plan.rows}
         for number, record in self.run.records.numbered():
             cell, name = intern(record["cell"]), intern(record["sample"])
-            # A model that was changed since has rows of another name; theirs are left alone.
             if cell in rows:
                 if name not in places:
                     raise self.run.records.broken(number, f"is of {name!r}, a sample that this study has not")

@@ -60,6 +60,8 @@ def shards(folders: Sequence[Path], out: Path) -> list[Part]:
 
 def _part(folder: Path) -> Part:
     head = read_head(folder)
+    if "study" not in head:
+        raise BrokenRun(f"{folder / 'run.json'} says no study; run the shard again into another folder")
     return Part(folder, head, Shard.parse(head["shard"]))
 
 

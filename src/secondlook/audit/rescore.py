@@ -16,7 +16,7 @@ from secondlook.attacks.edits import words_changed
 from secondlook.attacks.pairs import Captions, Pairs
 from secondlook.audit.adversarial import Adversarial, AdversarialSet, Part
 from secondlook.audit.plan import opened
-from secondlook.audit.store import Record, read_json
+from secondlook.audit.store import Record, read_head
 from secondlook.audit.study import parse
 from secondlook.audit.summary import figures
 from secondlook.data import load
@@ -113,7 +113,7 @@ def scored_again(folder: Path, model: Model, device: torch.device | None = None)
         BrokenRun: there is no set, or a file of it is damaged.
     """
     head = folder.parent.parent / "run.json"
-    task, stored = opened(parse(read_json(head)["study"], str(head)), device), AdversarialSet(folder)
+    task, stored = opened(parse(read_head(head.parent)["study"], str(head)), device), AdversarialSet(folder)
     if stored.about["data"] != task.source.hash:
         raise InvalidInput(f"{folder} was made of other data than {task.settings.data} holds now; put those back")
     (asked, *_), place = list(task.prompted(model, [])), {name: at for at, name in enumerate(task.ids)}

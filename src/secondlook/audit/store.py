@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from secondlook import registry
+from secondlook.audit.written import Head, fits, is_line
 from secondlook.drafts import leads_out, write_atomic
 from secondlook.errors import BrokenRun, refusal
 
@@ -32,9 +34,11 @@ def reading(path: Path) -> Iterator[None]:
     """Turns what the system refuses within the block into a sentence about ``path``.
 
     Raises:
-        BrokenRun: it cannot be read.
+        BrokenRun: it cannot be read, or is a pipe or a device, which might never end.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BrokenRun(f"cannot read {path}: it is a pipe or a device and no file; move it away")
         yield
     except OSError as error:
         raise BrokenRun(f"cannot read {path}: {refusal(error)}") from None
@@ -173,11 +177,11 @@ class Ledger(Log):
         """The lines that are as they were written, without their checksums.
 
         Raises:
-            BrokenRun: a line is another than was written.
+            BrokenRun: a line is another than was written, or nothing that a run writes.
         """
         for number, record in super().numbered():
             seal = record.pop(_SEAL, None)
-            if seal != checksum(record):
+            if seal != checksum(record) or not is_line(record):
                 raise self.broken(number, "is not what was written there")
             yield number, record
 
@@ -253,7 +257,7 @@ def read_head(folder: Path) -> Record:
             f"{head} was edited or is damaged: its study is not the one of its config_hash "
             f"{found.get('config_hash')}; {_LOST_HEAD}"
         )
-    if found.pop(_SEAL, None) != checksum(found):
+    if found.pop(_SEAL, None) != checksum(found) or not fits(Head, found):
         raise BrokenRun(f"{head} was edited or is damaged: it is not what was written; {_LOST_HEAD}")
     return found
 
@@ -338,5 +342,5 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     held = hashlib.blake2b(json.dumps(metadata, sort_keys=True).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         held.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        held.update(tensor.contiguous().view(-1).numpy().tobytes())
+        held.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return held.hexdigest()

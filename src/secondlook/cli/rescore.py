@@ -73,14 +73,15 @@ def _sample_by_sample(stored: str) -> bool:
     Raises:
         InvalidInput: that run's study runs code of its writer's choice.
     """
-    from secondlook.audit.store import read_json
+    from secondlook.audit.store import read_head
     from secondlook.cli.audit import running
     from secondlook.errors import InvalidInput
 
-    head = Path(stored).parent.parent / "run.json"
-    study = read_json(head).get("study", {}) if head.is_file() else {}
-    if not study or study["task"].get("name", "zeroshot") == "retrieval":
+    run = Path(stored).parent.parent
+    study = read_head(run).get("study", {}) if (run / "run.json").exists() else {}
+    task = study.get("task", {})
+    if not study or (isinstance(task, dict) and task.get("name") == "retrieval"):
         return False
-    if code := running({"plugins": study.get("plugins"), "task": study["task"]}):
+    if code := running({"plugins": study.get("plugins"), "task": task}):
         raise InvalidInput(f"the study of {stored} runs code, {code}; its set is not scored again")
     return True
