@@ -71,6 +71,13 @@ if TYPE_CHECKING:
     from secondlook.defenses.mirrorcheck import MirrorCheck as MirrorCheck
     from secondlook.defenses.multishield import MultiShield as MultiShield
     from secondlook.defenses.noise import NoiseVote as NoiseVote
+    from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
+    from secondlook.defenses.test_time.clipure_cos import ClipureCos as ClipureCos
+    from secondlook.defenses.test_time.csr import CSR as CSR
+    from secondlook.defenses.test_time.feature_smoothing import FeatureSmoothing as FeatureSmoothing
+    from secondlook.defenses.test_time.hedge import Hedge as Hedge
+    from secondlook.defenses.test_time.ttc import TTC as TTC
+    from secondlook.defenses.test_time.tte import TTE as TTE
     from secondlook.defenses.undefended import (
         AlwaysAccept as AlwaysAccept,
         AlwaysReject as AlwaysReject,

@@ -183,6 +183,20 @@ def embedder_of(model: Model, defense: str) -> Embedder:
     )
 
 
+def classifier(model: Model, defense: str) -> Classifier:
+    """The classifier that ``model`` is.
+
+    Raises:
+        InvalidInput: it names no classes.
+    """
+    if isinstance(model, Classifier):
+        return model
+    raise InvalidInput(
+        f"{defense} works with the scores of classes, and {model.name} has none; take an embedder with classes to "
+        "name: sl.defend(model, defense, classes=[...]), or a task of classification"
+    )
+
+
 def zero_shot(model: Model, defense: str) -> ZeroShot:
     """The zero-shot classifier that ``model`` is.
 
