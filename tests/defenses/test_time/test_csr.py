@@ -63,7 +63,7 @@ def test_what_is_flagged_moves_and_the_rest_stays() -> None:
     own, filtered = rectified(ALWAYS).anchors(X)
     cosines = (own * filtered).sum(1)
     half = rectified(CSR(flag_below=float(cosines.median()) + 1e-5))
-    moved = (half.counter(X, KEYS) - X).flatten(1).abs().amax(1)
+    moved = (half.counter(X, KEYS).detach() - X).flatten(1).abs().amax(1)
     assert torch.equal(moved > 0, half.flagged(own, filtered))
     assert 0 < int((moved > 0).sum()) < len(X)
     assert float(moved.max()) <= 4 / 255 + 1e-6
