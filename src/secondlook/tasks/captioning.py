@@ -107,10 +107,10 @@ def _goal(name: str, deed: str, **more: Any) -> GoalView:
         columns=("right", "cider", "said", "bleu4"),
         brief=("right", "said"),
         drawn=("said", "right"),
-        note="<em>Right</em>: the caption names color and shape of the main thing or, of "
+        note="<dfn>Right</dfn>: the caption names color and shape of the main thing or, of "
         "photographs, is nearer to the true captions than to the attacker’s; high is good. "
-        "<em>Attacker’s caption</em>: it names what the attacker wants or, of photographs, is it "
-        "word for word. <em>CIDEr-D</em>, from 0 to 10: how much of the true captions it says.",
+        "<dfn>Attacker’s caption</dfn>: it names what the attacker wants or, of photographs, is it "
+        "word for word. <dfn>CIDEr-D</dfn>, from 0 to 10: how much of the true captions it says.",
         **more,
     )
 

@@ -73,8 +73,8 @@ VIEW: Final = View(
             restated=frozenset({"success", "success_worst", "success_vote", "asr_targeted"}),
             drawn=("target_top1", "original_top1"),
             drawn_note=_OPPOSED,
-            note="<em>Target</em>: the attacker’s answer comes out; low is good. "
-            "<em>Original</em>: the right answer stays; high is good.",
+            note="<dfn>Target</dfn>: the attacker’s answer comes out; low is good. "
+            "<dfn>Original</dfn>: the right answer stays; high is good.",
         ),
         GoalView(
             name=UNTARGETED,
@@ -85,16 +85,16 @@ VIEW: Final = View(
             restated=frozenset({"success", "accuracy", "original_top1"}),
             drawn=("wrong", "correct"),
             drawn_note=_OPPOSED,
-            note="<em>Correct</em>: right and accepted; high is good. <em>Wrong</em>: accepted "
-            "all the same, which is what the attacker wants. <em>Coverage</em>: accepted at all.",
+            note="<dfn>Correct</dfn>: right and accepted; high is good. <dfn>Wrong</dfn>: accepted "
+            "all the same, which is what the attacker wants. <dfn>Coverage</dfn>: accepted at all.",
         ),
     ),
     tables=(
         Table(
             title="Top-5 and cosines",
             metrics=("original_top5", "cosine_target", "cosine_original", "cosine_clean_image"),
-            note="<em>Cosine target</em> and <em>original</em>: of the image to the text of the attacker’s class "
-            "and to that of the right one. <em>Clean image</em>: of the image to itself before the attack.",
+            note="<dfn>Cosine target</dfn> and <dfn>original</dfn>: of the image to the text of the attacker’s class "
+            "and to that of the right one. <dfn>Clean image</dfn>: of the image to itself before the attack.",
         ),
     ),
     example=ClassExample,

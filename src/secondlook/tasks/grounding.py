@@ -75,8 +75,8 @@ VIEW: Final = View(
             columns=("pointing", "iou50", "overlap", "inside"),
             brief=("pointing", "overlap"),
             drawn=("pointing", "iou50"),
-            note="<em>Pointing</em>: the hottest place of the map is inside the box; high is good. "
-            "<em>IoU ≥ 0.5</em>: the box around the heat fits the true one. <em>Heat inside</em>: "
+            note="<dfn>Pointing</dfn>: the hottest place of the map is inside the box; high is good. "
+            "<dfn>IoU ≥ 0.5</dfn>: the box around the heat fits the true one. <dfn>Heat inside</dfn>: "
             "its share in the box.",
         ),
     ),

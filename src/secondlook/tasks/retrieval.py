@@ -130,8 +130,8 @@ VIEW: Final = View(
             columns=("image_to_text_r1", "text_to_image_r1", "mean_recall", "changed_captions", "false_captions"),
             brief=("image_to_text_r1", "mean_recall"),
             drawn=("image_to_text_r1", "text_to_image_r1"),
-            note="<em>R@1</em>: of the searches, those whose first answer is right; high is good. "
-            "<em>Mean recall</em>: of R@1, R@5 and R@10 in both directions. <em>False captions</em>: of "
+            note="<dfn>R@1</dfn>: of the searches, those whose first answer is right; high is good. "
+            "<dfn>Mean recall</dfn>: of R@1, R@5 and R@10 in both directions. <dfn>False captions</dfn>: of "
             "the attacked captions, those that are not true of their image; searches by what is false "
             "of an image should not find it.",
         ),
@@ -149,9 +149,9 @@ VIEW: Final = View(
         Table(
             title="Every search, by its cut",
             metrics=tuple(column.metric for column in _columns()),
-            note="<em>R@k</em>: the share of the searches with a right answer among the first k; "
-            "ties count against it. <em>ASR@k</em>: of those that were right among the first k "
-            "without the attack, the share that no more are. <em>Drop</em>: by how much R@k is "
+            note="<dfn>R@k</dfn>: the share of the searches with a right answer among the first k; "
+            "ties count against it. <dfn>ASR@k</dfn>: of those that were right among the first k "
+            "without the attack, the share that no more are. <dfn>Drop</dfn>: by how much R@k is "
             "lower than without it, which some papers call ASR. Each stands with what it is a "
             "share of. Searches of one image fall together, and intervals count images.",
         ),

@@ -30,6 +30,8 @@ _PHRASES = {
     "through": "through the {}",
 }
 Facts = dict[str, str]
+_NAMED = 4
+"""Rows that are named behind a check."""
 _GRAVITY: dict[Status, int] = {"pass": 0, "warn": 1, "fail": 2}
 
 
@@ -229,6 +231,11 @@ class Block:
         """The defenses that reject, of those whose attackers are content with any wrong answer."""
         return [group for group in self.groups if any(cell.controls and cell.outcomes.rejected for cell in group.cells)]
 
+    @property
+    def shared(self) -> list[Trouble]:
+        """The checks that fail in several rows: each is told once, and not beside every row."""
+        return [trouble for trouble in grouped(self) if trouble.status == "fail" and len(trouble.rows) > 1]
+
 
 def blocks(audit: Audit) -> list[Block]:
     """The whole matrix, in the order of the audit."""
@@ -300,16 +307,26 @@ class Verdict:
 
     @property
     def aside(self) -> str:
-        """What the defense is, what it costs, which attacks were tried, and which checks warn of these figures."""
+        """What there is to know of it, and which checks warn of its figures."""
+        warned = f"warnings: {', '.join(self.warnings)}" if self.warnings else ""
+        return "; ".join(filter(None, [self.facts, warned]))
+
+    @property
+    def warnings(self) -> list[str]:
+        """The checks that warn of these figures."""
+        found = (check.check for cell in self.cells for check in cell.health if check.status == "warn")
+        return list(dict.fromkeys(found))
+
+    @property
+    def facts(self) -> str:
+        """What the defense is, what it costs, and which attacks were tried."""
         if not self.cells:
             return ""
-        warned = dict.fromkeys(check.check for cell in self.cells for check in cell.health if check.status == "warn")
         cost = max(cell.ledger.overhead for cell in self.cells)
         said = [
             what_it_is(self.cells[0]),
             "" if self.cells[0].undefended or cost != cost else f"{times(cost)} the time of the bare model",
-            f"attacked by {', '.join(dict.fromkeys(cell.attack for cell in self.cells))}",
-            f"warnings: {', '.join(warned)}" if warned else "",
+            f"attacked by {', '.join(dict.fromkeys(cell.attack for cell in self.cells))}, {budget(self.headline.threat)}",
         ]
         return "; ".join(filter(None, said))
 
@@ -317,6 +334,16 @@ class Verdict:
     def withheld(self) -> bool:
         """Whether a health check took the headline away."""
         return self.headline.status == "withheld"
+
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """Why it is withheld, each reason once, with the attackers of whom it is said."""
+        found: dict[str, list[str]] = {}
+        for reason in self.headline.reasons:
+            who, _, what = reason.partition(": ")
+            told, by = (what, [who]) if who in KNOWLEDGE else (reason, [])
+            found.setdefault(told, []).extend(by)
+        return found
 
     @property
     def deed(self) -> str:
@@ -462,6 +489,13 @@ class Trouble:
     status: Status
     detail: str
     rows: list[str]
+
+    def where(self, of: int) -> str:
+        """The rows in words, the first few by name, where a table has ``of`` rows."""
+        if len(self.rows) == of > 1:
+            return f"all {of} rows"
+        more = f"; {len(self.rows) - _NAMED} more" if len(self.rows) > _NAMED else ""
+        return "; ".join(self.rows[:_NAMED]) + more
 
 
 def grouped(block: Block) -> list[Trouble]:

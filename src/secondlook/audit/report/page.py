@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -15,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from secondlook.audit.report import curves, detection, outcomes, words
+from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, foreign, goal_of, opening, verdicts
 from secondlook.audit.report.svg import HATCH, HEIGHT, WIDTH, tag
 from secondlook.schema import Audit
@@ -25,6 +27,12 @@ _SHEET = ".chart .chart { height: 100%; } .sheet { color: var(--ink); } .sheet .
 """What the style of a figure adds to that of the page's charts."""
 _SMALL = 96
 """Pictures up to this many pixels wide are shown with their pixels."""
+_UNFOLDED = 2
+"""Examples of a task that are shown before one asks for more."""
+_STUDY = "study · "
+"""How the provenance names the settings of the study, which are folded away."""
+_SAID_ABOVE = ("about", "caveat")
+"""Provenance that stands beside the verdict."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 32  # characters of base64 that hold a PNG's first 24 bytes
 
@@ -33,9 +41,12 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
     """The whole page, which asks nothing of any other file or host."""
     matrix, made = blocks(audit), _environment()
     made.filters["example"] = lambda one: _example(made, one)
+    script, provenance = _text("page.js"), [pair for pair in flat(audit.provenance) if pair[0] not in _SAID_ABOVE]
     return made.get_template("page.html.jinja").render(
         audit=audit,
-        css=Markup(_css()),
+        css=Markup(_text("page.css")),
+        script=Markup(script),
+        script_hash=_hash(f"\n{script}\n"),
         hatch=HATCH,
         verdicts=verdicts(audit),
         opening=opening(audit),
@@ -53,7 +64,11 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         galleries=[
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
-        provenance=list(flat(audit.provenance)),
+        unfolded=_UNFOLDED,
+        provenance=provenance,
+        studied=[name for name, _ in provenance if name.startswith(_STUDY)],
+        glossary=glossary(audit),
+        named=names(audit),
     )
 
 
@@ -119,16 +134,22 @@ def _sheet(charts: Sequence[Chart], key: Markup | None = None) -> str:
     )
 
 
-def pixelated(picture: str) -> bool:
-    """Whether a base64 PNG is small enough to be shown pixel by pixel."""
+def size(picture: str) -> tuple[int, int] | None:
+    """Width and height of a base64 PNG in pixels; nothing of what is none."""
     try:
         head = base64.b64decode(picture[:_HEADER], validate=True)
     except (binascii.Error, ValueError):
-        return False
+        return None
     if len(head) < 24 or not head.startswith(_PNG):
-        return False
+        return None
     width, height = struct.unpack(">II", head[16:24])
-    return bool(max(width, height) <= _SMALL)
+    return width, height
+
+
+def pixelated(picture: str) -> bool:
+    """Whether a base64 PNG is small enough to be shown pixel by pixel."""
+    found = size(picture)
+    return found is not None and max(found) <= _SMALL
 
 
 def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -137,15 +158,28 @@ def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     Example:
         >>> list(flat({"seed": 0, "versions": {"torch": "2.6"}, "models": ["a", "b"]}))
         [('seed', '0'), ('versions · torch', '2.6'), ('models', 'a, b')]
+        >>> list(flat({"attacks": [{"name": "pgd", "steps": 50, "objective": ["map", "cosine"]}, {"name": "sga"}]}))
+        [('attacks', 'pgd (steps 50, objective map + cosine), sga')]
     """
     for key, value in values.items():
         name = f"{above}{key}".replace("_", " ")
         if isinstance(value, dict):
             yield from flat(value, f"{name} · ")
         elif isinstance(value, list | tuple):
-            yield name, ", ".join(map(str, value)) or words.NOTHING
+            yield name, ", ".join(map(_said, value)) or words.NOTHING
         else:
             yield name, str(value)
+
+
+def _said(value: Any) -> str:
+    """One of a list in words: of a table its name, and its settings in brackets."""
+    if isinstance(value, list | tuple):
+        return " + ".join(map(_said, value)) or words.NOTHING
+    if not isinstance(value, dict):
+        return str(value)
+    settings = [f"{key} {_said(each)}".replace("_", " ") for key, each in value.items() if key != "name"]
+    more = f"({', '.join(settings)})" if settings else ""
+    return " ".join(filter(None, [str(value.get("name", "")), more]))
 
 
 def place(share: float) -> str:
@@ -155,13 +189,22 @@ def place(share: float) -> str:
 
 def _charts_css() -> str:
     """What the style sheet says of colors and charts."""
-    css, parts = _css(), [(":root", "*, *::before"), ("/* colors", "/* verdict"), ("/* charts", "/* gallery")]
+    css, parts = (
+        _text("page.css"),
+        [(":root", "*, *::before"), ("/* colors", "/* verdict"), ("/* charts", "/* gallery")],
+    )
     chosen = [css[css.index(start) : css.index(end)] for start, end in parts]
     return "\n".join([*chosen, _SHEET])
 
 
-def _css() -> str:
-    return resources.files("secondlook.audit.report").joinpath("page.css").read_text("utf-8")
+def _text(name: str) -> str:
+    """A file that goes into the page as it is."""
+    return resources.files("secondlook.audit.report").joinpath(name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """A script as a content security policy names it: no other script runs on the page."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _environment() -> Environment:
@@ -186,6 +229,7 @@ def _environment() -> Environment:
         memory=words.memory,
         place=place,
         pixelated=pixelated,
+        size=size,
         chart=curves.chart,
         areas=curves.areas,
         several=curves.several,

@@ -30,8 +30,6 @@ from secondlook.schema import Audit, Status
 from secondlook.tasks.view import Column, view_of
 
 _ROOMY = 100
-_NAMED = 4
-"""Rows that are named behind a check."""
 _LONG = 20
 """Rows of a table that is not folded."""
 _STYLES: dict[Status, str] = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -140,10 +138,7 @@ def _trouble(trouble: Trouble, of: int) -> Text:
     """One line for a kind of check: what it says of the first of its rows, and which they are."""
     line = Text(f"{trouble.status.upper()} ", style=_STYLES[trouble.status])
     line.append(f"{trouble.check}: {trouble.detail}", style="default")
-    if len(trouble.rows) == of > 1:
-        return line.append(f" (all {of} rows)", style="dim")
-    more = f"; {len(trouble.rows) - _NAMED} more" if len(trouble.rows) > _NAMED else ""
-    return line.append(f" ({'; '.join(trouble.rows[:_NAMED])}{more})", style="dim")
+    return line.append(f" ({trouble.where(of)})", style="dim")
 
 
 def render_rescored(found: Rescored, model: str, task: str, console: Console) -> None:
@@ -228,7 +223,7 @@ def _plain(text: str) -> str:
 def compact_html(audit: Audit) -> str:
     """The headlines and the main table as a fragment of HTML, for notebooks."""
     said = "".join(f"<li>{escape(verdict.sentence)}</li>" for verdict in verdicts(audit))
-    tables = "".join(_html_table(block) for block in blocks(audit))
+    tables = "".join(f'<div style="overflow-x:auto">{_html_table(block)}</div>' for block in blocks(audit))
     return (
         f"<div><b>{escape(audit.title or audit.study)}</b><p>{escape(opening(audit))}</p><ul>{said}</ul>{tables}</div>"
     )
