@@ -323,10 +323,11 @@ class Verdict:
         if not self.cells:
             return ""
         cost = max(cell.ledger.overhead for cell in self.cells)
+        attacks = ", ".join(dict.fromkeys(cell.attack for cell in self.cells))
         said = [
             what_it_is(self.cells[0]),
             "" if self.cells[0].undefended or cost != cost else f"{times(cost)} the time of the bare model",
-            f"attacked by {', '.join(dict.fromkeys(cell.attack for cell in self.cells))}, {budget(self.headline.threat)}",
+            f"attacked by {attacks}, {budget(self.headline.threat)}",
         ]
         return "; ".join(filter(None, said))
 
