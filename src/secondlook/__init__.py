@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
     from secondlook.defenses.test_time.clipure_cos import ClipureCos as ClipureCos
     from secondlook.defenses.test_time.csr import CSR as CSR
+    from secondlook.defenses.test_time.dbd import DBD as DBD
+    from secondlook.defenses.test_time.et3 import ET3 as ET3
     from secondlook.defenses.test_time.feature_smoothing import FeatureSmoothing as FeatureSmoothing
     from secondlook.defenses.test_time.hedge import Hedge as Hedge
     from secondlook.defenses.test_time.ttc import TTC as TTC

@@ -14,6 +14,8 @@ DEFENSES: dict[str, dict[str, object]] = {
     "anti-adversary": {"step": 1 / 255},
     "clipure-cos": {"templates": "{} red"},
     "csr": {"steps": 1},
+    "dbd": {"crops": 1, "noises": 1, "kept": 4},
+    "et3": {},
     "feature-smoothing": {"sigma": 0.01, "samples": 3},
     "hedge": {"steps": 1},
     "ttc": {},
