@@ -38,7 +38,8 @@ def resized_crops(x: Tensor, keys: Keys, count: int, least: float, flip: bool = 
     grid = torch.stack(torch.broadcast_tensors(columns[..., None, :], rows[..., None]), -1)
     wide = x.repeat_interleave(count, 0)
     crops = F.grid_sample(wide, grid.flatten(0, 1), padding_mode="border", align_corners=False)
-    return crops.unflatten(0, (len(x), count)).clamp(0, 1)
+    found: Tensor = crops.unflatten(0, (len(x), count)).clamp(0, 1)
+    return found
 
 
 def drawn_boxes(keys: Keys, count: int, least: float, height: int, width: int) -> Tensor:

@@ -43,13 +43,14 @@ class LowerEnergy(PixelAdaptation):
         eps = self.settings.eps
         if self.settings.norm == "linf":
             return change.clamp(-eps, eps)
-        size = change.flatten(1).norm(dim=1).clamp_min(eps).view(-1, 1, 1, 1)
+        size: Tensor = change.flatten(1).norm(dim=1).clamp_min(eps).view(-1, 1, 1, 1)
         return change * (eps / size)
 
 
 def lengthened(gradient: Tensor) -> Tensor:
     """Each sample's gradient ``[B, C, H, W]`` at length 1; where there is none, it stays 0."""
-    return gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-20).view(-1, 1, 1, 1)
+    size: Tensor = gradient.flatten(1).norm(dim=1).clamp_min(1e-20).view(-1, 1, 1, 1)
+    return gradient / size
 
 
 Ball = Literal["linf", "l2"]
