@@ -83,8 +83,10 @@ def test_a_log_gets_a_line_for_each_thing_and_says_what_is_left(capsys: pytest.C
         until = time.monotonic() + 10
         while bar._log is None and time.monotonic() < until:
             time.sleep(0.01)
+        bar(0, 4, "row 1 of 2: jpeg")
         capsys.readouterr()
-        bar._began = time.monotonic() - 60
+        bar._began = bar._first_at = time.monotonic() - 60
+        bar._log._at = 0.0
         bar(1, 4, "row 1 of 2: jpeg")
         bar(1, 4, "row 1 of 2: jpeg, 100 forwards")
         bar(1, 4, "row 1 of 2: jpeg, 200 forwards")
@@ -93,6 +95,30 @@ def test_a_log_gets_a_line_for_each_thing_and_says_what_is_left(capsys: pytest.C
     assert len(lines) == 2
     assert lines[0] == "audit: row 1 of 2: jpeg (1 of 4 done, 60 s, about 3.0 min left)"
     assert lines[-1] == "audit: row 2 of 2: noise (2 of 4 done, 60 s, about 60 s left)"
+
+
+def test_work_that_goes_on_counts_what_it_has_done_itself() -> None:
+    """A training that is continued at step 900 of 1000 has not done 900 steps in these ten seconds."""
+    bar = Bar("training", show=False)
+    bar(900, 1000, "step")
+    assert bar.left() is None
+    bar._first_at -= 10
+    bar(910, 1000, "step")
+    assert bar.left() == pytest.approx(90, rel=0.05)
+
+
+def test_timed_work_says_its_share_and_what_is_left() -> None:
+    bar = Bar("audit", show=False, timed=True)
+    bar(0, 1, "loading")
+    assert bar.line() == "audit: loading (0% done, 0 s)"
+    bar(30_000, 120_000, "row 2 of 9")
+    assert bar.line() == "audit: row 2 of 9 (25% done, 0 s, about 90 s left)"
+
+
+def test_a_line_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("audit") as bar:
+        bar.say("about 3 min at most [on] this machine")
+    assert capsys.readouterr() == ("", "about 3 min at most [on] this machine\n")
 
 
 def test_a_log_says_at_each_beat_that_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,7 @@ class Bar:
         lines: whether a log, which has no bar, gets a line when something else is begun, and every
             ``beat`` seconds.
         beat: see ``lines``.
+        timed: whether what is done and of how much is told in milliseconds, so that what is left is known.
     """
 
     def __init__(
@@ -59,9 +60,12 @@ class Bar:
         delay: float = DELAY,
         lines: bool = False,
         beat: float = BEAT,
+        timed: bool = False,
     ) -> None:
         self.title, self.done, self.total, self.what = title, 0, total, ""
-        self._lines, self._beat, self._began = lines, beat, time.monotonic()
+        self._lines, self._beat, self._timed = lines, beat, timed
+        self._began = self._first_at = time.monotonic()
+        self._first = 0
         self._log: _Log | None = None
         self._lock, self._ended = threading.Lock(), False
         self._shown: Progress | None = None
@@ -69,6 +73,9 @@ class Bar:
 
     def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
         """Notes how much is done, of how much, and what is being done."""
+        if total not in (None, self.total) and not self._timed:
+            # Work that goes on where it stopped has not done in this time what was done before.
+            self._first, self._first_at = done, time.monotonic()
         self.done, self.what = done, what
         self.total = self.total if total is None else total
         self._update()
@@ -93,7 +100,7 @@ class Bar:
 
     def _start(self) -> None:
         """Shows the bar; called by the timer's thread."""
-        shown = _rich_bar(self.title)
+        shown = _rich_bar(self.title, self._timed)
         with self._lock:
             if self._ended:
                 return
@@ -104,22 +111,49 @@ class Bar:
                 self._log = _Log(self, self._beat)
         self._update()
 
+    def say(self, text: str) -> None:
+        """A line on standard error, above the bar where one is shown."""
+        from secondlook.terminal import Terminal
+
+        console = self._shown.console if self._shown else Terminal(stderr=True, soft_wrap=True)
+        console.print(text, markup=False, highlight=False, emoji=False)
+
     def line(self) -> str:
-        """Where the work stands, as a line of a log: what is left is reckoned from what is done."""
-        spent = time.monotonic() - self._began
+        """Where the work stands, as a line of a log."""
         said = f"{self.title}: {self.what}" if self.what else self.title
+        spent, left = span(time.monotonic() - self._began), self.left()
+        parts = [self.share(), spent, f"about {span(left)} left" if left is not None else ""]
+        return f"{said} ({', '.join(filter(None, parts))})"
+
+    def share(self) -> str:
+        """How much is done, in words; empty where it is not known of how much."""
         if not self.total:
-            return f"{said} ({_minutes(spent)})"
-        share = self.done / self.total
-        left = f", about {_minutes(spent / share - spent)} left" if _EARLY <= share < 1 else ""
-        return f"{said} ({self.done} of {self.total} done, {_minutes(spent)}{left})"
+            return ""
+        return f"{self.done / self.total:.0%} done" if self._timed else f"{self.done} of {self.total} done"
+
+    def left(self) -> float | None:
+        """Seconds that the work still takes, reckoned from what is done; None where little is."""
+        share = self.done / self.total if self.total else 0.0
+        if not _EARLY <= share < 1 or not self.total:
+            return None
+        if self._timed:
+            return (self.total - self.done) / 1000
+        since = self.done - self._first
+        return (time.monotonic() - self._first_at) / since * (self.total - self.done) if since > 0 else None
 
     def _update(self) -> None:
         if self._log is not None:
             self._log.note()
         if self._shown is not None:
             text = f"{self.title}: {self.what}" if self.what else self.title
-            self._shown.update(self._shown.task_ids[0], completed=self.done, total=self.total, description=text)
+            left = self.left()
+            self._shown.update(
+                self._shown.task_ids[0],
+                completed=self.done,
+                total=self.total,
+                description=text,
+                left=f"about {span(left)} left" if left is not None else "",
+            )
 
 
 class _Log:
@@ -156,11 +190,11 @@ class _Log:
             Terminal(stderr=True, soft_wrap=True, markup=False, highlight=False, emoji=False).print(self.bar.line())
 
 
-def _minutes(seconds: float) -> str:
-    """A span as a log says it.
+def span(seconds: float) -> str:
+    """A span of time as it is told.
 
     Example:
-        >>> _minutes(42.3), _minutes(200), _minutes(9000)
+        >>> span(42.3), span(200), span(9000)
         ('42 s', '3.3 min', '2.5 h')
     """
     if seconds < 100:
@@ -168,16 +202,16 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
-def _rich_bar(title: str) -> Progress | None:
+def _rich_bar(title: str, timed: bool) -> Progress | None:
     """A bar that goes away when it ends; None where standard error is no terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         SpinnerColumn,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     from secondlook.terminal import Terminal
@@ -189,17 +223,23 @@ def _rich_bar(title: str) -> Progress | None:
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        TaskProgressColumn() if timed else MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     shown = Progress(*columns, console=console, transient=True)
-    shown.add_task(title, total=None)
+    shown.add_task(title, total=None, left="")
     return shown
 
 
 def progress(
-    title: str, total: int | None = None, *, show: bool = True, delay: float = DELAY, lines: bool = False
+    title: str,
+    total: int | None = None,
+    *,
+    show: bool = True,
+    delay: float = DELAY,
+    lines: bool = False,
+    timed: bool = False,
 ) -> Bar:
     """A :class:`Bar` for the block of a ``with``; it may be handed on as a :data:`Tick`.
 
@@ -210,7 +250,7 @@ def progress(
         >>> tick.done, tick.total
         (2, 2)
     """
-    return Bar(title, total, show=show, delay=delay, lines=lines)
+    return Bar(title, total, show=show, delay=delay, lines=lines, timed=timed)
 
 
 def track(items: Iterable[T], title: str, total: int | None = None, *, show: bool = True) -> Iterator[T]:

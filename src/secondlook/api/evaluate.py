@@ -108,7 +108,7 @@ def evaluate(
         folder = Path(tempfile.mkdtemp(prefix="secondlook-"))
         place = device or str(home(made.modules) or "auto")
         try:
-            with bar("evaluating", show=progress) as tick:
+            with bar("evaluating", show=progress, timed=True) as tick:
                 audit = run_study(study, folder, None, tick, "secondlook.evaluate", place)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

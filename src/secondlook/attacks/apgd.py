@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secondlook import l1
-from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, input_gradient
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, input_gradient
 from secondlook.attacks.class_objective import ClassLoss, Logits, joint, loss_notices, over_classes
 from secondlook.attacks.search_state import ActiveSet, BestPoints, TraceRecorder, put
 from secondlook.bounds import Count, Natural, Share, Weight
@@ -158,6 +158,11 @@ class APGD(Attack):
         return ClassLoss(objective=over, loss=self.loss or "ce", kappa=self.kappa)
 
     # --- what is evaluated ---------------------------------------------------------------------
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """``steps + 1`` gradients a run, each over all ``draws``, and the clean images."""
+        runs = self.restarts * max(self.targets, 1)
+        return Passes(runs * (self.steps + 1), int(self._evaluates_clean)) * max(self.draws, 1)
 
     @property
     def _evaluates_clean(self) -> bool:

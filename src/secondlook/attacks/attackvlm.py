@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, AttackResult, Objective
+from secondlook.attacks.base import Attack, AttackResult, Objective, Passes
 from secondlook.attacks.pgd import PGD
 from secondlook.attacks.rgf import RGF
 from secondlook.bounds import Count, Natural, Part
@@ -94,6 +94,11 @@ class AttackVLM(Attack):
             if self.line:
                 start = self.best_between(last, clean, start, keys)
         return self.query_stage.search_from(start, last, clean, threat, keys.fold("query"))
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """The gradients of the first stage, and the queries along the line and of the second."""
+        asked = self.line + 1 if self.line and self.transfer_steps else 0
+        return Passes(self.transfer_steps, asked) + self.query_stage.passes(objective, threat)
 
     @torch.no_grad()
     def best_between(self, victim: Objective, clean: Tensor, end: Tensor, keys: Keys) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
-from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Trace
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, Trace
 from secondlook.attacks.class_objective import ClassLoss, ClassObjective, over_classes
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.square import Square
@@ -98,6 +98,16 @@ class AutoAttack(Attack):
             "fab-t": fab,
             "square": square,
         }
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes | None:
+        """Those of all members, and two looks at what each has found; the check's by its share."""
+        total = Passes()
+        for name, member in self.members(threat.norm).items():
+            found = member.passes(objective, threat)
+            if found is None:
+                return None
+            total += (found + Passes(queries=2)) * (self.check if name == "standard" else 1)
+        return total * (EOT if self.version == "rand" else 1)
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Lets each member try those that no member before has fooled.

@@ -78,6 +78,31 @@ class Trace:
         return cls(first_loss=loss, middle_loss=loss, last_loss=loss, zero_gradient=none, bad_gradient=none, steps=none)
 
 
+@dataclass(frozen=True)
+class Passes:
+    """How often an attack evaluates its objective at a sample at most, whatever comes of it.
+
+    Attributes:
+        gradients: evaluations whose gradient is taken.
+        queries: evaluations alone.
+
+    Example:
+        >>> Passes(gradients=10, queries=1) * 2 + Passes(queries=5)
+        Passes(gradients=20, queries=7)
+    """
+
+    gradients: float = 0
+    queries: float = 0
+
+    def __add__(self, other: Passes) -> Passes:
+        """Those of both."""
+        return Passes(self.gradients + other.gradients, self.queries + other.queries)
+
+    def __mul__(self, times: float) -> Passes:
+        """Those of so many."""
+        return Passes(self.gradients * times, self.queries * times)
+
+
 class AttackResult(NamedTuple):
     """What an attack has made.
 
@@ -151,6 +176,10 @@ class Attack(FinalCall, ABC):
     @abstractmethod
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Looks for a point of the ball around ``clean`` where the objective is high."""
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes | None:
+        """The evaluations that a search needs at most for a sample; None where an attack does not say."""
+        return None
 
     def unbounded(self) -> Attack:
         """The same attack as it would be without a bound, eps 1: a health check runs it."""

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, AttackResult, Objective, differentiate
+from secondlook.attacks.base import Attack, AttackResult, Objective, Passes, differentiate
 from secondlook.attacks.class_objective import ClassObjective, Logits, margin, over_classes
 from secondlook.attacks.search_state import ActiveSet, TraceRecorder
 from secondlook.bounds import Bounds, Count, Natural, Share
@@ -128,6 +128,12 @@ class FAB(Attack):
         if self.early_exit:
             last.push_out()
         return AttackResult(nearest.x, trace.trace(), success=nearest.distance <= threat.eps)
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """A gradient to each boundary that is looked at, and the final search along a line."""
+        classes = over_classes(objective, "fab").classes - 1
+        runs = self.restarts * (min(self.targets, classes) if self.targets else classes)
+        return Passes(runs * (self.steps + 1), SECANTS + 2)
 
     def step(self, clean: Tensor, away: Tensor, plane: Plane, fooled: Tensor, threat: Threat) -> Tensor:
         """Onto the plane from the iterate and from the clean image, a bit beyond; both blended.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, input_gradient
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, input_gradient
 from secondlook.attacks.search_state import BestPoints, TraceRecorder
 from secondlook.bounds import Count, Part, Weight
 from secondlook.errors import InvalidInput
@@ -98,6 +98,10 @@ class PGD(Attack):
             with torch.no_grad():
                 best.offer(rows, x, objective(self.view(x, own), own).loss)
         return AttackResult(best.x, trace.trace(), success=best.success if self.early_exit else None)
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """A gradient a step and member, and a look at the end."""
+        return Passes(self.steps * len(objective.parts), int(self.keep_best))
 
     def unbounded(self) -> PGD:
         """The same search with steps that are long enough to cross the pixel range."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, AttackResult, Objective
+from secondlook.attacks.base import Attack, AttackResult, Objective, Passes
 from secondlook.attacks.search_state import BestPoints, TraceRecorder
 from secondlook.bounds import Count, Natural
 from secondlook.randomness import Keys
@@ -40,6 +40,10 @@ class RGF(Attack):
     sigma: Reach = 8 / 255
     chunk: Natural = 800
     keep_best: bool = True
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """The queries of each step, one of its iterate, and a look at the end."""
+        return Passes(queries=self.steps * (self.queries + 1) + int(self.keep_best))
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Asks and steps ``steps`` times, from the clean image."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from secondlook.attacks.base import Attack, AttackResult, Objective
+from secondlook.attacks.base import Attack, AttackResult, Objective, Passes
 from secondlook.attacks.class_objective import ClassLoss, ClassObjective
 from secondlook.attacks.search_state import ActiveSet, TraceRecorder
 from secondlook.bounds import Count, Natural, Part
@@ -75,6 +75,10 @@ class Square(Attack):
     restarts: Count = 1
     early_exit: bool = True
     width: Natural = 0
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """The queries, one of the clean image, and one of what a file would hold."""
+        return Passes(queries=self.restarts * self.queries + 2)
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Asks until every sample fools or has no query left."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD, State
-from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Trace
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, Trace
 from secondlook.attacks.class_objective import ClassObjective
 from secondlook.attacks.search_state import BestPoints
 from secondlook.attacks.square import Square
@@ -133,6 +133,17 @@ class Synthesis(Attack):
             raise refused[0]
         names = tuple(each.name for each in searches)
         return AttackResult(best.x, trace, tuple(notices), by, names, success=best.success)
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes | None:
+        """Those of all manners, each with its own draws, and the looks that judge them."""
+        total, draws = Passes(), getattr(objective, "draws", 1)
+        for each in self.searches(objective, Keys.of(0, ["passes"]))[0]:
+            found = each.attack.passes(each.objective, threat)
+            if found is None:
+                return None
+            looks = self.looks if _stochastic(objective) else 1
+            total += found * (getattr(each.objective, "draws", draws) / draws) + Passes(queries=looks)
+        return total
 
     def searches(self, objective: Objective, keys: Keys) -> tuple[list[MannerSearch], dict[str, None]]:
         """All searches in their order, and why some manner is none of them."""

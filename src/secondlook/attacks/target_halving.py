@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secondlook.attacks.apgd import APGD, State, likeliest
-from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, differentiate, input_gradient
+from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, differentiate, input_gradient
 from secondlook.attacks.class_objective import ClassLoss, ClassObjective, fooled, joint, loss_notices, over_classes
 from secondlook.attacks.search_state import ActiveSet, BestPoints, TraceRecorder, put
 from secondlook.bounds import Count, Natural, Share, bounded
@@ -87,6 +87,12 @@ class TargetHalving(Attack):
             count, steps = count // 2, 2 * steps
             if count <= targets:
                 yield count, steps
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """Two looks at the clean images, and the runs of all rounds."""
+        classes = over_classes(objective, "target halving").classes - 1
+        runs = sum(count * (steps + 1) for count, steps in self.rounds(min(self.targets, classes)))
+        return Passes(1 + runs, 1)
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """One round after the other, each with those who are worth it."""

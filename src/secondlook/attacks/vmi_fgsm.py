@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secondlook.attacks.base import Objective, Passes
 from secondlook.attacks.mi_fgsm import MIFGSM
 from secondlook.attacks.pgd import Iterate, random_point
 from secondlook.bounds import Natural, Weight
@@ -31,6 +32,11 @@ class VMIFGSM(MIFGSM):
 
     neighbors: Natural = 20
     beta: Weight = 1.5
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """Those of PGD, and the gradients around each iterate."""
+        around = self.neighbors if self.beta else 0
+        return super().passes(objective, threat) + Passes(self.steps * len(objective.parts) * around)
 
     def direction(self, gradient: Tensor, now: Iterate) -> Tensor:
         """Momentum of the gradient plus the last step's variance."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from secondlook.audit.finish import finish
@@ -28,6 +28,7 @@ def run_study(
     command: str = "secondlook.run_study",
     device: str = "auto",
     wait: bool = False,
+    notify: Callable[[str], None] | None = None,
 ) -> Audit:
     """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
 
@@ -35,11 +36,12 @@ def run_study(
         study: a study, its name in the package, or the path of a TOML file.
         out: the run directory; afterwards it holds ``audit.json`` and ``report.html``.
         shard: do only this part of the samples.
-        tick: called with what is done, of how much, and on what.
+        tick: called with the milliseconds that are spent, those and the ones that are left, and what is done.
         command: how the run was called, for its provenance.
         device: where models and images are put: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes CUDA
             where there is one. A run may be continued on another.
         wait: for another process that works in ``out`` to end, instead of refusing.
+        notify: told before the run begins how long it takes at most, by a few passes that are measured.
 
     Raises:
         UnknownName, InvalidInput: the study names something that is not there, or does not fit; or
@@ -51,7 +53,7 @@ def run_study(
     config = read(study) if isinstance(study, str) else study
     made = plan(config, engine.device(device))
     with locked(Path(out), command, tick, wait):
-        run = execute(made, Path(out), shard or Shard(), tick, command)
+        run = execute(made, Path(out), shard or Shard(), tick, command, notify)
         tick(1, 1, "writing the report")
         return finish(made, run).of_run(Path(out))
 

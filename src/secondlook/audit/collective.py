@@ -8,21 +8,22 @@ from typing import Any
 
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole
+from secondlook.audit.estimate import ANSWERS
 from secondlook.audit.generate import stored, with_attack
 from secondlook.audit.integrity import Done
+from secondlook.audit.pace import Pace
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row
 from secondlook.audit.store import Record, Run
 from secondlook.defenses.base import Defense
 from secondlook.errors import BrokenRun
 from secondlook.ledger import counting
-from secondlook.progress import Tick
 from secondlook.tasks.base import Answered, Batch
 
 _Place = tuple[int, str]
 _COSTS = ("forwards", "backwards", "seconds", "bare_seconds")
 
 
-def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], tick: Tick) -> None:
+def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], pace: Pace) -> None:
     """Scores what was generated, and writes the records that are missing.
 
     Raises:
@@ -32,13 +33,13 @@ def score_all(plan: Plan, run: Run, parts: Sequence[Chunk], tick: Tick) -> None:
     done = Done(plan, run)
     left = [row for row in plan.rows if not done.has(row)]
     scoring = _Scoring(plan, run, left)
-    for number, chunk in enumerate(parts if left else []):
-        tick(number, len(parts), "answering all samples")
-        scoring.answer(chunk)
-    for number, row in enumerate(left):
-        tick(number, len(left), f"scoring: {row.label}, {row.knowledge}")
-        rows, about = scoring.score(row)
-        done.add(row, 0, about, [{"cell": row.id, **found} for found in rows])
+    for chunk in parts if left else []:
+        with pace.doing(ANSWERS, f"samples {chunk.at[0] + 1}-{chunk.at[-1] + 1} of {len(plan.task.rows)} are answered"):
+            scoring.answer(chunk)
+    for row in left:
+        with pace.doing(row.id, f"scoring: {row.label}, {row.knowledge}"):
+            rows, about = scoring.score(row)
+            done.add(row, 0, about, [{"cell": row.id, **found} for found in rows])
 
 
 class _Scoring:

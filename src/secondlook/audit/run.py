@@ -14,8 +14,10 @@ from secondlook import registry
 from secondlook.attacks.pairs import Pairs
 from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
+from secondlook.audit.estimate import Costs, measured, told
 from secondlook.audit.generate import Generated, generate, generated, is_made, with_attack
 from secondlook.audit.integrity import Done
+from secondlook.audit.pace import Pace
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks, partition
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
@@ -43,8 +45,13 @@ def identity(study: Study, command: str, shard: Shard) -> Record:
     }
 
 
-def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "") -> Run:
+def execute(
+    plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "", notify: Callable[[str], None] | None = None
+) -> Run:
     """Does what of a plan is not done yet.
+
+    ``notify`` is told how long that takes at most, which is measured before; where there is none,
+    nothing is measured.
 
     The shard of a collective task only generates: :func:`settle` scores the whole.
 
@@ -58,17 +65,32 @@ def execute(plan: Plan, folder: Path, shard: Shard, tick: Tick, command: str = "
     if shard.count == 1:
         parts = partition(*size, run.parts)
     _inspect(plan, run, tick)
-    work = _Work(plan, run)
+    work, done = _Work(plan, run), Done(plan, run)
+    whole = shard.count == 1 or not plan.task.collective
+    pace = _pace(done, parts, tick, notify, whole)
     if plan.task.collective:
-        _generate_all(plan, run, work, parts, tick)
+        _generate_all(plan, run, work, parts, pace)
         if shard.count > 1:
             tick(1, 1, "generated; merge the shards to score them")
             return run
-        return settle(plan, run, tick)
-    _score_samples(plan, run, work, parts, tick)
-    _check_sanity(plan, run, tick)
+        score_all(plan, run, parts, pace)
+    else:
+        _score_samples(work, done, parts, pace)
+    _check_sanity(plan, run, pace)
     tick(1, 1, "done")
     return run
+
+
+def _pace(
+    done: Done, parts: Sequence[Chunk], tick: Tick, notify: Callable[[str], None] | None = None, scored: bool = True
+) -> Pace:
+    """The pace of what is left to do of a run, measured where anybody is told."""
+    jobs = Costs().jobs(done, parts, scored)
+    if notify is None or not jobs:
+        return Pace(tick, jobs)
+    jobs = measured(done.plan, tick).jobs(done, parts, scored)
+    notify(told(done.plan, jobs))
+    return Pace(tick, jobs, measured=True)
 
 
 def settle(plan: Plan, run: Run, tick: Tick) -> Run:
@@ -78,48 +100,44 @@ def settle(plan: Plan, run: Run, tick: Tick) -> Run:
         BrokenRun: a part of what has to be scored together was not generated.
     """
     if plan.task.collective:
-        score_all(plan, run, partition(len(plan.task.rows), plan.study.batch, run.parts), tick)
-        _check_sanity(plan, run, tick)
+        parts = partition(len(plan.task.rows), plan.study.batch, run.parts)
+        pace = _pace(Done(plan, run), parts, tick)
+        score_all(plan, run, parts, pace)
+        _check_sanity(plan, run, pace)
     tick(1, 1, "done")
     return run
 
 
-def _generate_all(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tick: Tick) -> None:
+def _generate_all(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], pace: Pace) -> None:
     specs = plan.specs
-    for position, chunk in enumerate(parts):
+    for chunk in parts:
         for number, spec in enumerate(specs):
-            at, total = position * len(specs) + number, len(parts) * len(specs)
-            what = f"{spec.settings['name']} on {', '.join(v.model.name for v in spec.victims)}"
-            tick(at, total, what)
+            victims = ", ".join(victim.model.name for victim in spec.victims)
+            what = f"attack {number + 1} of {len(specs)}, {_samples(plan, chunk)}: {spec.settings['name']} on {victims}"
             if not is_made(run, spec, [plan.task.ids[each] for each in chunk.at], chunk.number):
                 row = next(row for row in plan.rows if row.spec and row.spec.id == spec.id)
-                with counting(_counted(tick, at, total, what)):
+                with pace.doing(spec.id, what):
                     generated(plan, run, spec, work.batch(row, chunk), chunk.number)
 
 
-def _score_samples(plan: Plan, run: Run, work: _Work, parts: Sequence[Chunk], tick: Tick) -> None:
+def _score_samples(work: _Work, done: Done, parts: Sequence[Chunk], pace: Pace) -> None:
     """Does each row of each chunk of which the run has not every record, or not what it cost."""
-    done = Done(plan, run)
-    total = len(parts) * len(plan.rows)
-    for position, chunk in enumerate(parts):
+    plan = done.plan
+    for chunk in parts:
         for number, row in enumerate(plan.rows):
-            at, what = position * len(plan.rows) + number, _told(plan, row, number, chunk)
-            tick(at, total, what)
             if not done.has(row, chunk.number):
-                with counting(_counted(tick, at, total, what)):
+                with pace.doing(row.id, _named(plan, row, number, chunk)):
                     work.score(row, chunk, done)
 
 
-def _told(plan: Plan, row: Row, number: int, chunk: Chunk) -> str:
+def _named(plan: Plan, row: Row, number: int, chunk: Chunk) -> str:
     """The row and the samples that are at hand, and how many of each there are."""
     attack = f" {row.spec.settings['name']}" if row.spec else ""
-    samples = f"samples {chunk.at[0] + 1}-{chunk.at[-1] + 1} of {len(plan.task.rows)}"
-    return f"row {number + 1} of {len(plan.rows)}, {samples}: {row.label}, {row.knowledge}{attack}"
+    return f"row {number + 1} of {len(plan.rows)}, {_samples(plan, chunk)}: {row.label}, {row.knowledge}{attack}"
 
 
-def _counted(tick: Tick, at: int, total: int, what: str) -> Callable[[int], None]:
-    """Shows that a long attack goes on: how many forwards it has had."""
-    return lambda forwards: tick(at, total, f"{what}, {forwards:,} forwards")
+def _samples(plan: Plan, chunk: Chunk) -> str:
+    return f"samples {chunk.at[0] + 1}-{chunk.at[-1] + 1} of {len(plan.task.rows)}"
 
 
 class _Work:
@@ -207,26 +225,23 @@ def _inspect(plan: Plan, run: Run, tick: Tick) -> None:
             run.ledger.append([line if thresholds is None else {**line, "thresholds": thresholds}])
 
 
-def _check_sanity(plan: Plan, run: Run, tick: Tick) -> None:
+def _check_sanity(plan: Plan, run: Run, pace: Pace) -> None:
     """Runs each attack once with nothing to hold it back, where the run has not yet."""
     what, done = "attacking without a bound, as a check", {x.get("probe") for x in run.ledger}
     for spec in {spec.id: spec for spec in plan.sanity.values()}.values():
         if spec.id not in done:
-            tick(1, 1, what)
-            with counting(_counted(tick, 1, 1, what)):
+            with pace.doing(spec.id, what):
                 run.ledger.append([{"probe": spec.id, **tried(plan, spec, spec.victims[0])}])
-    _check_aims(plan, run, tick)
+    _check_aims(plan, run, pace)
 
 
-def _check_aims(plan: Plan, run: Run, tick: Tick) -> None:
+def _check_aims(plan: Plan, run: Run, pace: Pace) -> None:
     """Tries other aims of each adaptive attack on a few samples, where the run has not yet."""
     done = {line.get("aim") for line in run.ledger}
     for row in plan.rows:
         for name, spec in plan.aims.get(row.spec.id if row.spec else "", {}).items():
             if spec.id not in done:
-                what = f"trying another aim, as a check: {name}"
-                tick(1, 1, what)
-                with counting(_counted(tick, 1, 1, what)):
+                with pace.doing(spec.id, f"trying another aim, as a check: {name}"):
                     run.ledger.append([{"aim": spec.id, **tried(plan, spec, row.guarded)}])
                 done.add(spec.id)
 

@@ -84,9 +84,9 @@ def audit(
         config = parse(table, "the options")
     part = Shard.parse(shard)
     folder = out or _folder(config, bool(changes), part)
-    with progress(config.name, lines=True) as tick:
+    with progress(config.name, lines=True, timed=True) as tick:
         command = shlex.join(["secondlook", *sys.argv[1:]])
-        result = run_study(config, folder, part, tick, command, device, wait)
+        result = run_study(config, folder, part, tick, command, device, wait, tick.say)
     _show(result, folder)
 
 
@@ -108,7 +108,7 @@ def merge(
                 f"the study in {part} runs code, {code}, and to merge its shards is to load its models; if you know "
                 "where they come from, add --trust"
             )
-    with progress("merging", lines=True) as tick:
+    with progress("merging", lines=True, timed=True) as tick:
         result = merge_runs(folders, out, tick, shlex.join(["secondlook", *sys.argv[1:]]))
     _show(result, out)
 

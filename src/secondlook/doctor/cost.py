@@ -16,6 +16,7 @@ from secondlook.doctor.gradients import gradient
 from secondlook.doctor.model import ModelUnderTest, Outcome, graded, passed, skipped
 from secondlook.errors import SecondlookError
 from secondlook.ledger import peak_memory
+from secondlook.progress import span
 from secondlook.randomness import Keys
 
 BATCHES: Final = (1, 8, 32)
@@ -166,8 +167,8 @@ def default_audit(subject: ModelUnderTest) -> Outcome:
     bare, whole = samples * steps * each, samples * (steps + draws * defended) * each
     return graded(
         "warn" if whole > _LONG else "pass",
-        f"about {_span(bare)} for the attack on the model alone ({samples} images x {steps} "
-        f"steps), {_span(whole)} with its share of the adaptive rows; purifiers come on top",
+        f"about {span(bare)} for the attack on the model alone ({samples} images x {steps} "
+        f"steps), {span(whole)} with its share of the adaptive rows; purifiers come on top",
         "begin with fewer: --samples 30 --steps 30 --set adaptive.steps=15",
         bare=bare,
         whole=whole,
@@ -176,9 +177,3 @@ def default_audit(subject: ModelUnderTest) -> Outcome:
 
 def _ms(seconds: float) -> str:
     return "none" if seconds != seconds else f"{1000 * seconds:.3g} ms"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
