@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from secondlook.attacks.base import Attack, AttackResult, Objective
+from secondlook.attacks.base import Attack, AttackResult, Objective, Passes
 from secondlook.attacks.di_fgsm import DIFGSM
 from secondlook.attacks.square import Square
 from secondlook.bounds import Count, Part
@@ -45,6 +45,10 @@ class Hybrid(Attack):
     queries: Count = 1000
     p_init: Part = 0.05
     rescale: bool = False
+
+    def passes(self, objective: Objective, threat: Threat) -> Passes:
+        """The gradients of the transfer, for each surrogate that has a turn, and the queries."""
+        return Passes(self.transfer_steps * len(objective.parts[0].parts), self.queries + 2)
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Gradients of the surrogates, then queries to the victim."""

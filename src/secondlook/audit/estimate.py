@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -13,16 +14,17 @@ from secondlook.attacks.base import Attack, Objective, input_gradient
 from secondlook.audit.generate import generate, is_made, objective
 from secondlook.audit.integrity import Done
 from secondlook.audit.pace import Job
-from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row
+from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, partition
 from secondlook.audit.store import Run
+from secondlook.audit.study import shipped_at
 from secondlook.ledger import counting
+from secondlook.models import load
 from secondlook.models.base import evaluating
 from secondlook.progress import Tick, span
 from secondlook.tasks.base import SAMPLED, Batch
 
-_WARM = 0.25
-"""Seconds below which a first pass says more of warming up than of passes."""
-_TENTH = 10
+_RUNS, _SHORT = 3, 0.5
+"""How often a pass is measured that takes less than so many seconds."""
 ANSWERS: Final = "answers"
 """The kind of the jobs in which all rows of a task that is scored as a whole are asked."""
 
@@ -115,12 +117,12 @@ def measured(plan: Plan, tick: Tick) -> Costs:
 
     An attack that cannot say how many passes it needs, and one on pairs, is timed on one sample.
     """
-    few = range(max(1, min(SAMPLED, len(plan.task.rows) // _TENTH)))
+    few = range(min(SAMPLED, plan.study.batch, len(plan.task.rows)))
     attacks: dict[str, Cost] = {}
     answers: dict[str, Cost] = {}
     known: dict[Any, tuple[Cost, Cost]] = {}
     for row in plan.rows:
-        tick(0, 1, f"measuring: {row.label}, {row.knowledge}")
+        tick(0, 1, "measuring a few passes")
         row.guarded.prepare()
         batch = plan.task.batch(few, row.guarded)
         answers[row.id] = _answer(plan, row, batch)
@@ -135,7 +137,7 @@ def _answer(plan: Plan, row: Row, batch: Batch) -> Cost:
     repeats = plan.study.rescore if guarded.stochastic or task.stochastic else 1
     keys = batch.keys.fold("estimate")
     one = _timed(lambda: task.answer(batch, batch.pairs, guarded, keys), len(batch.ids), guarded.forget)
-    return Cost(one.seconds * (repeats + 1), one.forwards * repeats)
+    return Cost(one.seconds * (repeats + 1), one.forwards * (repeats + 1))
 
 
 def _attack(plan: Plan, spec: AttackSpec, batch: Batch, known: dict[Any, tuple[Cost, Cost]]) -> Cost:
@@ -183,18 +185,40 @@ def _passes(goal: Objective, batch: Batch, differentiated: bool) -> tuple[Cost, 
 
 
 def _timed(act: Callable[[], object], count: int, before: Callable[[], None] = lambda: None) -> Cost:
-    """One run, or the second where the first was short."""
-    cost, start = Cost(), time.perf_counter()
-    for _ in range(2):
+    """The shortest of a few runs, as many as are short: what else the machine does only makes them longer."""
+    found: list[Cost] = []
+    while not found or (len(found) < _RUNS and found[0].seconds * count < _SHORT):
         before()
         with counting() as ledger:
             act()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        cost = Cost(ledger.seconds / count, ledger.forwards / count)
-        if time.perf_counter() - start > _WARM:
-            break
-    return cost
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+        found.append(Cost(ledger.seconds / count, ledger.forwards / count))
+    return min(found, key=lambda cost: cost.seconds)
+
+
+def whole(plan: Plan, tick: Tick) -> float:
+    """Seconds that a plan takes at most from its beginning to its end, measured here."""
+    parts = partition(len(plan.task.rows), plan.study.batch, 1)
+    done = Done(plan, Run(Path("nothing-is-done-yet")))
+    return sum(job.seconds for job in measured(plan, tick).jobs(done, parts))
+
+
+def unit() -> float:
+    """Seconds of a gradient of ``scenes:clip`` to one of eight images: what studies' stored costs are counted in."""
+    model = load("scenes:clip")
+    x = torch.full((SAMPLED, 3, *(model.size or (64, 64))), 0.5, requires_grad=True)
+
+    def act() -> None:
+        torch.autograd.grad(model.embed(x).sum(), x)
+
+    return min(_timed(act, SAMPLED).seconds for _ in range(3))
+
+
+def stored() -> dict[str, float]:
+    """What each study of the package takes at most, in :func:`unit`, as ``experiments.study_costs`` measured it."""
+    found: dict[str, float] = json.loads((shipped_at() / "costs.json").read_bytes())
+    return found
 
 
 def told(plan: Plan, jobs: Sequence[Job]) -> str:

@@ -196,8 +196,12 @@ def _listed(value: Any) -> list[Any]:
 
 def shipped() -> dict[str, Path]:
     """The studies in the package, by name."""
-    folder = Path(str(resources.files("secondlook.studies")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(shipped_at().glob("*.toml"))}
+
+
+def shipped_at() -> Path:
+    """The folder of the studies in the package."""
+    return Path(str(resources.files("secondlook.studies")))
 
 
 def read(name: str) -> Study:

@@ -50,18 +50,33 @@ def studies(name: One = "") -> None:
     if name:
         read(name)
         text = shipped()[name].read_text(encoding="utf-8") if name in shipped() else Path(name).read_text("utf-8")
-        typer.echo(text, nl=False)
+        time = _times([name]).get(name)
+        typer.echo(f"# {time} at most on this machine\n{text}" if time else text, nl=False)
         return
     found = {each: read(each) for each in shipped()}
-    _table("study", [(each, _about(study.title, study.about)) for each, study in found.items()])
+    times = _times(found)
+    _table("study", [(each, _about(one.title, one.about, times.get(each, ""))) for each, one in found.items()])
 
 
-def _about(title: str, about: str) -> str:
-    """A study's title and the first sentence of what it is about."""
+def _times(names: Iterable[str]) -> dict[str, str]:
+    """About how long studies of the package take at most on this machine, by a quick measure of it."""
+    from secondlook.audit.estimate import stored, unit
+    from secondlook.progress import span
+
+    costs = stored()
+    if not any(name in costs for name in names):
+        return {}
+    each = unit()
+    return {name: f"about {span(costs[name] * each)}" for name in names if name in costs}
+
+
+def _about(title: str, about: str, time: str) -> str:
+    """A study's title, its time, and the first sentence of what it is about."""
     from rich.markup import escape
 
     first = re.split(r"(?<=[.:;])\s", " ".join(about.split()), maxsplit=1)[0]
-    return f"{title}\n[dim]{escape(first)}[/dim]" if first else title
+    said = f"{title}, {time} at most here" if time else title
+    return f"{said}\n[dim]{escape(first)}[/dim]" if first else said
 
 
 def _shown(kinds: Sequence[str], name: str) -> None:
