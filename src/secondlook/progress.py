@@ -199,7 +199,9 @@ def span(seconds: float) -> str:
     """
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds / 60:.1f} min"
 
 
 def _rich_bar(title: str, timed: bool) -> Progress | None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -505,7 +506,10 @@ def test_one_attack_defense_or_study_can_be_shown(secondlook: Callable[..., Ende
     assert "Auto-PGD" in (shown := secondlook("attacks", "apgd").out) and "rho=0.75" in shown
     assert "step=" in secondlook("attacks", "sga").out + secondlook("attacks", "pgd").out
     assert "quality=75" in secondlook("defenses", "jpeg").out
-    assert secondlook("studies", "default").out == shipped()["default"].read_text(encoding="utf-8")
+    time, *text = secondlook("studies", "default").out.splitlines(keepends=True)
+    assert re.fullmatch(r"# about [\d.]+ (s|min|h) at most on this machine\n", time)
+    assert "".join(text) == shipped()["default"].read_text(encoding="utf-8")
+    assert re.search(r"illusions, about [\d.]+ (s|min|h) at most here", " ".join(secondlook("studies").out.split()))
 
 
 def test_what_is_no_run_names_those_that_there_are(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
