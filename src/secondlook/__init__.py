@@ -72,14 +72,19 @@ if TYPE_CHECKING:
     from secondlook.defenses.multishield import MultiShield as MultiShield
     from secondlook.defenses.noise import NoiseVote as NoiseVote
     from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
+    from secondlook.defenses.test_time.atac import ATAC as ATAC
     from secondlook.defenses.test_time.clipure_cos import ClipureCos as ClipureCos
     from secondlook.defenses.test_time.csr import CSR as CSR
     from secondlook.defenses.test_time.dbd import DBD as DBD
     from secondlook.defenses.test_time.et3 import ET3 as ET3
     from secondlook.defenses.test_time.feature_smoothing import FeatureSmoothing as FeatureSmoothing
+    from secondlook.defenses.test_time.fpt_noise import FPTNoise as FPTNoise
     from secondlook.defenses.test_time.hedge import Hedge as Hedge
+    from secondlook.defenses.test_time.rtpt import RTPT as RTPT
+    from secondlook.defenses.test_time.scc import SCC as SCC
     from secondlook.defenses.test_time.ttc import TTC as TTC
     from secondlook.defenses.test_time.tte import TTE as TTE
+    from secondlook.defenses.test_time.ttp import TTP as TTP
     from secondlook.defenses.undefended import (
         AlwaysAccept as AlwaysAccept,
         AlwaysReject as AlwaysReject,

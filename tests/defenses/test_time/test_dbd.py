@@ -13,7 +13,8 @@ from secondlook.attacks.base import differentiate
 from secondlook.attacks.synthesis import Synthesis
 from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.defenses.guarded import Guarded
-from secondlook.defenses.test_time.dbd import DBD, DirectionalBias, directional_bias, rounded_to_levels, soft_gate
+from secondlook.defenses.test_time.dbd import DBD, DirectionalBias, directional_bias, rounded_to_levels
+from secondlook.defenses.test_time.gates import soft_gate
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.models.zeroshot import ZeroShot
@@ -71,7 +72,7 @@ def test_three_bits_round_down_nearest_and_up_and_the_published_code_turns_white
 
 def test_the_gate_decides_hard_and_has_a_soft_gradient() -> None:
     over = torch.tensor([-0.01, 0.0, 0.01], requires_grad=True)
-    gate = soft_gate(over, 0.02)
+    gate = soft_gate(over)
     assert gate.tolist() == [0.0, 0.0, 1.0]
     assert bool((differentiate(gate, over) > 10).all())
     victim, x = Guarded(clip(), SMALL), X[:3].clone().requires_grad_()

@@ -12,19 +12,25 @@ from tests.tiny import study, write_folder
 
 DEFENSES: dict[str, dict[str, object]] = {
     "anti-adversary": {"step": 1 / 255},
+    "atac": {"crops": 0},
     "clipure-cos": {"templates": "{} red"},
     "csr": {"steps": 1},
     "dbd": {"crops": 1, "noises": 1, "kept": 4},
     "et3": {},
     "feature-smoothing": {"sigma": 0.01, "samples": 3},
+    "fpt-noise": {"crops": 0},
     "hedge": {"steps": 1},
+    "scc": {"warm": 0, "steps": 1, "crops": 1},
     "ttc": {},
     "tte": {"crops": 0},
+    "ttp": {"widths": 1},
 }
+TUNED = ("rtpt",)
+"""Need a text tower that can be tuned."""
 
 
 def test_all_of_them_are_registered_and_exported() -> None:
-    for name in DEFENSES:
+    for name in (*DEFENSES, *TUNED):
         made = registry.build("defense", name, {})
         assert isinstance(made, Defense) and getattr(sl, type(made).__name__) is type(made)
 

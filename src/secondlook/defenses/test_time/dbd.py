@@ -13,6 +13,7 @@ from secondlook.bounds import Count, Natural, Positive, Share, Weight
 from secondlook.defenses.adaptation import ViewAdaptation, Weighed, zero_shot
 from secondlook.defenses.base import Defense
 from secondlook.defenses.test_time.crops import resized_crops
+from secondlook.defenses.test_time.gates import soft_gate
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model, Purifier
 from secondlook.models.purifiers.filters import Blur, MedianFilter
@@ -32,8 +33,6 @@ STEP: Final = 32
 """Levels of 255 in one level of 3 bits."""
 FIXED: Final = 3 + len(QUALITIES) + 3
 """Views that are always there: three roundings, three qualities, three filters."""
-SOFTNESS: Final = 0.02
-"""Width of the smooth step that stands for the gate where it is differentiated."""
 
 
 class Bias(NamedTuple):
@@ -59,11 +58,6 @@ def directional_bias(own: Tensor, views: Tensor) -> Bias:
     moves = views - own[:, None]
     mean = moves.mean(1)
     return Bias(mean, F.cosine_similarity(moves, mean[:, None], dim=-1, eps=1e-12).mean(1))
-
-
-def soft_gate(signed: Tensor, width: float) -> Tensor:
-    """1 where ``signed`` is above 0, else 0; its gradient is that of a logistic step of that width."""
-    return straight_through((signed / width).sigmoid(), (signed > 0).to(signed))
 
 
 class DirectionalBias(ViewAdaptation):
@@ -98,7 +92,7 @@ class DirectionalBias(ViewAdaptation):
         kept = entropy(logits).topk(settings.kept, dim=1, largest=False).indices
         chosen = views.gather(1, kept[..., None].expand(-1, -1, views.shape[-1]))
         over = directional_bias(own, chosen).agreement - settings.agree_above
-        scale = 1 + (settings.strength - 1) * soft_gate(over, SOFTNESS)
+        scale = 1 + (settings.strength - 1) * soft_gate(over)
         shares = torch.zeros_like(views[..., 0]).scatter(1, kept, 1 / settings.kept)
         return Weighed(torch.cat([1 - scale[:, None], scale[:, None] * shares], 1))
 
