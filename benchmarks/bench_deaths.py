@@ -1,4 +1,4 @@
-"""Runs that are killed, or damaged, and what they end with: the same records, figures and counts, or a clear error."""
+"""Runs that are killed, damaged or merged wrongly: the same records, figures and counts, or a clear error."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from secondlook.audit.api import run_study
+from secondlook.audit.api import merge_runs, run_study
 from secondlook.audit.finish import read_audit
 from secondlook.audit.study import Study, parse
 from secondlook.errors import SecondlookError
 from tests.audit.damages import DAMAGES
 from tests.audit.deaths import Killed, Mortal, State, state
+from tests.audit.wrong_shards import half_done, shards, wrong_sets
 
 _DETECTOR = {"name": "mirrorcheck", "encoders": "scenes:clip", "false_rejection": 0.3, "calibrate_samples": 4}
 STUDIES: dict[str, dict[str, Any]] = {
@@ -54,47 +55,79 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
 }
 _FIX = re.compile(r"^(\S+\.jsonl), line (\d+), .*delete the line")
-_KILLED = """
-import sys
+_SERVER = """
+import os, signal, sys, time
+import jinja2, scipy.stats, PIL.PngImagePlugin, safetensors.torch, torch
 from benchmarks.bench_deaths import study
 from secondlook.audit.api import run_study
-import jinja2, scipy.stats, PIL.PngImagePlugin
-print("begun", flush=True)
-run_study(study(sys.argv[1]), sys.argv[2])
+for line in sys.stdin:
+    name, out, seconds = line.rstrip("\\n").split("\\t")
+    child = os.fork()
+    if not child:
+        try:
+            run_study(study(name), out)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    if seconds:
+        time.sleep(float(seconds))
+        os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
+"""Runs what it is told to in a process of its own, which has everything imported when it is born."""
+HASH_SEEDS = 3
 
 
-def study(name: str) -> Study:
+def study(name: str, seed: int = 0) -> Study:
     """One of the small studies: three samples in chunks of two."""
     table = {"name": "deaths", "batch": 2, "examples": 1, "knowledge": ["clean", "adaptive"], **STUDIES[name]}
+    table["seed"] = seed
     return parse({**table, "task": {"samples": 3, **table.get("task", {})}}, name)
 
 
-def _attempt(name: str, out: Path, seconds: float | None, draws: random.Random) -> tuple[bool, float]:
-    """A process of its own under a hash seed of its own, killed after so many seconds; and how long it ran."""
-    environment = {**os.environ, "PYTHONHASHSEED": str(draws.randrange(1, 9999))}
-    command = [sys.executable, "-c", _KILLED, name, str(out)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "begun\n"
-    began = time.monotonic()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    return process.wait() == 0, time.monotonic() - began
+class _Server:
+    """Runs of studies, each in a process of its own, under one ``PYTHONHASHSEED``."""
+
+    def __init__(self, hash_seed: int) -> None:
+        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+        command = [sys.executable, "-c", _SERVER]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, name: str, out: Path, seconds: float | None = None) -> tuple[bool, float]:
+        """Whether a run came to its end, and how long it took; after so many seconds it is killed."""
+        given, told = self.process.stdin, self.process.stdout
+        assert given is not None and told is not None
+        began = time.monotonic()
+        print(f"{name}\t{out}\t{'' if seconds is None else seconds}", file=given, flush=True)
+        return int(told.readline()) == 0, time.monotonic() - began
+
+    def end(self) -> None:
+        """Lets it go."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def killed(name: str, kills: int, folder: Path) -> str:
-    """Kills a run at random moments and lets it come to its end; ``same`` where that is what it should be."""
+def killed(name: str, kills: int, folder: Path) -> Iterator[str]:
+    """Kills a run at random moments, under one hash seed after the other, until it may come to its end."""
     draws, out = random.Random(name), folder / "killed"
-    ended, whole = _attempt(name, folder / "whole", None, draws)
+    servers = [_Server(draws.randrange(1, 9999)) for _ in range(HASH_SEEDS)]
+    times = [server.run(name, folder / f"whole-{at}") for at, server in enumerate(servers)]
+    assert all(ended for ended, _ in times)
+    for at in range(kills):
+        ended, _ = servers[at % HASH_SEEDS].run(name, out, draws.uniform(0.02, 0.9) * min(t for _, t in times))
+        if ended:  # there is nothing left to kill
+            shutil.rmtree(out)
+    ended, _ = servers[-1].run(name, out)
     assert ended
-    for _ in range(kills):
-        _attempt(name, out, draws.uniform(0.02, 0.6) * whole, draws)
-    ended, _ = _attempt(name, out, None, draws)
-    assert ended
-    one, other = (state(place, read_audit(place)) for place in (folder / "whole", out))
-    return "same" if one == other else "OTHER"
+    for server in servers:
+        server.end()
+    one = state(out, read_audit(out))
+    for place in (folder / f"whole-{at}" for at in range(HASH_SEEDS)):
+        yield "same" if state(place, read_audit(place)) == one else f"OTHER than {place.name}"
 
 
 def deaths(name: str, whole: State, folder: Path, every: int) -> Iterator[str]:
@@ -142,6 +175,25 @@ def damaged(name: str, whole: State, sound: Path, folder: Path) -> Iterator[str]
         shutil.rmtree(out)
 
 
+def merges(name: str, folder: Path) -> Iterator[str]:
+    """Merges each wrong set of shards."""
+    parts = shards(study(name), folder)
+    wrongs = chain(half_done(study(name), parts), wrong_sets(study(name), study(name, seed=1), parts))
+    for where, wrong in wrongs:
+        try:
+            merge_runs(wrong.folders, folder / "merged")
+        except SecondlookError as error:
+            yield "refused" if re.search(wrong.message, str(error)) else f"UNCLEAR where {where}: {error}"
+        except Exception as error:  # what is looked for
+            yield f"TRACEBACK where {where}: {error!r}"
+        else:
+            yield f"SILENT where {where}"
+    try:
+        yield "merged" if len(merge_runs(parts, folder / "merged").cells) else "EMPTY"
+    except SecondlookError as error:
+        yield f"REFUSED: {error}"
+
+
 def main() -> None:
     """Prints, for each study, how often each end was come to; whatever is in capitals is a defect."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -154,9 +206,10 @@ def main() -> None:
             folder = Path(place)
             whole = state(folder / "sound", run_study(study(name), folder / "sound"))
             found: dict[str, list[str]] = {
-                f"{options.kills} kills": [killed(name, options.kills, folder)],
+                f"{options.kills} kills": list(killed(name, options.kills, folder)),
                 "deaths": list(deaths(name, whole, folder, options.every)),
                 "damages": list(damaged(name, whole, folder / "sound", folder)),
+                "wrong shards": list(merges(name, folder / "shards")),
             }
             counts = {what: {each: ends.count(each) for each in dict.fromkeys(ends)} for what, ends in found.items()}
             print(name, json.dumps(counts), flush=True)

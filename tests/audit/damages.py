@@ -1,8 +1,9 @@
-"""What can happen to a run directory while nobody looks: 46 damages, each of which changes something."""
+"""What can happen to a run directory while nobody looks: 60 damages, each of which changes something."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,10 +110,38 @@ def _without(name: str, word: bytes) -> Damage:
 
 def _as_folder(name: str) -> Damage:
     def damage(folder: Path) -> None:
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)
         (folder / name).mkdir()
+        (folder / name / "more").write_text("of something else")
 
     return damage
+
+
+def _as_pipe(name: str) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return damage
+
+
+def _stored_as_folder(folder: Path) -> None:
+    path = _stored(folder)[0]
+    path.unlink()
+    path.mkdir()
+
+
+def _stored_as_file(folder: Path) -> None:
+    place = _stored(folder)[0].parent
+    shutil.rmtree(place)
+    place.write_text("of something else")
+
+
+def _drafts(folder: Path) -> None:
+    """What a kill has left, and what calls itself so."""
+    (folder / ".0123456789abcdef.part").write_bytes(b"half of it")
+    (folder / "adversarial" / ".f.part").mkdir()
+    (folder / ".g.part").symlink_to(folder / _RECORDS)
 
 
 DAMAGES: dict[str, Damage] = {
@@ -162,5 +191,21 @@ DAMAGES: dict[str, Damage] = {
     "head of another seed": _head(seed=99),
     "head is a list": _bytes(_HEAD, lambda held: b"[]"),
     "result torn": _bytes(_AUDIT, lambda held: held[: len(held) // 3]),
+    "no head": lambda folder: (folder / _HEAD).unlink(),
+    "head of zeros": _bytes(_HEAD, lambda held: b"\0" * len(held)),
+    "head is nested": _bytes(_HEAD, lambda held: b"[" * 200_000),
+    "head is a folder": _as_folder(_HEAD),
+    "records are a pipe": _as_pipe(_RECORDS),
+    "records with ends of lines of another system": _bytes(_RECORDS, lambda held: held.replace(b"\n", b"\r\n")),
+    "records after a byte order mark": _bytes(_RECORDS, lambda held: b"\xef\xbb\xbf" + held),
+    "record without bounds": _bytes(
+        _RECORDS, lambda held: held.replace(b'"original_top1": ', b'"original_top1": 1e999, "one": ', 1)
+    ),
+    "adversarial is a folder": _stored_as_folder,
+    "adversarials are a file": _stored_as_file,
+    "result is a folder": _as_folder(_AUDIT),
+    "page is a folder": _as_folder("report.html"),
+    "owner is a folder": _as_folder(".owner.json"),
+    "drafts left": _drafts,
 }
 """By name; each is done to the directory of a run that has come to its end."""

@@ -48,7 +48,7 @@ def test_a_damage_is_mended_or_told_and_never_silent(
     """Each damage on one task, in turn; ``benchmarks/bench_deaths.py`` does all of them to every task."""
     study, sound = small(TASKS[first], request), tmp_path / "sound"
     whole = state(sound, run_study(study, sound))
-    assert len(DAMAGES) == 46
+    assert len(DAMAGES) == 60
     for name, damage in list(DAMAGES.items())[first :: len(TASKS)]:
         folder = tmp_path / re.sub(r"\W+", "-", name)
         shutil.copytree(sound, folder)

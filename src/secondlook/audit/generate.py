@@ -25,7 +25,8 @@ from secondlook.objectives.untargeted import UntargetedEnsemble, UntargetedObjec
 from secondlook.tasks.base import Batch, finite
 
 _log = logging.getLogger(__name__)
-_FOREIGN = "damaged, or of another attack or other samples"
+FOREIGN = "damaged, or of another attack or other samples"
+"""What a stored file is that does not belong where it lies."""
 
 
 class Generated(NamedTuple):
@@ -53,7 +54,7 @@ def generated(plan: Plan, run: Run, spec: AttackSpec, batch: Batch, chunk: int) 
     part = load_part(path)
     if part is None or not _is_of(part, spec, batch.ids):
         if path.exists():
-            _log.warning("%s is %s, and is made again", path, _FOREIGN)
+            _log.warning("%s is %s, and is made again", path, FOREIGN)
         made = generate(plan, spec, batch)
         save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost))
         part = load_part(path)
@@ -83,7 +84,7 @@ def _is_of(part: Part, spec: AttackSpec, ids: Sequence[str]) -> bool:
 
 def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> Generated:
     if part is None or not _is_of(part, spec, batch.ids):
-        raise BrokenRun(f"{path} is {_FOREIGN}; {REMADE}")
+        raise BrokenRun(f"{path} is {FOREIGN}; {REMADE}")
     made = part.adversarial._replace(images=part.adversarial.images.to(batch.pairs.images))
     try:
         check(made, batch, spec)

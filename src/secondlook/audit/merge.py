@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from secondlook.audit.generate import FOREIGN, is_made
 from secondlook.audit.integrity import Done
 from secondlook.audit.plan import Chunk, Plan, Shard, partition
 from secondlook.audit.store import Record, Run, digest_of, read_head, reading, refuse_links
@@ -108,9 +109,10 @@ def _checked(plan: Plan, part: Part) -> Done:
     done = Done(plan, run)
     again = f"run it with --shard {part.shard} to its end on the same models and data, and merge again"
     for chunk in part.chunks(plan):
-        for source, _ in _files(plan, part, run, run, chunk):
-            if digest_of(source) is None:
-                what = "is damaged" if source.exists() else "is missing"
+        for spec in plan.specs:
+            source = run.adversarial(spec.id, chunk.number)
+            if not is_made(run, spec, [plan.task.ids[each] for each in chunk.at], chunk.number):
+                what = f"is {FOREIGN}" if source.exists() else "is missing"
                 raise BrokenRun(f"shard {part.shard} in {part.folder} is half-done: {source} {what}; {again}")
         for row in () if plan.task.collective else plan.rows:
             if not done.has(row, chunk.number):
@@ -121,12 +123,11 @@ def _checked(plan: Plan, part: Part) -> Done:
     return done
 
 
-def _files(plan: Plan, part: Part, source: Run, target: Run, only: Chunk | None = None) -> Iterator[tuple[Path, Path]]:
+def _files(plan: Plan, part: Part, source: Run, target: Run) -> Iterator[tuple[Path, Path]]:
     """From where to where the adversarials of a shard go."""
-    for chunk in [only] if only else part.chunks(plan):
+    for chunk in part.chunks(plan):
         for spec in plan.specs:
-            path = source.adversarial(spec.id, chunk.number)
-            yield path, target.adversarial(spec.id, chunk.number)
+            yield source.adversarial(spec.id, chunk.number), target.adversarial(spec.id, chunk.number)
 
 
 def _records(plan: Plan, parts: Sequence[Part], done: Sequence[Done]) -> Iterator[Record]:
