@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from secondlook.errors import BrokenRun, InvalidInput
-from secondlook.hardening.output import Checkpoint, require_same
+from secondlook.hardening.output import Checkpoint, OutputPaths, require_same
+from secondlook.models.io.state import write_state
 
 IDENTITY = {"method": {"name": "tecoa", "eps": 0.1}, "training": {"steps": 5}}
 
@@ -80,3 +81,61 @@ def test_a_damaged_one_is_named(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=r"a\.checkpoint is no checkpoint"):
         Checkpoint(path=path, identity=IDENTITY).load()
+
+
+def test_one_flipped_bit_anywhere_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.checkpoint"
+    checkpoint = Checkpoint(path=path, identity=IDENTITY)
+    checkpoint.save({"step": 3, "weights": torch.ones(40)})
+    whole = path.read_bytes()
+    for at in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        with pytest.raises(InvalidInput, match=r"a\.checkpoint is no checkpoint, or is damaged; remove it"):
+            checkpoint.load()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InvalidInput, match="is no file; move it away"):
+        checkpoint.load()
+
+
+def test_a_state_of_other_fields_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.checkpoint"
+    write_state(path, {"step": 3})
+    with pytest.raises(InvalidInput, match="holds the state of another training"):
+        Checkpoint(path=path, identity=IDENTITY).load()
+
+
+def test_a_finished_model_is_one_with_whole_weights(tmp_path: Path) -> None:
+    paths = OutputPaths(tmp_path, "clip-tecoa")
+    card = paths.write(b"weights", {"base": {}, "recipe": IDENTITY})
+    assert paths.finished(IDENTITY) == card
+    paths.weights.write_bytes(b"weight")
+    with pytest.raises(InvalidInput, match=r"clip-tecoa\.safetensors is not what its card says; remove .*json"):
+        paths.finished(IDENTITY)
+    paths.weights.unlink()
+    with pytest.raises(InvalidInput, match=r"clip-tecoa\.safetensors is missing; remove .*json"):
+        paths.finished(IDENTITY)
+    for content in (b"", b'{"recipe": ', b"[]", b"5", b"\xff", b"[" * 200_000):
+        paths.card.write_bytes(content)
+        with pytest.raises(InvalidInput, match=r"clip-tecoa\.json is no model card; move it away"):
+            paths.finished(IDENTITY)
+    paths.card.write_bytes(b'{"recipe": 5, "base": 1}')
+    with pytest.raises(InvalidInput, match="is of another model"):
+        paths.finished(IDENTITY)
+
+
+def test_two_processes_do_not_train_one_model_and_may_train_two(tmp_path: Path) -> None:
+    paths = OutputPaths(tmp_path / "deep", "clip-tecoa")
+    with paths.alone():
+        with pytest.raises(BrokenRun, match=r"clip-tecoa\.checkpoint is in use by another process"), paths.alone():
+            pass
+        with OutputPaths(tmp_path / "deep", "clip-fare").alone():
+            pass
+    with paths.alone():
+        pass
+    (tmp_path / "file").write_text("no folder")
+    with (
+        pytest.raises(BrokenRun, match=r"cannot write .*file/x: Not a directory"),
+        OutputPaths(tmp_path / "file" / "x", "a").alone(),
+    ):
+        pass

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secondlook.attacks.pgd import PGD
+from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.randomness import Keys
 from secondlook.scenes.family import Scenes
@@ -68,6 +69,19 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_does(name: str, scene
         run("b", kill=3)
     assert same(run("b", kill=-1), uninterrupted)
     assert not same(uninterrupted, state(network()))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "n.checkpoint"
+    Training(network(), RECIPE, path, data="one").save()
+    assert Training(network(), RECIPE, path, data="one").step == 0
+    for recipe, data in ((RECIPE, "other"), (replace(RECIPE, rate=1e-5), "one")):
+        with pytest.raises(
+            InvalidInput, match="is of a training with other settings or data; remove it to begin again"
+        ):
+            Training(network(), recipe, path, data=data)
+    with pytest.raises(InvalidInput, match="holds the state of another training"):
+        Training(nn.Linear(2, 2), RECIPE, path, data="one")
 
 
 def dying(loss: Loss, step: int) -> Loss:

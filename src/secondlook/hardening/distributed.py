@@ -81,6 +81,11 @@ class ProcessGroup:
             self.average(tensors)
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes the files, before there is a group."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def process_group(device: str = "cpu") -> Iterator[ProcessGroup]:
     """The processes that ``accelerate launch`` has started; one alone, where it has not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from secondlook.data import load as load_data
 from secondlook.errors import InvalidInput
 from secondlook.hardening.base import Method
 from secondlook.hardening.dataset import Dataset, SceneDataset, SourceDataset
-from secondlook.hardening.distributed import ProcessGroup, process_group
+from secondlook.hardening.distributed import ProcessGroup, first_process, process_group
 from secondlook.hardening.embedder import TrainableEmbedder
 from secondlook.hardening.evaluation import Validator, figures
-from secondlook.hardening.output import Checkpoint, output_paths
+from secondlook.hardening.output import Checkpoint, OutputPaths, output_paths
 from secondlook.hardening.trainer import Training, TrainingConfig
 from secondlook.models import load
 from secondlook.models.base import Embedder
@@ -106,7 +107,8 @@ def harden(config: HardeningConfig, out: Path, tick: Tick) -> dict[str, Any]:
         UnknownName: there is no such model or data.
         InvalidInput: the model is no embedder, the data does not fit the method, holds too few
             samples, or ``out`` holds something else under this name.
-        BrokenRun: the loss became infinite or NaN; the last good checkpoint is kept.
+        BrokenRun: the loss became infinite or NaN; the last good checkpoint is kept. Or another
+            process trains the same model there.
     """
     embedder = load(config.model)
     if not isinstance(embedder, Embedder):
@@ -114,9 +116,18 @@ def harden(config: HardeningConfig, out: Path, tick: Tick) -> dict[str, Any]:
     paths = output_paths(out, config.model, config.method)
     dataset = config.training_data(embedder, tick)
     identity = config.identity(embedder, dataset)
-    done = paths.finished(identity)
-    if done is not None:
-        return done
+    with paths.alone() if first_process() else nullcontext():
+        return paths.finished(identity) or _hardened(config, embedder, dataset, paths, identity, tick)
+
+
+def _hardened(
+    config: HardeningConfig,
+    embedder: Embedder,
+    dataset: Dataset,
+    paths: OutputPaths,
+    identity: dict[str, Any],
+    tick: Tick,
+) -> dict[str, Any]:
     original = weights_of(embedder)
     checkpoint = Checkpoint(path=paths.checkpoint, identity=identity)
     with process_group(config.device) as processes:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 
 from secondlook import registry
 from secondlook.drafts import write_atomic
-from secondlook.errors import InvalidInput
+from secondlook.errors import BrokenRun, InvalidInput, refusal
 from secondlook.hardening.base import Method
+from secondlook.models.io.state import read_state, restoring, write_state
 
+_log = logging.getLogger(__name__)
 Identity = Mapping[str, Any]
 """What makes a training this one: plain values, nested in dictionaries."""
 
@@ -36,9 +40,7 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Writes in one move, so that a kill leaves the old one or the new one."""
-        held = io.BytesIO()
-        torch.save({**state, "identity": dict(self.identity)}, held)
-        write_atomic(self.path, held.getvalue())
+        write_state(self.path, {**state, "identity": dict(self.identity)})
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last; None where there is none.
@@ -46,16 +48,11 @@ class Checkpoint:
         Raises:
             InvalidInput: it is another training's, or damaged.
         """
-        if not self.path.exists():
+        state = read_state(self.path)
+        if state is None:
             return None
-        try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
-            begun = state.pop("identity")
-        except Exception as error:
-            raise InvalidInput(
-                f"{self.path} is no checkpoint that can be read ({error}); remove it to begin again"
-            ) from None
-        require_same(begun, self.identity, self.path)
+        with restoring(self.path):
+            require_same(state.pop("identity"), self.identity, self.path)
         return state
 
 
@@ -109,18 +106,57 @@ class OutputPaths(NamedTuple):
         return self.folder / f"{self.name}.json"
 
     def finished(self, identity: Identity) -> dict[str, Any] | None:
-        """The card of the same training, where it has been finished here.
+        """The card of the same training, where it has been finished here and its weights are whole.
 
         Raises:
-            InvalidInput: the folder holds another model of this name.
+            InvalidInput: the folder holds another model of this name, or what is damaged.
         """
         if not self.card.exists():
             return None
-        card: dict[str, Any] = json.loads(self.card.read_text(encoding="utf-8"))
-        if "recipe" not in card or "base" not in card:
+        card = self._read_card()
+        if not isinstance(card.get("recipe"), Mapping) or "base" not in card:
             raise InvalidInput(f"{self.card} is of another model; give another --out")
         require_same(card["recipe"], json.loads(json.dumps(identity)), self.card)
+        if not self.weights.is_file():
+            raise InvalidInput(f"{self.weights} is missing; remove {self.card} to train it again")
+        if hashlib.sha256(self.weights.read_bytes()).hexdigest() != card.get("sha256"):
+            raise InvalidInput(f"{self.weights} is not what its card says; remove {self.card} to train it again")
         return card
+
+    def _read_card(self) -> dict[str, Any]:
+        card = None
+        if self.card.is_file():
+            with suppress(ValueError, RecursionError):
+                card = json.loads(self.card.read_bytes())
+        if not isinstance(card, dict):
+            raise InvalidInput(f"{self.card} is no model card; move it away, or name another --out")
+        return card
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the files for the block; the system lets go of them when the process dies.
+
+        Raises:
+            BrokenRun: another process trains the same model here, or the folder cannot be written to.
+        """
+        lock = FileLock(self.folder / f".{self.name}.lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BrokenRun(
+                f"{self.checkpoint} is in use by another process; let that end, or name another --out"
+            ) from None
+        except NotImplementedError:
+            _log.warning(
+                "%s lies where nothing can be locked; see to it that no other process works there", self.folder
+            )
+        except OSError as error:
+            raise BrokenRun(f"cannot write {self.folder}: {refusal(error)}") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write(self, weights: bytes, facts: dict[str, Any]) -> dict[str, Any]:
         """Writes weights and card, removes the checkpoint, and returns the card."""

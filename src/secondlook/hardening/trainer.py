@@ -17,6 +17,7 @@ from secondlook.hardening.dataset import Dataset
 from secondlook.hardening.embedder import TrainableEmbedder
 from secondlook.hardening.evaluation import Validation
 from secondlook.hardening.output import Checkpoint
+from secondlook.models.io.state import restoring
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
 from secondlook.scenes.training.loop import update_average
@@ -122,7 +123,8 @@ class Training:
         self.mean = {key: value.detach().clone() for key, value in self.trainable.network.state_dict().items()}
         state = self.checkpoint.load()
         if state is not None:
-            self._restore(state)
+            with restoring(self.checkpoint.path):
+                self._restore(state)
 
     def run(self, validate: Callable[[], Validation], tick: Tick, every: int = 100) -> None:
         """Trains to the last step, and leaves the networks in eval mode with its final weights.

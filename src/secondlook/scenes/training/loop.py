@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from secondlook.drafts import write_atomic
+from secondlook.errors import InvalidInput
+from secondlook.models.io.state import read_state, restoring, write_state
 from secondlook.progress import Tick
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
@@ -53,12 +53,24 @@ class Recipe:
 
 @dataclass
 class Training:
-    """A network on its way: what a checkpoint holds, so that a killed run goes on."""
+    """A network on its way: what a checkpoint holds, so that a killed run goes on.
+
+    Attributes:
+        network: what is trained.
+        recipe: how.
+        checkpoint: the file of its state.
+        step: steps that are done.
+        data: what tells the data from others, where they are not the recipe's.
+
+    Raises:
+        InvalidInput: the checkpoint is damaged, or of another recipe or other data.
+    """
 
     network: nn.Module
     recipe: Recipe
     checkpoint: Path
     step: int = 0
+    data: str = ""
 
     def __post_init__(self) -> None:
         # Channels last is the faster layout for small convolutions on a CPU.
@@ -67,26 +79,37 @@ class Training:
             self.network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
         )
         self.mean = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        if self.checkpoint.exists():
-            self._load(torch.load(self.checkpoint, weights_only=True))
+        state = read_state(self.checkpoint)
+        if state is not None:
+            with restoring(self.checkpoint):
+                self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
+        if state["of"] != self._of:
+            raise InvalidInput(
+                f"{self.checkpoint} is of a training with other settings or data; remove it to begin again, or name "
+                "another --out"
+            )
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.mean = state["mean"]
+        for name, value in state["mean"].items():
+            self.mean[name].copy_(value)
+
+    @property
+    def _of(self) -> dict[str, Any]:
+        return {**asdict(self.recipe), "data": self.data}
 
     def save(self) -> None:
         """Writes the checkpoint in one move, so that a kill leaves the old or the new one."""
         state = {
+            "of": self._of,
             "step": self.step,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean,
         }
-        held = io.BytesIO()
-        torch.save(state, held)
-        write_atomic(self.checkpoint, held.getvalue())
+        write_state(self.checkpoint, state)
 
     def run(self, loss: Loss, scenes: int, tick: Tick, every: int = 250) -> None:
         """Trains to the last step; ``loss(rows, generator)`` is the loss of a batch of scenes."""

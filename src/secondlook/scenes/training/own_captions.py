@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from secondlook import registry
 from secondlook.data import load
 from secondlook.data.files import lines, table
 from secondlook.errors import InvalidInput
@@ -162,7 +163,8 @@ def train_captions(
     ids, test_ids = _numbers(network, used), _numbers(network, held_out)
     if not len(test_ids):
         raise InvalidInput(f"{test or data} has no caption with a known word to measure on")
-    training = Training(network, replace(recipe, images=len(ids)), out / f"{NAME}.checkpoint")
+    of = registry.digest([words, ids.tolist()])
+    training = Training(network, replace(recipe, images=len(ids)), out / f"{NAME}.checkpoint", data=of)
     training.run(_loss(network, ids, device), len(ids), tick)
     weights = round_to_half(network)
     measured = {**masked_accuracy(network, test_ids), "n": len(test_ids)}

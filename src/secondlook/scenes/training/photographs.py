@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from secondlook import registry
 from secondlook.data import load as open_source
 from secondlook.data.base import Source
 from secondlook.errors import InvalidInput
@@ -72,6 +74,12 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def digest(self) -> str:
+        """What tells them from others."""
+        pixels, labels = (zlib.crc32(each.numpy().tobytes()) for each in (self.pixels, self.labels))
+        return registry.digest([pixels, labels, self.classes])
 
     def images(self, rows: Tensor) -> Tensor:
         """Pixels ``[B, 3, 32, 32]`` of ``rows`` in [0, 1]."""
@@ -177,7 +185,7 @@ def train_photos(
     recipe = replace(recipe, images=len(photos))
     words = vocabulary(captions(photos.classes))
     network = _network(words, recipe.seed, device)
-    training = Training(network, recipe, out / f"{NAME}.checkpoint")
+    training = Training(network, recipe, out / f"{NAME}.checkpoint", data=photos.digest)
     training.run(photo_loss(network, photos, device), len(photos), tick)
     weights = round_to_half(network)
     measured = figures(network, held_out) if held_out else {}
