@@ -45,10 +45,10 @@ def read_state(path: Path) -> dict[str, Any] | None:
         raise InvalidInput(f"cannot read {path}: {refusal(error)}") from None
     if content[:_DIGEST] != _digest(content[_DIGEST:]):
         raise InvalidInput(f"{path} is no checkpoint, or is damaged; remove it to begin again")
+    state: dict[str, Any] = {}
     with restoring(path):
-        state: dict[str, Any] = torch.load(io.BytesIO(content[_DIGEST:]), weights_only=True, map_location="cpu")
-        return dict(state)
-    return None
+        state |= torch.load(io.BytesIO(content[_DIGEST:]), weights_only=True, map_location="cpu")
+    return state
 
 
 @contextmanager
