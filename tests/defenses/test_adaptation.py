@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secondlook.attacks.base import differentiate
+from secondlook.data import load as load_data
 from secondlook.defenses.adaptation import (
     LatentAdaptation,
     PixelAdaptation,
@@ -24,6 +25,7 @@ from secondlook.defenses.adaptation import (
 from secondlook.defenses.base import Adaptation, Adapted, Defense, Gradient
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
+from secondlook.models import load
 from secondlook.models.base import Classifier, Model
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
@@ -139,6 +141,30 @@ def test_a_sign_step_has_no_derivative_of_its_own() -> None:
     unrolled = differentiate(victim.model(victim.adaptation.counter(x, KEYS))[:, 0], x)
     assert same(gradient(victim, "full"), unrolled)
     assert torch.equal(gradient(victim, "full"), gradient(victim, "bpda"))
+
+
+class Sharper(PixelAdaptation):
+    """One step of a normalized gradient, whose derivative goes twice through the attention of a transformer."""
+
+    def counter(self, x: Tensor, keys: Keys) -> Tensor:
+        embedder = embedder_of(self.model, "sharper")
+        down = slope(lambda seen: embedder.embed(seen).pow(4).sum(1), x)
+        return x + down / down.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def test_a_loop_is_unrolled_through_a_transformer() -> None:
+    victim = Guarded(load("scenes:clip-vit"), Adapting(form=Sharper))
+    x = 0.8 * load_data("scenes:test").read([0], None).images + 0.1
+    towards, keys = Keys.of(1, [0]).normal(x.shape[1:]), KEYS[:1]
+
+    def score(at: Tensor, manner: Gradient = "full") -> Tensor:
+        return victim.surrogate(at, keys, gradient=manner).scores[:, 0, :8].sum(1)
+
+    change = float((score(x + 2e-3 * towards) - score(x - 2e-3 * towards)).detach()) / 4e-3
+    x.requires_grad_()
+    full, past = (float((differentiate(score(x, manner), x) * towards).sum()) for manner in GRADIENTS)
+    assert full == pytest.approx(change, rel=0.1)
+    assert past != pytest.approx(change, rel=0.2)
 
 
 def test_an_embedder_s_vectors_are_adapted_as_well() -> None:

@@ -59,23 +59,17 @@ def borrowed(modules: Sequence[nn.Module], who: str) -> Iterator[None]:
 def _state(modules: Sequence[nn.Module]) -> dict[str, object]:
     parts = [(f"{i}:{name}", part) for i, module in enumerate(modules) for name, part in module.named_modules()]
     state: dict[str, object] = {}
-    tensors: dict[str, Tensor] = {}
     for name, part in parts:
-        state[name or "the network"] = part.training, len(part._forward_hooks), len(part._forward_pre_hooks)
-        own = {**part._parameters, **part._buffers}
-        tensors |= {f"{name}.{key}": value for key, value in own.items() if value is not None}
-    sums = _sums(list(tensors.values()))
-    for (name, value), told in zip(tensors.items(), sums, strict=True):
-        gradient = None if value.grad is None else (id(value.grad), value.grad._version)
-        state[name] = _Seen(value.data_ptr(), value.requires_grad, gradient, told)
+        state[name] = part.training, len(part._forward_hooks), len(part._forward_pre_hooks)
+        for key, value in (*part._parameters.items(), *part._buffers.items()):
+            if value is not None:
+                state[f"{name}.{key}"] = _seen(value)
     return state
 
 
-def _sums(tensors: Sequence[Tensor]) -> list[str]:
-    """One text for the values of each tensor; one transfer in all from where they lie."""
-    found = []
-    with torch.no_grad():
-        for each in tensors:
-            flat = each.flatten() if each.is_floating_point() else each.flatten().float()
-            found.append(torch.stack([flat.sum(), torch.dot(flat, flat)]).double().cpu())
-    return [repr(pair) for pair in torch.stack(found).tolist()] if found else []
+def _seen(value: Tensor) -> _Seen:
+    gradient = None if value.grad is None else (id(value.grad), value.grad._version)
+    flat = value.detach().flatten()
+    flat = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+    sums = f"{float(flat.sum())} {float(torch.dot(flat, flat))}"
+    return _Seen(value.data_ptr(), value.requires_grad, gradient, sums)

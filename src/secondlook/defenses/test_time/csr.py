@@ -68,7 +68,7 @@ class Rectification(PixelAdaptation):
             points.append((x + change).clamp(0, 1) - x)
         contrast(points[-1])
         best = torch.stack(contrasts, 1).argmax(1)
-        change = torch.stack(points, 1)[torch.arange(len(x)), best]
+        change = torch.stack(points, 1)[torch.arange(len(x), device=x.device), best]
         return (x + torch.where(self.flagged(own, filtered).view(-1, 1, 1, 1), change, 0)).clamp(0, 1)
 
     def anchors(self, x: Tensor) -> tuple[Tensor, Tensor]:
