@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secondlook.attacks.base import differentiate
+from secondlook.attacks.synthesis import Synthesis
 from secondlook.data import load as load_data
 from secondlook.defenses.adaptation import (
     LatentAdaptation,
@@ -30,6 +31,7 @@ from secondlook.models.base import Classifier, Model
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
+from secondlook.threat import Threat
 from tests.analytic import LinearClassifier, MoodyClassifier, directions, images
 from tests.closeness import same
 from tests.models.test_captioner import Colors
@@ -201,6 +203,62 @@ def test_the_manners_of_an_attacker_are_those_of_any_defense() -> None:
     objective = UntargetedObjective(goal=Untargeted(truth=torch.zeros(6).long()), victim=guarded(Nearer))
     assert list(objective.manners(False, KEYS)) == ["bare", "as-is", "straight-through"]
     assert list(replace(objective, gradient="bpda").manners(False, KEYS)) == ["bare", "as-is"]
+
+
+class Restored(PixelAdaptation):
+    """Shows a gray image in place of one that is darker than it; what is bright passes as it is."""
+
+    unrolls = False
+    jitter = 0.02
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        return x.flatten(1).mean(1) - 0.5 + self.jitter * (keys.uniform((1,))[:, 0] - 0.5)
+
+    def counter(self, x: Tensor, keys: Keys) -> Tensor:
+        return torch.where(self.gate(x, keys).view(-1, 1, 1, 1) < 0, 0.5, x)
+
+
+class Still(Restored):
+    """Its gate draws nothing."""
+
+    jitter = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restoring(Adapting):
+    """Puts it in front of a model; the gate draws."""
+
+    stochastic = True
+
+
+def test_a_gate_is_climbed_past_as_a_rejection_of_the_bare_model() -> None:
+    model = LinearClassifier(directions(3))
+    victim = Guarded(model, Restoring(form=Restored))
+    objective = UntargetedObjective(goal=Untargeted(truth=model(X).argmax(1)), victim=victim)
+    assert list(objective.manners(False, KEYS)) == ["bare", "as-is", "straight-through", "past the gate"]
+    assert not guarded(Up).gated and victim.gated
+    x = X.clone().requires_grad_()
+    seen = victim.past_gate.surrogate(x, KEYS, draws=3)
+    assert seen.acceptance is not None and seen.acceptance.shape == (6, 3)
+    assert all(len(row.unique()) == 3 for row in seen.acceptance)
+    told = torch.stack([Restored(model).gate(X, KEYS.repeat(3, 0)[at::3].fold("adapt")) for at in range(3)], 1)
+    assert same(seen.acceptance, told)
+    assert same(seen.scores[:, 0], model(X))
+    assert torch.allclose(differentiate(seen.acceptance.mean(1), x), torch.full_like(x, 1 / 48))
+
+
+def test_synthesis_takes_by_the_gate_what_no_other_gradient_sees() -> None:
+    """Red has to go down, which shuts the gate; blue, of which the classes know nothing, opens it again."""
+    clean = torch.tensor([0.505, 1.0, 0.0]).view(1, 3, 1, 1).expand(4, 3, 4, 4).contiguous()
+    lead = torch.stack([torch.full((4, 4), -1.75), torch.full((4, 4), 0.86), torch.zeros(4, 4)])
+    model = LinearClassifier(torch.stack([torch.zeros_like(lead), lead]))
+    objective = UntargetedObjective(
+        goal=Untargeted(truth=torch.zeros(4).long()), victim=Guarded(model, Adapting(form=Still))
+    )
+    found = Synthesis(steps=15)(objective, clean, Threat(eps=8 / 255), KEYS[:4])
+    assert found.by is not None
+    by = [found.members[at] for at in found.by.tolist() if at >= 0]
+    assert len(by) == 4 and by.count("past the gate") >= 2, by
 
 
 # --- what may not be left behind ------------------------------------------------------------------

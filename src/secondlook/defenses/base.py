@@ -155,6 +155,19 @@ class Adaptation(ABC):
         """Models inside, beside the guarded one."""
         return ()
 
+    @property
+    def gated(self) -> bool:
+        """Whether some inputs are left as they are, or nearly so, by a :meth:`gate`."""
+        return type(self).gate is not Adaptation.gate
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """How far each input is beyond the gate, ``[B]``, differentiable in ``x``; below 0 it is worked on.
+
+        A defense that has a gate writes it, with the draws of :meth:`answer` under the same keys, so
+        that an attacker can aim at what the gate lets through.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no gate")
+
     @abstractmethod
     def answer(self, x: Tensor, keys: Keys, gradient: Gradient) -> Adapted:
         """What the model says of each input in the end, whoever else is in the batch.

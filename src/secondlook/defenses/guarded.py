@@ -18,6 +18,7 @@ from secondlook.decision import Decision, Surrogate
 from secondlook.defenses.base import Adaptation, Adapted, Answer, Defense, Detector, Gradient, Suspicion
 from secondlook.defenses.borrowed import borrowed
 from secondlook.defenses.calibration import clean_scores, conformal_threshold, thresholds
+from secondlook.defenses.gate import PastGate
 from secondlook.defenses.undefended import Undefended
 from secondlook.defenses.voting import Poll
 from secondlook.errors import InvalidInput
@@ -100,6 +101,17 @@ class Guarded:
         open_gate.detector = None
         open_gate._answers = _answers(open_gate)
         return open_gate
+
+    @property
+    def gated(self) -> bool:
+        """Whether the adaptation leaves some inputs as they are."""
+        return self.adaptation is not None and self.adaptation.gated
+
+    @cached_property
+    def past_gate(self) -> Guarded:
+        """The bare model that rejects whatever the gate of the adaptation stops, for an attacker to aim at."""
+        assert self.adaptation is not None
+        return Guarded(self.model, PastGate(gated=self.adaptation, draws=self.defense.stochastic), caption=self.caption)
 
     @property
     def stochastic(self) -> bool:

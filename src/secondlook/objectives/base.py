@@ -58,6 +58,12 @@ class GuardedModel(Protocol):
     def adapts(self) -> bool: ...
 
     @property
+    def gated(self) -> bool: ...
+
+    @property
+    def past_gate(self) -> GuardedModel: ...
+
+    @property
     def undefended(self) -> GuardedModel: ...
 
     @property
@@ -156,6 +162,8 @@ class GuardedObjective:
         found["as-is"] = self
         if changes and self.gradient == "full":
             found["straight-through"] = replace(self, gradient="bpda")
+        if victim.gated:
+            found["past the gate"] = replace(self, victim=victim.past_gate)
         if full:
             found |= self._further(keys)
         return found

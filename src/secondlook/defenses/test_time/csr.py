@@ -71,6 +71,11 @@ class Rectification(PixelAdaptation):
         change = torch.stack(points, 1)[torch.arange(len(x), device=x.device), best]
         return (x + torch.where(self.flagged(own, filtered).view(-1, 1, 1, 1), change, 0)).clamp(0, 1)
 
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """The cosine between an image and its filtered self, above that of the flag, ``[B]``."""
+        filtered = self.embedder.embed(low_pass(x, self.settings.radius))
+        return (self.embedder.embed(x) * filtered).sum(1) - self.settings.flag_below
+
     def anchors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The unit vectors of images and of their filtered selves, ``[B, D]`` each, as constants."""
         own = self.embedder.embed(x.detach()).detach()

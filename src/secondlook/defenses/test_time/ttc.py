@@ -22,48 +22,58 @@ class Counterattack(PixelAdaptation):
     Args:
         model: who answers.
         embedder: whose vectors are driven away.
-        gate: whose vectors tell whether an image is falsely stable; None for the same embedder.
+        original: whose vectors tell whether an image is falsely stable; None for the same embedder.
         settings: of the defense.
     """
 
     unrolls = False
 
-    def __init__(self, model: Classifier | Embedder, embedder: Embedder, gate: Embedder | None, settings: TTC) -> None:
+    def __init__(
+        self, model: Classifier | Embedder, embedder: Embedder, original: Embedder | None, settings: TTC
+    ) -> None:
         super().__init__(model)
-        self.embedder, self.gate, self.settings = embedder, gate, settings
+        self.embedder, self.original, self.settings = embedder, original, settings
 
     @property
     def parts(self) -> tuple[Model, ...]:
         """The embedder of the gate, where it is another."""
-        return () if self.gate is None else (self.gate,)
+        return () if self.original is None else (self.original,)
 
     def counter(self, x: Tensor, keys: Keys) -> Tensor:
         """The image and the mean of the counterattack's steps, or the nudge alone where it is not stable."""
-        eps, own = self.settings.eps, self.embedder.raw_vectors(x).detach()
-        nudge = _inside(x, eps * (2 * keys.fold("nudge").uniform(x.shape[1:], like=x) - 1))
-        points, first = [nudge], self.embedder.raw_vectors(x + nudge).detach() if not self.settings.steps else None
+        settings, own = self.settings, self.embedder.raw_vectors(x).detach()
+        points, seen = [self.nudge(x, keys)], list[Tensor]()
 
         def distance(at: Tensor) -> Tensor:
-            nonlocal first
-            seen = self.embedder.raw_vectors(x + at)
-            first = seen.detach() if first is None else first
-            return (seen - own).square().sum(1)
+            seen.append(self.embedder.raw_vectors(x + at))
+            return (seen[-1] - own).square().sum(1)
 
-        for _ in range(self.settings.steps):
-            away = slope(distance, points[-1]).sign()
-            points.append(_inside(x, (points[-1] + self.settings.step * away).clamp(-eps, eps)))
-        assert first is not None
-        stable = self._moved(x, nudge, own, first) < self.settings.stable_below
-        weights = step_weights(self.settings.steps, self.settings.beta).to(x)
+        for _ in range(settings.steps):
+            away = settings.step * slope(distance, points[-1]).sign()
+            points.append(_inside(x, (points[-1] + away).clamp(-settings.eps, settings.eps)))
+        if self.original is None and seen:
+            beyond = share_moved(own, seen[0].detach()) - settings.stable_below
+        else:
+            beyond = self.gate(x.detach(), keys)
+        weights = step_weights(settings.steps, settings.beta).to(x)
         counter = (torch.stack(points, 1) * weights.view(-1, 1, 1, 1)).sum(1)
-        return (x + torch.where(stable.view(-1, 1, 1, 1), counter, nudge)).clamp(0, 1)
+        return (x + torch.where(beyond.view(-1, 1, 1, 1) < 0, counter, points[0])).clamp(0, 1)
 
-    def _moved(self, x: Tensor, nudge: Tensor, own: Tensor, nudged: Tensor) -> Tensor:
-        """How far the nudge moves the vector, as a share of its length, ``[B]``."""
-        if self.gate is not None:
-            own, nudged = (self.gate.raw_vectors(at).detach() for at in (x, x + nudge))
-        moved: Tensor = (nudged - own).norm(dim=1) / own.norm(dim=1).clamp_min(1e-12)
-        return moved
+    def nudge(self, x: Tensor, keys: Keys) -> Tensor:
+        """What is added to an image at random."""
+        return _inside(x, self.settings.eps * (2 * keys.fold("nudge").uniform(x.shape[1:], like=x) - 1))
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """How much further the nudge moves the vector than what counts as stable, ``[B]``."""
+        judge = self.original or self.embedder
+        own, nudged = (judge.raw_vectors(at) for at in (x, x + self.nudge(x, keys)))
+        return share_moved(own, nudged) - self.settings.stable_below
+
+
+def share_moved(own: Tensor, nudged: Tensor) -> Tensor:
+    """How far vectors are moved, as a share of their length, ``[B]``."""
+    moved: Tensor = (nudged - own).norm(dim=1) / own.norm(dim=1).clamp_min(1e-12)
+    return moved
 
 
 def _inside(x: Tensor, change: Tensor) -> Tensor:
@@ -97,7 +107,7 @@ class TTC(Defense):
         step: length of each, in pixel units.
         stable_below: the share of its length by which the nudge moves a vector that is not stable, at least.
         beta: how much more later steps count, as the slope of a softmax.
-        gate: a model by name, whose vectors tell what is stable: the original of a fine-tuned
+        original: a model by name, whose vectors tell what is stable: the original of a fine-tuned
             model; empty takes the guarded model's own.
 
     Raises:
@@ -109,7 +119,7 @@ class TTC(Defense):
     step: Positive = 1 / 255
     stable_below: Weight = 0.2
     beta: float = 2.0
-    gate: Any = ""
+    original: Any = ""
 
     @property
     def stochastic(self) -> bool:
@@ -118,5 +128,5 @@ class TTC(Defense):
 
     def adaptation(self, model: Model) -> Counterattack:
         """The counterattack on the embedder of ``model``."""
-        gate = models_of(self.gate, Embedder, "gate", "scenes:clip")[0] if self.gate else None
-        return Counterattack(answering(model, "ttc"), embedder_of(model, "ttc"), gate, self)
+        original = models_of(self.original, Embedder, "original", "scenes:clip")[0] if self.original else None
+        return Counterattack(answering(model, "ttc"), embedder_of(model, "ttc"), original, self)
