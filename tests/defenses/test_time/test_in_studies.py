@@ -14,6 +14,7 @@ DEFENSES: dict[str, dict[str, object]] = {
     "anti-adversary": {"step": 1 / 255},
     "atac": {"crops": 0},
     "clipure-cos": {"templates": "{} red"},
+    "clipure-diff": {"steps": 1, "clean_samples": 2},
     "csr": {"steps": 1},
     "dbd": {"crops": 1, "noises": 1, "kept": 4},
     "et3": {},

@@ -70,7 +70,7 @@ class ATAC(Defense):
     crops: Natural = 5
     least: Part = 0.5
     degrees: float = 10.0
-    agree_above: Share = 0.5
+    agree_above: Share = 0.7
     strength: Weight = 2.0
 
     def __post_init__(self) -> None:

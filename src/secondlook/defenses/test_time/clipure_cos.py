@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,42 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 
 
-class TowardsBlank(LatentAdaptation):
-    """Steps of one length up the cosine to the blank prompt, on the unit sphere.
+class Uphill(LatentAdaptation):
+    """Steps of one length up a likelihood of the embedding, on the unit sphere.
+
+    Args:
+        model: who answers.
+        settings: of the defense.
+    """
+
+    def __init__(self, model: Classifier | Embedder, settings: Clipure) -> None:
+        super().__init__(model)
+        self.settings = settings
+
+    @abstractmethod
+    def likelihood(self, vectors: Tensor, keys: Keys) -> Tensor:
+        """What is climbed, ``[B]``, of vectors ``[B, D]``; ``keys`` are those of the step."""
+
+    def purified(self, vectors: Tensor, keys: Keys) -> Tensor:
+        """The unit vectors after all steps."""
+        if self.settings.legacy_half:
+            vectors = vectors.half().float()
+        for number in range(self.settings.steps):
+            up = self._up(vectors, keys.fold("step", number))
+            # Where the gradient is zero, at the blank prompt itself, the vector stays.
+            size = up.norm() if self.settings.legacy_batch_norm else up.norm(dim=1, keepdim=True)
+            vectors = F.normalize(vectors + self.settings.step * up / size.clamp_min(1e-12), dim=-1)
+        return vectors
+
+    def _up(self, vectors: Tensor, keys: Keys) -> Tensor:
+        if not self.settings.legacy_detached:
+            return slope(lambda z: self.likelihood(z, keys), vectors)
+        with torch.no_grad():
+            return slope(lambda z: self.likelihood(z, keys), vectors.detach())
+
+
+class TowardsBlank(Uphill):
+    """Steps up the cosine to the blank prompt.
 
     Args:
         model: who answers.
@@ -26,30 +61,37 @@ class TowardsBlank(LatentAdaptation):
         settings: of the defense.
     """
 
-    def __init__(self, model: Classifier | Embedder, blank: Tensor, settings: ClipureCos) -> None:
-        super().__init__(model)
-        self.blank, self.settings = F.normalize(blank, dim=-1), settings
+    def __init__(self, model: Classifier | Embedder, blank: Tensor, settings: Clipure) -> None:
+        super().__init__(model, settings)
+        self.blank = F.normalize(blank, dim=-1)
 
-    def purified(self, vectors: Tensor, keys: Keys) -> Tensor:
-        """The unit vectors after all steps."""
-        if self.settings.legacy_half:
-            vectors = vectors.half().float()
-        blank, step = self.blank.to(vectors), self.settings.step
-        for _ in range(self.settings.steps):
-            if self.settings.legacy_detached:
-                with torch.no_grad():
-                    up = slope(lambda z: F.cosine_similarity(z, blank, dim=-1), vectors.detach())
-            else:
-                up = slope(lambda z: F.cosine_similarity(z, blank, dim=-1), vectors)
-            # Where the gradient is zero, at the blank prompt itself, the vector stays.
-            size = up.norm() if self.settings.legacy_batch_norm else up.norm(dim=1, keepdim=True)
-            vectors = F.normalize(vectors + step * up / size.clamp_min(1e-12), dim=-1)
-        return vectors
+    def likelihood(self, vectors: Tensor, keys: Keys) -> Tensor:
+        """The cosine."""
+        return F.cosine_similarity(vectors, self.blank.to(vectors), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipure(Defense):
+    """What both forms of CLIPure have in common.
+
+    Attributes:
+        steps: of the purification.
+        step: length of each.
+        legacy_batch_norm: divides by the norm of the whole batch's gradient.
+        legacy_detached: takes the steps' directions for constants.
+        legacy_half: takes the vector in 16 bits.
+    """
+
+    steps: Count = 10
+    step: Positive = 30.0
+    legacy_batch_norm: bool = False
+    legacy_detached: bool = False
+    legacy_half: bool = False
 
 
 @register("defense", "clipure-cos")
 @dataclass(frozen=True, kw_only=True)
-class ClipureCos(Defense):
+class ClipureCos(Clipure):
     """Purifies the embedding by steps towards the mean of prompts without a class (CLIPure-Cos, arXiv 2502.18176).
 
     Each of the steps turns the unit vector by ``atan(step)`` towards the blank prompt. At the
@@ -73,12 +115,7 @@ class ClipureCos(Defense):
         UnknownName: no such set of templates.
     """
 
-    steps: Count = 10
-    step: Positive = 30.0
     templates: str = "imagenet-80"
-    legacy_batch_norm: bool = False
-    legacy_detached: bool = False
-    legacy_half: bool = False
 
     def __post_init__(self) -> None:
         templates(self.templates)

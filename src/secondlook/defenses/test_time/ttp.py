@@ -109,7 +109,7 @@ class TTP(Defense):
     widths: Count = 3
     steps: Natural = 1
     step: Positive = 0.1
-    shift_above: Share = 0.15
+    shift_above: Share = 0.2
     sharpness: Positive = 0.05
     temperature: Positive = 0.01
 

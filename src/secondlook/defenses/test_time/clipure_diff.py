@@ -1,0 +1,130 @@
+"""CLIPure-Diff: gradient steps on the embedding up its likelihood under a diffusion model of clean ones.
+
+The authors take the prior of DALL-E 2. Here the prior is that of the embedder's own clean vectors:
+of a noised vector the expectation of the clean one over a set of them is known in closed form, which
+is what a denoiser is trained towards. It needs no training and fits every embedder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import torch
+from torch import Tensor
+
+from secondlook.bounds import Bounds, Count
+from secondlook.data import load
+from secondlook.defenses.adaptation import answering, embedder_of
+from secondlook.defenses.calibration import clean_scores
+from secondlook.defenses.test_time.clipure_cos import Clipure, Uphill
+from secondlook.models.base import Classifier, Embedder, Model, evaluating
+from secondlook.randomness import Keys
+from secondlook.registry import register
+
+MOMENTS: Final = 1000
+"""Of the noise schedule."""
+OFFSET: Final = 0.008
+"""Of the cosine schedule (Nichol & Dhariwal 2021)."""
+
+
+def signal(moments: Tensor) -> Tensor:
+    """The share of the signal that is left, ``alpha_bar``, at moments in [0, 1000).
+
+    Example:
+        >>> [f"{float(share):.4f}" for share in signal(torch.tensor([0.0, 500.0, 900.0]))]
+        ['0.9999', '0.4922', '0.0238']
+    """
+    first = math.cos(OFFSET / (1 + OFFSET) * math.pi / 2) ** 2
+    return torch.cos(((moments + 1) / MOMENTS + OFFSET) / (1 + OFFSET) * math.pi / 2).square() / first
+
+
+class Prior:
+    """The expectation of a clean vector, given a noised one, over a set of clean ones.
+
+    Args:
+        vectors: unit vectors of clean images, ``[N, D]``; inside they have the length ``sqrt(D)``, as
+            in DALL-E 2's prior, so that noise of deviation 1 is as large as a coordinate.
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.known = vectors * math.sqrt(vectors.shape[1])
+
+    def denoised(self, noised: Tensor, share: Tensor) -> Tensor:
+        """Of noised vectors ``[B, D]``, at the shares ``[B, 1]`` of the signal, the expected clean ones."""
+        known = self.known.to(noised)
+        # All known ones are of one length, so that of the distance only the product differs.
+        beliefs = (noised @ known.T * share.sqrt() / (1 - share)).softmax(1)
+        return beliefs @ known
+
+    def surprise(self, vectors: Tensor, share: Tensor, noise: Tensor) -> Tensor:
+        """The mean squared error of denoising unit vectors ``[B, D]``, ``[B]``."""
+        clean = vectors * math.sqrt(vectors.shape[1])
+        noised = share.sqrt() * clean + (1 - share).sqrt() * noise
+        return (self.denoised(noised, share) - clean).square().mean(1)
+
+
+class TowardsClean(Uphill):
+    """Steps down the error of denoising, each at a moment and with noise of its own.
+
+    Args:
+        model: who answers.
+        prior: of its vectors.
+        settings: of the defense.
+    """
+
+    settings: ClipureDiff
+
+    def __init__(self, model: Classifier | Embedder, prior: Prior, settings: ClipureDiff) -> None:
+        super().__init__(model, settings)
+        self.prior = prior
+
+    def likelihood(self, vectors: Tensor, keys: Keys) -> Tensor:
+        """Less the error."""
+        first, last = self.settings.first_moment, MOMENTS
+        drawn = (keys.fold("moment").uniform((1,)) * (last - first)).floor() + first
+        if self.settings.legacy_one_moment:
+            drawn = drawn[:1].expand(len(vectors), -1)
+        share = signal(drawn).clamp_min(1e-9).to(vectors)
+        return -self.prior.surprise(vectors, share, keys.fold("noise").normal(vectors.shape[1:], like=vectors))
+
+
+@register("defense", "clipure-diff")
+@dataclass(frozen=True, kw_only=True)
+class ClipureDiff(Clipure):
+    """Purifies the embedding by steps up its likelihood under a diffusion model (CLIPure-Diff, arXiv 2502.18176).
+
+    Each step descends the error of denoising the vector with noise of its own, at a moment drawn from
+    the last hundred of a thousand. There hardly any signal is left, the denoiser answers nearly the
+    same to everything, and ten steps of the published length of 30 turn the vector there and back.
+    The loop is the published one; the prior is not DALL-E 2's, but the exact one of clean images.
+
+    Attributes:
+        steps: of the purification.
+        step: length of each, as a multiple of the vector's own.
+        clean: clean data, by name, whose vectors are the prior; not the data that is evaluated.
+        clean_samples: how many of its images.
+        first_moment: the least noisy moment that is drawn.
+        legacy_batch_norm: divides by the norm of the whole batch's gradient, as published: an
+            answer depends on who else is in the batch.
+        legacy_one_moment: all of a batch are noised at the first one's moment, as published.
+        legacy_detached: takes the steps' directions for constants, as published.
+        legacy_half: takes the vector in 16 bits, as the published encoder gives it.
+
+    Raises:
+        InvalidInput: a number out of range, or, in front of a model, no embedder.
+    """
+
+    clean: str = "scenes:calibration"
+    clean_samples: Count = 500
+    first_moment: Annotated[int, Bounds(0, MOMENTS - 1)] = 900
+    legacy_one_moment: bool = False
+    stochastic = True
+
+    def adaptation(self, model: Model) -> TowardsClean:
+        """The steps on the vectors of ``model``."""
+        embedder, size = embedder_of(model, "clipure-diff"), getattr(model, "size", None)
+        with torch.no_grad(), evaluating(embedder.modules):
+            known = clean_scores(load(self.clean), lambda x, _: embedder.embed(x), size, self.clean_samples)
+        return TowardsClean(answering(model, "clipure-diff"), Prior(known), self)
