@@ -56,3 +56,12 @@ def gradients(defense: Defense) -> tuple[Tensor, Tensor]:
     return tuple(  # type: ignore[return-value]
         differentiate(victim.surrogate(x, KEYS[:2], gradient=manner).scores[:, 0, 0], x) for manner in ("full", "bpda")
     )
+
+
+def worked_on(guarded: Guarded) -> tuple[list[bool], list[bool]]:
+    """Which images the gate stops, and which get another answer than the bare model's."""
+    assert guarded.adaptation is not None and guarded.gated
+    keys = KEYS.repeat(1).fold("adapt")
+    stopped = guarded.adaptation.gate(X, keys).detach() < 0
+    moved = (guarded.decide(X, KEYS).scores - guarded.undefended.decide(X, KEYS).scores).abs().amax(1) > 1e-4
+    return stopped.tolist(), moved.tolist()

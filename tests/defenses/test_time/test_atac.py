@@ -10,7 +10,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.test_time.atac import ATAC, Drift
 from secondlook.errors import InvalidInput
 from tests.analytic import LinearClassifier, directions
-from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, passes
+from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, passes, worked_on
 from tests.tiny import eye
 
 SMALL = ATAC(crops=1)
@@ -39,6 +39,11 @@ def test_it_stands_in_front_of_embedders_too_and_feels_no_neighbor() -> None:
 
 def test_synthesis_runs_on_it() -> None:
     assert fooled(SMALL) >= 1
+
+
+def test_the_gate_tells_which_images_are_worked_on() -> None:
+    stopped, moved = worked_on(Guarded(clip(), ATAC(crops=1, agree_above=0.5)))
+    assert stopped == moved and 0 < sum(stopped) < len(X)
 
 
 def test_models_without_vectors_are_refused() -> None:

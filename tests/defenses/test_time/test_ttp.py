@@ -12,7 +12,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.test_time.ttp import PLAIN, TTP, TunedBorder, alike
 from secondlook.errors import InvalidInput
 from tests.closeness import same
-from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, gradients, passes
+from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, gradients, passes, worked_on
 from tests.tiny import eye
 
 SMALL = TTP(widths=2)
@@ -58,6 +58,11 @@ def test_it_runs_under_attack_and_feels_no_neighbor() -> None:
     full, past = gradients(SMALL)
     assert float((full - past).norm() / past.norm()) > 1e-3
     assert fooled(SMALL) >= 1
+
+
+def test_the_gate_tells_which_images_are_worked_on() -> None:
+    stopped, moved = worked_on(Guarded(clip(), replace(SMALL, shift_above=0.1)))
+    assert stopped == moved and 0 < sum(stopped) < len(X)
 
 
 def test_models_without_classes_are_refused() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from secondlook.bounds import Natural, Part, Share, Weight
-from secondlook.defenses.adaptation import ViewAdaptation, Weighed, answering, embedder_of
+from secondlook.defenses.adaptation import ViewAdaptation, Weighed, answering, embedded, embedder_of
 from secondlook.defenses.base import Defense
 from secondlook.defenses.test_time.crops import resized_crops
 from secondlook.defenses.test_time.dbd import directional_bias
@@ -41,10 +41,16 @@ class Drift(ViewAdaptation):
 
     def weighed(self, vectors: Tensor, keys: Keys) -> Weighed:
         """1 - c for the image's own vector, c shared by its views; c is 0 where they do not agree."""
-        own, views = vectors[:, 0], vectors[:, 1:]
-        over = directional_bias(own, views).agreement - self.settings.agree_above
-        scale = self.settings.strength * soft_gate(over)[:, None]
-        return Weighed(torch.cat([1 - scale, scale.expand(-1, views.shape[1]) / views.shape[1]], 1))
+        count, scale = vectors.shape[1] - 1, self.settings.strength * soft_gate(self.over(vectors))[:, None]
+        return Weighed(torch.cat([1 - scale, scale.expand(-1, count) / count], 1))
+
+    def over(self, vectors: Tensor) -> Tensor:
+        """How much more the drifts of views' vectors ``[B, V, D]`` agree than at the threshold, ``[B]``."""
+        return directional_bias(vectors[:, 0], vectors[:, 1:]).agreement - self.settings.agree_above
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """How much less the drifts agree than at the threshold, ``[B]``."""
+        return -self.over(embedded(embedder_of(self.model, "atac"), self.views(x, keys)))
 
 
 @register("defense", "atac")

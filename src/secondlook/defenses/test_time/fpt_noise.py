@@ -34,7 +34,7 @@ class MeasuredNoise(Adaptation):
 
     def answer(self, x: Tensor, keys: Keys, gradient: Gradient) -> Adapted:
         """What the model says of the vector; past the work, gate and noise are constants."""
-        noise = 2 * keys.fold("noise").uniform(x.shape[1:], like=x) - 1
+        noise = drawn_noise(x, keys)
         own = self.embedder.embed(x)
         if gradient == "full":
             rate = self.rate(x, noise)
@@ -46,6 +46,10 @@ class MeasuredNoise(Adaptation):
         mean = self.embedder.embed(views.flatten(0, 1)).unflatten(0, (len(x), -1)).mean(1)
         found = gated(soft_gate(self.settings.stable_below - rate), mean, own)
         return Adapted(found, scores_of(self.model, found))
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """How much further a little noise moves the vector than what counts as attacked, ``[B]``."""
+        return self.rate(x, drawn_noise(x, keys)) - self.settings.stable_below
 
     def rate(self, x: Tensor, noise: Tensor) -> Tensor:
         """How far a little noise moves the vector, as a share of its length, ``[B]``."""
@@ -61,6 +65,11 @@ class MeasuredNoise(Adaptation):
         strength = settings.weakest + (settings.strongest - settings.weakest) * lack
         found = (x + strength.view(-1, 1, 1, 1) * noise).clamp(0, 1)
         return found if gradient == "full" else straight_through(x, found.detach())
+
+
+def drawn_noise(x: Tensor, keys: Keys) -> Tensor:
+    """Uniform noise from -1 to 1, of the shape of ``x``."""
+    return 2 * keys.fold("noise").uniform(x.shape[1:], like=x) - 1
 
 
 @register("defense", "fpt-noise")

@@ -39,13 +39,22 @@ class TunedBorder(Adaptation):
         own = self.model.features(x)
         with torch.no_grad():
             borders = self.tuned(x.detach())
-        plain = embedded(self.model.embedder, self.padded(x, torch.full_like(borders, PLAIN)))
-        shift = 1 - (plain * own[:, None]).sum(2).mean(1)
+        shift = self.shift(x, own)
         if gradient == "bpda":
             shift = shift.detach()
         restored = alike(embedded(self.model.embedder, self.padded(x, borders)), self.settings.sharpness)
         found = gated(soft_gate(shift - self.settings.shift_above), restored, own)
         return Adapted(found, self.model.scores(found))
+
+    def gate(self, x: Tensor, keys: Keys) -> Tensor:
+        """How much less plain borders shift the vector than that of an attacked image, ``[B]``."""
+        return self.settings.shift_above - self.shift(x, self.model.features(x))
+
+    def shift(self, x: Tensor, own: Tensor) -> Tensor:
+        """One less the mean cosine of images in plain borders to the image's own vector, ``[B]``."""
+        borders = torch.full_like(x, PLAIN)[:, None].expand(-1, self.settings.widths, -1, -1, -1)
+        plain = embedded(self.model.embedder, self.padded(x, borders))
+        return 1 - (plain * own[:, None]).sum(2).mean(1)
 
     def tuned(self, x: Tensor) -> Tensor:
         """Borders ``[B, W, C, H, W]``, of which the part outside of the image counts, after the steps."""
