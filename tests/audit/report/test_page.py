@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from secondlook.audit.report.glossary import glossary, names
-from secondlook.audit.report.matrix import verdicts
+from secondlook.audit.report.matrix import everywhere, verdicts
 from secondlook.audit.report.page import flat, html, pixelated, place, size
 from secondlook.scenes.source import CAVEAT
-from secondlook.schema import Audit, Cell, Check
+from secondlook.schema import Audit, Cell, Check, Headline
 from secondlook.tasks.classification import ClassExample
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -194,6 +194,31 @@ def test_a_check_that_fails_in_several_rows_is_told_once(make_cell: Callable[...
     told = re.sub(r"<details>.*?</details>", "", matrix, flags=re.S)
     assert told.count("enough samples") == 1 and "(all 2 rows)" in told
     assert told.count("it fell") == 1 and told.index("it fell") > told.index("adaptive")
+
+
+def test_a_warning_of_every_verdict_is_told_once_and_another_beside_its_own(
+    make_cell: Callable[..., Cell], make_headline: Callable[..., Headline]
+) -> None:
+    few = Check(check="enough samples", status="warn", detail="n = 60; take n = 100 or more")
+    flat = Check(check="loss rises", status="warn", detail="it fell")
+    groups = [
+        [
+            make_cell(k, hit, kept, defense=defense, health=[few, *more])
+            for k, hit, kept in (("clean", 0, 1), ("adaptive", 1, 0))
+        ]
+        for defense, more in (("jpeg", []), ("noise", [flat]))
+    ]
+    lines = [make_headline(group) for group in groups]
+    page = html(Audit(study="s", title="", provenance={}, cells=sum(groups, []), headline=lines), [])
+    top = page[page.index('aria-labelledby="verdict"') : page.index('aria-labelledby="table"')]
+    assert top.count("enough samples") == 1 and "take n = 100 or more" in top
+    assert top.count("loss rises") == 1 and top.index("loss rises") > top.index("<h3>noise</h3>")
+    assert [
+        check.check
+        for check in everywhere(
+            verdicts(Audit(study="s", title="", provenance={}, cells=groups[0], headline=lines[:1]))
+        )
+    ] == []
 
 
 def test_pictures_and_wide_tables_need_no_script(page: str) -> None:

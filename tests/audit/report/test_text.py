@@ -126,6 +126,8 @@ def test_a_result_shows_itself(audit: Audit, capsys: pytest.CaptureFixture[str])
     assert parsed(shown).open == [] and "<script>" not in shown
     assert "an attacker who knows the defense reaches the target on 63 %" in shown
     assert shown.count("<tr>") == len(audit.cells) + len(blocks(audit))
+    assert shown.count('<div style="overflow-x:auto"><table>') == len(blocks(audit))
+    assert all(f"<b>{block.task} · {block.model}" in shown for block in blocks(audit))
 
 
 def test_a_frame_has_a_line_for_each_row(audit: Audit) -> None:

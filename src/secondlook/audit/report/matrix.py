@@ -308,14 +308,14 @@ class Verdict:
     @property
     def aside(self) -> str:
         """What there is to know of it, and which checks warn of its figures."""
-        warned = f"warnings: {', '.join(self.warnings)}" if self.warnings else ""
+        names = ", ".join(dict.fromkeys(check.check for check in self.warnings))
+        warned = f"warnings: {names}" if names else ""
         return "; ".join(filter(None, [self.facts, warned]))
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Check]:
         """The checks that warn of these figures."""
-        found = (check.check for cell in self.cells for check in cell.health if check.status == "warn")
-        return list(dict.fromkeys(found))
+        return [check for cell in self.cells for check in cell.health if check.status == "warn"]
 
     @property
     def facts(self) -> str:
@@ -383,6 +383,13 @@ class Verdict:
 def verdicts(audit: Audit) -> list[Verdict]:
     """The verdicts of an audit, in its order."""
     return [_verdict(headline, audit) for headline in audit.headline]
+
+
+def everywhere(found: Sequence[Verdict]) -> list[Check]:
+    """The checks that warn of every verdict that is shown, where these are several: each is told once."""
+    shown = [verdict.warnings for verdict in found if not verdict.withheld]
+    first = {check.check: check for check in reversed(shown[0])} if len(shown) > 1 else {}
+    return [check for name, check in first.items() if all(name in {each.check for each in more} for more in shown)]
 
 
 def caveats(audit: Audit) -> list[str]:

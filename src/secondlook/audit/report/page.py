@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from secondlook.audit.report import curves, detection, outcomes, words
 from secondlook.audit.report.glossary import glossary, names
-from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, foreign, goal_of, opening, verdicts
+from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, everywhere, foreign, goal_of, opening, verdicts
 from secondlook.audit.report.svg import HATCH, HEIGHT, WIDTH, tag
 from secondlook.schema import Audit
 from secondlook.tasks.view import PLAIN, Example, view_of
@@ -41,6 +41,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
     """The whole page, which asks nothing of any other file or host."""
     matrix, made = blocks(audit), _environment()
     made.filters["example"] = lambda one: _example(made, one)
+    said = verdicts(audit)
     script, provenance = _text("page.js"), [pair for pair in flat(audit.provenance) if pair[0] not in _SAID_ABOVE]
     return made.get_template("page.html.jinja").render(
         audit=audit,
@@ -48,7 +49,8 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         script=Markup(script),
         script_hash=_hash(f"\n{script}\n"),
         hatch=HATCH,
-        verdicts=verdicts(audit),
+        verdicts=said,
+        everywhere=everywhere(said),
         opening=opening(audit),
         blocks=matrix,
         caveats=caveats(audit),

@@ -200,11 +200,8 @@ def _rows(block: Block, columns: Sequence[Column]) -> Iterator[str]:
     names = ["defense", "attacker", *(column.title for column in columns), "n", "health"]
     yield f"| {' | '.join(map(_plain, names))} |"
     yield f"|{'---|' * 2}{'---:|' * (len(columns) + 1)}---|"
-    for group in block.groups:
-        for row in group.rows:
-            figures = [_measured(row, column) for column in columns]
-            cells = [group.name, row.name, *figures, str(row.cell.n), row.status.upper()]
-            yield f"| {' | '.join(map(_plain, cells))} |"
+    for cells in _cells(block, columns):
+        yield f"| {' | '.join(map(_plain, cells))} |"
 
 
 def _measured(row: Row, column: Column) -> str:
@@ -223,25 +220,40 @@ def _plain(text: str) -> str:
 def compact_html(audit: Audit) -> str:
     """The headlines and the main table as a fragment of HTML, for notebooks."""
     said = "".join(f"<li>{escape(verdict.sentence)}</li>" for verdict in verdicts(audit))
-    tables = "".join(f'<div style="overflow-x:auto">{_html_table(block)}</div>' for block in blocks(audit))
+    tables = "".join(map(_html_block, blocks(audit)))
     return (
         f"<div><b>{escape(audit.title or audit.study)}</b><p>{escape(opening(audit))}</p><ul>{said}</ul>{tables}</div>"
     )
 
 
+def _html_block(block: Block) -> str:
+    """A table under its title, which scrolls by itself; a long one can be folded away."""
+    title = escape(" · ".join(part for part in (block.task, block.model, block.budget) if part))
+    table = f'<div style="overflow-x:auto">{_html_table(block)}</div>'
+    if len(block.rows) <= _LONG:
+        return f"<p><b>{title}</b></p>{table}"
+    return f"<details open><summary><b>{title}</b>: {len(block.rows)} rows</summary>{table}</details>"
+
+
 def _html_table(block: Block) -> str:
     names = ["defense", "attacker", *(column.title for column in block.columns), "n", "health"]
-    rows = [
-        [
-            group.name,
-            row.name,
-            *(_measured(row, column) for column in block.columns),
-            str(row.cell.n),
-            row.status.upper(),
-        ]
-        for group in block.groups
-        for row in group.rows
-    ]
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
+    head = "".join(_html_cell(name, "col", at) for at, name in enumerate(names))
+    body = "".join(
+        f"<tr>{''.join(_html_cell(text, 'row' if at < 2 else '', at) for at, text in enumerate(cells))}</tr>"
+        for cells in _cells(block, block.columns)
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(text: str, scope: str, at: int) -> str:
+    """A cell, or the header of a ``scope``; the two names that a row begins with stand on the left."""
+    side = ' style="text-align:left"' if at < 2 else ""
+    return f'<th scope="{scope}"{side}>{escape(text)}</th>' if scope else f"<td>{escape(text)}</td>"
+
+
+def _cells(block: Block, columns: Sequence[Column]) -> Iterator[list[str]]:
+    """The rows of a table in words, defense after defense."""
+    for group in block.groups:
+        for row in group.rows:
+            figures = [_measured(row, column) for column in columns]
+            yield [group.name, row.name, *figures, str(row.cell.n), row.status.upper()]
