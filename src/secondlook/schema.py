@@ -230,6 +230,72 @@ class Member(Plain):
     n: int
 
 
+class Manner(Plain):
+    """One manner of attacking a defense, by itself, on the few samples of a diagnosis."""
+
+    robust: Metric | None = None
+    """Share of them that it leaves to the defender, judged by fresh draws; None where it could not run."""
+    rise: float | None = None
+    """By how much it has raised the loss of the attack that knows the defense, on average."""
+    size: float | None = None
+    """Median of the length of its gradient over that of the bare model's, at a random point of the threat."""
+    zero: float | None = None
+    """Share of the samples on which that gradient is zero."""
+    tiny: float | None = None
+    """Share on which it is below 1e-6 of the bare model's, zeros among them."""
+    first: Metric | None = None
+    """Share of the row's samples that it was the first to fool; of attacks that try manners in turn."""
+    note: str = ""
+    """Why it could not run."""
+
+
+class Cosine(Plain):
+    """Medians of the cosine between the gradients of two manners."""
+
+    between: tuple[str, str]
+    start: float | None
+    """At a random point of the threat."""
+    end: float | None
+    """Where the attack that knows the defense has ended."""
+
+
+class Slopes(Plain):
+    """Medians of a directional derivative of the loss of the attack that knows the defense, per pixel unit."""
+
+    along: str
+    """The sign of whose gradient: ``as-is``, the defense's own, or ``bare``."""
+    measured: float | None
+    """By finite differences."""
+    by_gradient: float | None
+    """As the defense's own gradient says. Far below ``measured`` the gradient is masked; where both
+    are about zero, along either sign, the loss is flat and the gradient honest."""
+    hidden: float | None
+    """Share of the samples on which the gradient says less than a tenth of what is measured."""
+
+
+class Diagnosis(Plain):
+    """Whether a defense hides its gradient from the attack that knows it, on ``n`` samples."""
+
+    verdict: Literal["masked", "batch-coupled", "gate-only", "no masking found"]
+    """``masked``: the bare model's attack, or queries, do significantly better than the gradient as it is
+    (exact McNemar, one-sided, p below 0.05), finite differences find a slope that the gradient hides on most
+    samples, or with eps = 1 most samples survive. ``batch-coupled``: an answer depends on who else is in the
+    batch. ``gate-only``: whoever has the detector in the loss does as well as on the bare model, where the bare
+    model's attack alone is held back. The first that holds is said, the others are among the reasons."""
+    sentence: str
+    """What that means, in plain words."""
+    reasons: list[str]
+    n: int
+    manners: dict[str, Manner]
+    cosines: list[Cosine]
+    slopes: list[Slopes]
+    coupling: float | None = None
+    """The furthest that an answer has moved when all others of its batch were exchanged, as a share of its length."""
+    forwards: int
+    """What the diagnosis has cost in all."""
+    backwards: int
+
+
 class Cell(Plain):
     """One row of the matrix."""
 
@@ -270,6 +336,8 @@ class Cell(Plain):
     """Of the metrics that are shares of something else than the ``n`` samples: of so many."""
     detection: Detection | None = None
     """Of defenses that reject by a suspicion."""
+    diagnosis: Diagnosis | None = None
+    """Of rows whose attacker knows the defense and climbs its gradient."""
 
     def flat(self) -> dict[str, Any]:
         """What the row is, its figures and its cost, as one line of a table."""

@@ -123,7 +123,7 @@ class Synthesis(Attack):
                 refused.append(error)
                 continue
             x = threat.quantize(threat.project(found.x.detach(), clean[rows]), clean[rows])
-            told = self._judged(objective.take(rows), x, keys[rows].fold("judge", manner.name))
+            told = self.confirmed(objective.take(rows), x, keys[rows].fold("judge", manner.name))
             best.offer(rows, x, told.loss, told.success)
             trace = _with_search(trace, rows, found.trace)
             by[rows[told.success]] = index
@@ -180,7 +180,7 @@ class Synthesis(Attack):
         )
 
     @torch.no_grad()
-    def _judged(self, objective: Objective, x: Tensor, keys: Keys) -> Evaluation:
+    def confirmed(self, objective: Objective, x: Tensor, keys: Keys) -> Evaluation:
         """The mean loss over fresh looks, and whether all of them succeed, ``[A]`` each."""
         count, found = self.looks if _stochastic(objective) else 1, []
         for rows in torch.arange(len(x), device=x.device).split(self.width or len(x)):

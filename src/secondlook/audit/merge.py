@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from secondlook.audit.generate import FOREIGN, is_made
 from secondlook.audit.integrity import Done
@@ -12,6 +12,9 @@ from secondlook.audit.plan import Chunk, Plan, Shard, partition
 from secondlook.audit.store import Record, Run, digest_of, read_head, reading, refuse_links
 from secondlook.drafts import write_atomic
 from secondlook.errors import BrokenRun
+
+_CHECKS: Final = ("probe", "aim", "diagnosed")
+"""What a line of the ledger is called by that is of a check, and of no row."""
 
 
 class Part(NamedTuple):
@@ -148,6 +151,6 @@ def _lines(plan: Plan, done: Sequence[Done]) -> Iterator[Record]:
     for line in (line for its in done for line in its.run.ledger):
         if plan.task.collective and "cell" in line:
             continue
-        if line.get("cell", line.get("inspected")) in rows or "probe" in line or "aim" in line:
-            found[tuple(line.get(key) for key in ("cell", "chunk", "inspected", "probe", "aim"))] = line
+        if line.get("cell", line.get("inspected")) in rows or line.keys() & set(_CHECKS):
+            found[tuple(line.get(key) for key in ("cell", "chunk", "inspected", *_CHECKS))] = line
     yield from found.values()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from secondlook import registry
 from secondlook.attacks.base import Attack
 from secondlook.attacks.pairs import PairAttack
+from secondlook.attacks.synthesis import Synthesis
 from secondlook.audit.study import Study, Table, Whole, believing_sweep, checked, sweep
 from secondlook.defenses.base import Defense
 from secondlook.defenses.calibration import refuse_evaluated
@@ -47,6 +48,10 @@ class AttackerTable(BaseModel):
     """Those of the study's that the attack is made on, with commas between; empty takes all."""
 
 
+DIAGNOSED_STEPS: Final = 10
+"""Of each manner of a diagnosis, at most: the study's own attack has more."""
+DIAGNOSED_QUERIES: Final = 100
+"""Of a diagnosis in the full budget."""
 _EVASION = ("weight", "through")
 """What only who knows a detector needs."""
 
@@ -74,6 +79,25 @@ class AttackSpec:
     options: AttackOptions
     batch_key: Any
     settings: Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed:
+    """What is tried of a guarded model to say whether it hides its gradient.
+
+    Attributes:
+        id: hash of all that it depends on.
+        guarded: the model behind its defense.
+        attack: the manners, their steps and looks.
+        threat: what may be done to an image.
+        options: what is wanted.
+    """
+
+    id: str
+    guarded: Guarded
+    attack: Synthesis
+    threat: Threat
+    options: AttackOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +143,8 @@ class Plan:
         sanity: for the id of an adaptive attack its twin with nothing to hold it back.
         aims: for the id of an adaptive attack the same attack with another aim, by what is other;
             it is tried on a few samples, and must not do better.
+        diagnoses: for the id of an adaptive attack what each manner of attacking its defense is
+            tried with by itself; attacks that differ in no more than their optimizer share it.
         hashes: of the models, by name.
     """
 
@@ -127,6 +153,7 @@ class Plan:
     rows: list[Row]
     sanity: dict[str, AttackSpec]
     aims: dict[str, dict[str, AttackSpec]]
+    diagnoses: dict[str, Diagnosed]
     hashes: dict[str, str]
 
     @property
@@ -275,6 +302,7 @@ class _Planner:
         self.models = ModelCache(task.device)
         self.sanity: dict[str, AttackSpec] = {}
         self.aims: dict[str, dict[str, AttackSpec]] = {}
+        self.diagnoses: dict[str, Diagnosed] = {}
         self.surrogates = {name: self._load(name) for name in study.surrogates}
         if "transfer" in study.known and not study.surrogates:
             raise InvalidInput("knowledge 'transfer' needs surrogates = [\"scenes:clip-vit\"], say")
@@ -296,6 +324,7 @@ class _Planner:
             rows=list(rows.values()),
             sanity=self.sanity,
             aims=self.aims,
+            diagnoses=self.diagnoses,
             hashes=self.models.hashes,
         )
 
@@ -442,6 +471,7 @@ class _Planner:
         if moved and knowledge == "adaptive" and queried is None:
             self._add_sanity(spec, identity)
             self._add_aims(spec, guarded, identity)
+            self._add_diagnosis(spec, guarded)
         return spec
 
     def _attack(self, config: Table) -> Attack | PairAttack:
@@ -576,6 +606,30 @@ class _Planner:
         self.aims[spec.id] = {
             name: replace(aim, id=registry.digest(["aim", name, *identity])) for name, aim in found.items()
         }
+
+    def _add_diagnosis(self, spec: AttackSpec, guarded: Guarded) -> None:
+        """Each manner by itself, with no more steps than the attack has; nothing hides a bare model's gradient."""
+        if guarded.bare or isinstance(spec.attack, PairAttack) or not self.study.diagnosed:
+            return
+        full = isinstance(spec.attack, Synthesis) and spec.attack.budget == "full"
+        steps = min(getattr(spec.attack, "steps", DIAGNOSED_STEPS), DIAGNOSED_STEPS)
+        attack = Synthesis(steps=steps, budget="full" if full else "cheap", queries=DIAGNOSED_QUERIES)
+        options = replace(spec.options, gradient="full")
+        identity = [
+            "diagnosis",
+            registry.describe(attack),
+            asdict(options),
+            str(spec.threat),
+            self.study.seed,
+            self.study.diagnosed,
+            self._data(),
+            spec.batch_key,
+            self.models.fingerprint(guarded),
+            *[self.models.hash(model) for model in self.task.uses(options.objective)],
+        ]
+        self.diagnoses[spec.id] = Diagnosed(
+            id=registry.digest(identity), guarded=guarded, attack=attack, threat=spec.threat, options=options
+        )
 
     def _data(self) -> list[Any]:
         return [self.task.source.hash, self.task.identity]

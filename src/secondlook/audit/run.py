@@ -12,6 +12,7 @@ import torch
 
 from secondlook import registry
 from secondlook.attacks.pairs import Pairs
+from secondlook.audit import diagnosis
 from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
 from secondlook.audit.estimate import Costs, measured, told
@@ -233,6 +234,16 @@ def _check_sanity(plan: Plan, run: Run, pace: Pace) -> None:
             with pace.doing(spec.id, what):
                 run.ledger.append([{"probe": spec.id, **tried(plan, spec, spec.victims[0])}])
     _check_aims(plan, run, pace)
+    _diagnose(plan, run, pace)
+
+
+def _diagnose(plan: Plan, run: Run, pace: Pace) -> None:
+    """Tries each manner of attacking a defense by itself on a few samples, where the run has not yet."""
+    done = {line.get("diagnosed") for line in run.ledger}
+    for what in {each.id: each for each in plan.diagnoses.values()}.values():
+        if what.id not in done:
+            with pace.doing(what.id, "asking whether a defense hides its gradient, as a check"):
+                run.ledger.append([{"diagnosed": what.id, **diagnosis.measured(plan, what)}])
 
 
 def _check_aims(plan: Plan, run: Run, pace: Pace) -> None:

@@ -75,6 +75,8 @@ class Study(BaseModel):
     """Samples that are attacked together; it changes speed and memory, not results."""
     rescore: Whole = Field(3, ge=1)
     """Fresh decisions of a randomized defense on each adversarial."""
+    diagnosed: Whole = Field(8, ge=0)
+    """Samples on which each manner of attacking a defense is tried by itself; 0 for no diagnosis."""
     examples: Whole = Field(8, ge=0)
     """Samples in the report's gallery."""
     plugins: list[str] = []

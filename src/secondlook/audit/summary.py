@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from secondlook import statistics
-from secondlook.audit.checks import Evidence, check_cell, check_group
+from secondlook.attacks.base import Attack
+from secondlook.audit import diagnosis
+from secondlook.audit.checks import Evidence, check_cell, check_group, sanity
 from secondlook.audit.columns import Rows
 from secondlook.audit.detection import detected
 from secondlook.audit.headline import headlines
@@ -19,7 +21,7 @@ from secondlook.audit.store import Record, Run, read_head
 from secondlook.decision import Outcome
 from secondlook.metrics import outcomes
 from secondlook.metrics.figures import average, share
-from secondlook.schema import Audit, Cell, Cost, Metric, Outcomes, SampleRecord, ThreatRow, Vote
+from secondlook.schema import Audit, Cell, Cost, Diagnosis, Metric, Outcomes, SampleRecord, ThreatRow, Vote
 from secondlook.tasks.base import Figures, OpenTask
 
 Records = dict[str, Rows]
@@ -88,7 +90,17 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         notices=notices(own),
     )
     evidence = _evidence(plan, row, records, ledger)
+    cell = cell.model_copy(update={"diagnosis": _diagnosis(row, rows, own, evidence)})
     return cell.model_copy(update={"health": check_cell(cell, rows, evidence)})
+
+
+def _diagnosis(row: Row, rows: Rows, own: Sequence[Record], evidence: Evidence) -> Diagnosis | None:
+    """Of a row whose attacker knows the defense, where it was diagnosed."""
+    if evidence.diagnosed is None:
+        return None
+    freed = sanity.freed(rows, evidence)
+    survivors = None if freed is None else 1 - freed
+    return diagnosis.read(evidence.diagnosed, row.guarded.rejects, rows, _members(own), survivors)
 
 
 def figures(task: OpenTask[Any, Any], rows: Sequence[Mapping[str, Any]], clean: Sequence[Mapping[str, Any]]) -> Figures:
@@ -133,10 +145,14 @@ def _evidence(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) 
     aims = plan.aims.get(row.spec.id, {}) if row.spec and row.knowledge == "adaptive" and tried else {}
     tried_aims = {line["aim"]: line for line in ledger if "aim" in line}
     probes = {line["probe"]: line for line in ledger if "probe" in line}
+    diagnoses = {line["diagnosed"]: line for line in ledger if "diagnosed" in line}
+    what = plan.diagnoses.get(row.spec.id) if row.spec and row.knowledge == "adaptive" and tried else None
     inspections = {line["inspected"]: line for line in ledger if "inspected" in line}
     return Evidence(
         probe=probes.get(twin.id) if twin else None,
         aims={name: tried_aims[aim.id] for name, aim in aims.items() if aim.id in tried_aims},
+        diagnosed=diagnoses.get(what.id) if what else None,
+        replays=bool(row.spec and isinstance(row.spec.attack, Attack) and row.spec.attack.replays_bare),
         reached=plan.task.held(cast(Sequence[Record], rows)),
         hashes=plan.hashes,
         inspection=inspections.get(plan.clean(row).id),

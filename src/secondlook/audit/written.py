@@ -86,6 +86,50 @@ class AimLine(TriedLine):
     aim: str
 
 
+Numbers = list[float | None]
+"""One for each sample; what is no number is null."""
+
+
+class MannerLine(Written):
+    """One manner of a diagnosis; see :class:`~secondlook.attacks.diagnosis.MannerFinding`."""
+
+    success: list[bool]
+    rise: Numbers
+    size: Numbers | None = None
+
+
+class DifferencesLine(Written):
+    """See :class:`~secondlook.attacks.diagnosis.Differences`."""
+
+    measured: Numbers
+    by_gradient: Numbers
+    bare: Numbers
+
+
+class CosineLine(Written):
+    """Cosines between the gradients of two manners."""
+
+    between: list[str] = Field(min_length=2, max_length=2)
+    start: Numbers
+    end: Numbers
+
+
+class DiagnosedLine(Written):
+    """What each manner of attacking a defense does by itself, on a few samples; ``n`` is 0 where there are none."""
+
+    diagnosed: str
+    n: Count
+    forwards: Count
+    backwards: Count
+    samples: list[str] = []
+    manners: dict[str, MannerLine] = {}
+    refused: dict[str, str] = {}
+    bare_success: list[bool] = []
+    cosines: list[CosineLine] = []
+    differences: dict[str, DifferencesLine] = {}
+    coupling: Numbers = []
+
+
 class PartHead(Written):
     """What a file of an adversarial set says beside its tensors."""
 
@@ -114,6 +158,7 @@ _LINES: Final[dict[str, type[Written]]] = {
     "inspected": InspectedLine,
     "probe": ProbeLine,
     "aim": AimLine,
+    "diagnosed": DiagnosedLine,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from secondlook.audit.checks import cross_row, optimization, sanity
+from secondlook.audit.checks import cross_row, masking, optimization, sanity
 from secondlook.audit.checks.base import Evidence as Evidence, Row, RowCheck, Rows
 from secondlook.schema import Cell, Check
 
@@ -25,6 +25,10 @@ ROW_CHECKS: Final[Sequence[RowCheck]] = (
     sanity.enough_draws,
     sanity.unbounded,
     sanity.other_aims,
+    masking.unmasked,
+    masking.reaching,
+    masking.outdone,
+    masking.standing_alone,
     sanity.flagged,
 )
 """What is checked of each row by itself, in the order of the report."""

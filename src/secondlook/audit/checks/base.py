@@ -19,6 +19,9 @@ class Evidence:
     Attributes:
         probe: how the row's attack did with nothing to hold it back; None where it was not tried.
         aims: how the row's attack did on a few samples with another aim, by what is other.
+        diagnosed: what each manner of attacking the defense does by itself, as the ledger has it;
+            None where it was not tried.
+        replays: whether the row's attack also shows the defense what fools the bare model.
         reached: the samples on which the row has reached what the probe is after; None takes
             those of its records that say ``success``.
         inspection: what an inspection of the defense and its model before the run has found.
@@ -30,6 +33,8 @@ class Evidence:
 
     probe: Mapping[str, Any] | None = None
     aims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    diagnosed: Mapping[str, Any] | None = None
+    replays: bool = False
     reached: frozenset[str] | None = None
     inspection: Mapping[str, Any] | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)

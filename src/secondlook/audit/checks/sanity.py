@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secondlook import statistics
-from secondlook.audit.checks.base import Row, graded
+from secondlook.audit.checks.base import Evidence, Row, Rows, graded
 from secondlook.schema import Check, Status
 
 FEW, TOO_FEW = 100, 30
@@ -127,18 +127,26 @@ def unbounded(row: Row) -> Iterator[Check]:
 
     What it has reached within its bound lies in the larger ball as well, and counts.
     """
-    probe, within = row.evidence.probe, row.evidence.reached
-    if probe is None or row.cell.knowledge == "clean":
+    share = freed(row.records, row.evidence)
+    if share is None or row.cell.knowledge == "clean":
         return
-    if within is None:
-        within = frozenset(record["sample"] for record in row.records if record["success"])
-    found = [bool(success) or name in within for name, success in probe["samples"].items()]
-    share = sum(found) / len(found)
+    assert row.evidence.probe is not None
     yield Check(
         check="succeeds without a bound",
         status=graded(1 - share, 0.15, 0.5),
-        detail=f"at eps = 1 it succeeded on {share:.0%} (n = {len(found)})",
+        detail=f"at eps = 1 it succeeded on {share:.0%} (n = {len(row.evidence.probe['samples'])})",
     )
+
+
+def freed(records: Rows, evidence: Evidence) -> float | None:
+    """The share of a few samples that an attack takes with nothing to hold it back; None where it was not tried."""
+    probe, within = evidence.probe, evidence.reached
+    if probe is None:
+        return None
+    if within is None:
+        within = frozenset(record["sample"] for record in records if record["success"])
+    found = [bool(success) or name in within for name, success in probe["samples"].items()]
+    return sum(found) / len(found)
 
 
 def other_aims(row: Row) -> Iterator[Check]:
