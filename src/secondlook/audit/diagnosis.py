@@ -28,13 +28,15 @@ HIDDEN: Final = 0.1
 """Of a measured slope: a gradient that says less of it hides it."""
 NOTABLE: Final = 0.01
 """Of the bare model's slope along the same way: what is measured below it is rounding, or flat."""
+RECOVERED: Final = 0.2
+"""Of the samples: whoever takes fewer than the bare model's attack there, but for so many, recovers it."""
 _BESIDE: Final = 4
 """Samples that are answered together when it is asked whether they feel each other."""
 Verdict = Literal["masked", "batch-coupled", "gate-only", "no masking found"]
 _SENTENCES: Final[Mapping[Verdict, str]] = {
     "masked": "The gradient through this defense does not show where it fails: accuracy against attacks by it is no "
     "robustness.",
-    "batch-coupled": "An answer of this defense depends on its neighbors in the batch: the figures hold for this one alone.",
+    "batch-coupled": "An answer depends on the other inputs of its batch: the figures hold for this batch alone.",
     "gate-only": "All that this defense does is to reject: whoever minds the gate does as well as on the bare model.",
     "no masking found": "No manner of attacking this defense shows that its gradient leads astray.",
 }
@@ -195,7 +197,7 @@ def _gated(seen: DiagnosedLine) -> list[str]:
         return []
     held = better(seen.bare_success, bare.success) < SIGNIFICANT
     short = sum(seen.bare_success) - sum(own.success)
-    if not held or short > 0.1 * seen.n:
+    if not held or short > RECOVERED * seen.n:
         return []
     return [
         f"of {seen.n} the bare model's attack takes {sum(seen.bare_success)} there and {sum(bare.success)} here; "

@@ -99,11 +99,13 @@ class Costs:
                 yield _job(row.id, attack + self.answer(row), len(chunk.at))
 
     def _checks(self, plan: Plan, run: Run) -> list[Job]:
-        """The attacks without a bound, and those at other aims, on a few samples each."""
-        ran = {line.get(kind) for line in run.ledger for kind in ("probe", "aim")}
+        """The attacks without a bound, those at other aims, and the diagnoses, on a few samples each."""
+        ran = {line.get(kind) for line in run.ledger for kind in ("probe", "aim", "diagnosed")}
         costs = {plan.sanity[spec.id].id: self.attack(spec) for spec in plan.specs if spec.id in plan.sanity}
         for spec in plan.specs:
             costs |= {aim.id: self.attack(spec) for aim in plan.aims.get(spec.id, {}).values()}
+            # A diagnosis has fewer steps than the attack, but each manner has all samples: no more than it, as a rule.
+            costs |= {what.id: self.attack(spec) for what in [plan.diagnoses.get(spec.id)] if what}
         count = min(SAMPLED, len(plan.task.rows))
         return [_job(name, cost, count) for name, cost in costs.items() if name not in ran]
 
