@@ -10,13 +10,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secondlook.bounds import Count, Part, Positive, Weight
 from secondlook.defenses.adaptation import ViewAdaptation, Weighed, slope
+from secondlook.defenses.base import Defense
+from secondlook.defenses.test_time.crops import resized_crops
 from secondlook.defenses.test_time.dbd import entropy
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
@@ -141,6 +145,44 @@ def _common(one: Tensor, other: Tensor) -> int:
     return int((one[:length] == other[:length]).int().cumprod(0).sum())
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptTuning(Defense):
+    """What defenses that tune a prompt to an image have in common.
+
+    Attributes:
+        crops: of the image, beside the image itself.
+        share: of all views, of the lowest entropy, that the prompt is tuned to.
+        least: the least share of the area that a crop has.
+        rate: learning rate.
+        decay: weight decay.
+        temperature: cosines are divided by it.
+        prompt: template to tune, with ``{}`` where the class goes; empty takes the model's own.
+
+    Raises:
+        InvalidInput: a number out of range, or too few views.
+    """
+
+    crops: Count = 63
+    share: Part = 0.1
+    least: Part = 0.08
+    rate: Weight = 5e-3
+    decay: Weight = 0.01
+    temperature: Positive = 0.01
+    prompt: str = ""
+    stochastic = True
+
+    def __post_init__(self) -> None:
+        if not self.kept:
+            raise InvalidInput(
+                f"share={self.share:g} of {self.crops + 1} views is none; write more crops or a larger share"
+            )
+
+    @property
+    def kept(self) -> int:
+        """How many views the prompt is tuned to."""
+        return int(self.share * (self.crops + 1))
+
+
 class TunedPrompt(ViewAdaptation):
     """Weighs the vectors of views, with class vectors from a prompt tuned for the image by one step of AdamW.
 
@@ -149,19 +191,19 @@ class TunedPrompt(ViewAdaptation):
 
     Args:
         model: who answers.
-        prompt: of its classes.
-        rate: length of the step.
-        decay: weight decay of AdamW, in units of ``rate``.
-        kept: how many views, of the lowest entropy, the step is taken for.
-        temperature: cosines are divided by it.
+        settings: of the defense.
     """
 
-    def __init__(
-        self, model: ZeroShot, prompt: OpenPrompt, *, rate: float, decay: float, kept: int, temperature: float
-    ) -> None:
+    def __init__(self, model: ZeroShot, settings: PromptTuning) -> None:
         super().__init__(model)
-        self.prompt, self.rate, self.decay = prompt, rate, decay
-        self.kept, self.temperature = kept, temperature
+        template = template_of(model, settings.prompt)
+        self.prompt = OpenPrompt(model.embedder, model.classes, template, settings.registered_name)
+        self.tuning = settings
+
+    def views(self, x: Tensor, keys: Keys) -> Tensor:
+        """The image itself, and crops of it."""
+        crops = resized_crops(x, keys.fold("crops"), self.tuning.crops, self.tuning.least, flip=True)
+        return torch.cat([x[:, None], crops], 1)
 
     @abstractmethod
     def doubt(self, logits: Tensor) -> Tensor:
@@ -181,7 +223,7 @@ class TunedPrompt(ViewAdaptation):
         """The context after the step, ``[B, n, W]``, of views' vectors ``[B, V, D]``."""
         start = self.prompt.start.to(vectors).expand(len(vectors), -1, -1)
         plain = self.prompt.vectors(start[:1])[0]
-        kept = entropy(vectors @ plain.T / self.temperature).topk(self.kept, dim=1, largest=False).indices
+        kept = entropy(vectors @ plain.T / self.tuning.temperature).topk(self.tuning.kept, dim=1, largest=False).indices
         chosen = vectors.gather(1, kept[..., None].expand(-1, -1, vectors.shape[-1]))
         parts = [self._step(*part) for part in zip(start.split(1), chosen.split(1), strict=True)]
         return torch.cat(parts)
@@ -190,10 +232,11 @@ class TunedPrompt(ViewAdaptation):
         """One image at a time: a thousand classes are texts enough."""
 
         def doubt(context: Tensor) -> Tensor:
-            logits = chosen @ self.prompt.vectors(context).mT / self.temperature
+            logits = chosen @ self.prompt.vectors(context).mT / self.tuning.temperature
             return self.doubt(logits)
 
-        return start * (1 - self.rate * self.decay) - self.rate * slope(doubt, start).sign()
+        rate, decay = self.tuning.rate, self.tuning.decay
+        return start * (1 - rate * decay) - rate * slope(doubt, start).sign()
 
 
 def template_of(model: ZeroShot, prompt: str) -> str:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secondlook.bounds import Count, Part, Positive, Weight
+from secondlook.bounds import Count, Positive
 from secondlook.defenses.adaptation import zero_shot
-from secondlook.defenses.base import Defense
-from secondlook.defenses.test_time.crops import resized_crops
 from secondlook.defenses.test_time.dbd import entropy
-from secondlook.defenses.test_time.prompts import OpenPrompt, TunedPrompt, template_of
+from secondlook.defenses.test_time.prompts import PromptTuning, TunedPrompt
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model
 from secondlook.models.zeroshot import ZeroShot
-from secondlook.randomness import Keys
 from secondlook.registry import register
 
 
@@ -29,20 +26,8 @@ class ReliableViews(TunedPrompt):
     """
 
     def __init__(self, model: ZeroShot, settings: RTPT) -> None:
-        super().__init__(
-            model,
-            OpenPrompt(model.embedder, model.classes, template_of(model, settings.prompt), "rtpt"),
-            rate=settings.rate,
-            decay=settings.decay,
-            kept=settings.kept,
-            temperature=settings.temperature,
-        )
+        super().__init__(model, settings)
         self.settings = settings
-
-    def views(self, x: Tensor, keys: Keys) -> Tensor:
-        """The image itself, and crops of it."""
-        crops = resized_crops(x, keys.fold("crops"), self.settings.crops, self.settings.least, flip=True)
-        return torch.cat([x[:, None], crops], 1)
 
     def doubt(self, logits: Tensor) -> Tensor:
         """The mean of the views' entropies."""
@@ -71,7 +56,7 @@ def reliability(vectors: Tensor, neighbors: int, legacy_self: bool = False) -> T
 
 @register("defense", "rtpt")
 @dataclass(frozen=True, kw_only=True)
-class RTPT(Defense):
+class RTPT(PromptTuning):
     """Tunes the prompt to an image's clearest views, and weighs all views by their likeness (R-TPT, CVPR 2025).
 
     Of the image and random crops of it the ``share`` of the lowest entropy tells one step of AdamW on
@@ -81,15 +66,9 @@ class RTPT(Defense):
     text tower three forwards and a backward for each class.
 
     Attributes:
-        crops: of the image, beside the image itself.
-        share: of all views, that the prompt is tuned to.
-        least: the least share of the area that a crop has.
-        rate: learning rate.
-        decay: weight decay.
+        crops, share, least, rate, decay, temperature, prompt: see ``PromptTuning``.
         neighbors: other views that a view is compared with.
         sharpness: temperature of the views' weights.
-        temperature: cosines are divided by it.
-        prompt: template to tune, with ``{}`` where the class goes; empty takes the model's own.
         legacy_self: a view is among its own neighbors, unless rounding has it otherwise, as published.
 
     Raises:
@@ -97,30 +76,14 @@ class RTPT(Defense):
             classes, or a text tower that cannot be tuned.
     """
 
-    crops: Count = 63
-    share: Part = 0.1
-    least: Part = 0.08
-    rate: Weight = 5e-3
-    decay: Weight = 0.01
     neighbors: Count = 20
     sharpness: Positive = 0.01
-    temperature: Positive = 0.01
-    prompt: str = ""
     legacy_self: bool = False
-    stochastic = True
 
     def __post_init__(self) -> None:
         if self.crops < self.neighbors:
             raise InvalidInput(f"crops={self.crops} for neighbors={self.neighbors}; write as many crops or more")
-        if not self.kept:
-            raise InvalidInput(
-                f"share={self.share:g} of {self.crops + 1} views is none; write more crops or a larger share"
-            )
-
-    @property
-    def kept(self) -> int:
-        """How many views the prompt is tuned to."""
-        return int(self.share * (self.crops + 1))
+        super().__post_init__()
 
     def adaptation(self, model: Model) -> ReliableViews:
         """The tuned prompt of a zero-shot classifier."""
