@@ -268,6 +268,24 @@ def test_a_beginning_of_two_autoencoders_is_told(folder: Path) -> None:
         load(f"file:{folder}/fold?trust=true")
 
 
+def test_a_program_of_one_batch_size_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    write(tmp_path / "fixed.pt2", Colors(), torch.rand(2, 3, 8, 8), kind="classifier", labels=["r", "g", "b"])
+    program = torch.export.export(Colors().eval(), (torch.rand(4, 3, 8, 8),))
+    torch.export.save(program, tmp_path / "fixed.pt2")
+    edit(tmp_path / "fixed.json", sha256=hashlib.sha256((tmp_path / "fixed.pt2").read_bytes()).hexdigest())
+    with pytest.raises(InvalidInput, match=r"fixed\.pt2 takes batches of 4 and no others; .*dynamic_shapes"):
+        load(f"file:{tmp_path}/fixed.pt2?trust=true")
+
+
+def test_a_batch_above_what_a_program_takes_is_told(made: Path) -> None:
+    model = load(f"file:{made}/colors.pt2?trust=true")
+    assert isinstance(model, Classifier) and len(model(torch.rand(64, 3, 8, 8))) == 64
+    with pytest.raises(
+        InvalidInput, match=r"colors\.pt2 takes batches of 1 to 64, and this is of 65; .*dynamic_shapes"
+    ):
+        model(torch.rand(65, 3, 8, 8))
+
+
 def test_nothing_is_listed() -> None:
     assert listed("file") == {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch import Tensor
 from secondlook.errors import InvalidInput
 
 Kind = Literal["classifier", "embedder", "autoencoder-encoder", "autoencoder-decoder"]
+_FREE = "export it with a free batch size: dynamic_shapes=({0: torch.export.Dim('batch', min=1)},)"
 _EXAMPLE = '{"kind": "classifier", "labels": ["cat", "dog"], "input": [3, 32, 32], "sha256": "..."}'
 
 
@@ -153,13 +155,38 @@ def _load(path: Path) -> Callable[[Tensor], Tensor]:
         raise InvalidInput(f"{path} is no exported program: it is no zip file; write it with torch.export.save")
     try:
         with _quiet("torch.export"):
-            module = torch.export.load(path).module()
+            program = torch.export.load(path)
+            module = program.module()
     except Exception as error:
         raise InvalidInput(
             f"{path} is no exported program that torch {torch.__version__} reads: {error}; "
             "write it with torch.export.save"
         ) from error
+    least, most = _batches(program)
+    if least == most:
+        raise InvalidInput(f"{path} takes batches of {least:g} and no others; {_FREE}")
+
+    def check(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+        if not least <= len(given[0]) <= most:
+            raise InvalidInput(
+                f"{path} takes batches of {least:g} to {most:g}, and this is of {len(given[0])}; {_FREE}"
+            )
+
+    module.register_forward_pre_hook(check, prepend=True)
     # Its graph is of one mode for good, and eval() is refused; the flag alone says training.
     for part in module.modules():
         part.training = False
     return module.requires_grad_(False)
+
+
+def _batches(program: torch.export.ExportedProgram) -> tuple[float, float]:
+    """The smallest and the largest batch that a program takes."""
+    inputs = set(program.graph_signature.user_inputs)
+    first = next((node.meta.get("val") for node in program.graph.nodes if node.name in inputs), None)
+    if not isinstance(first, Tensor) or not first.ndim:
+        return 0, math.inf
+    size = first.shape[0]
+    if isinstance(size, int):
+        return size, size
+    known = program.range_constraints.get(size.node.expr)
+    return (float(known.lower), float(known.upper)) if known is not None else (0, math.inf)
