@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -185,7 +185,7 @@ def _batches(program: torch.export.ExportedProgram) -> tuple[float, float]:
     first = next((node.meta.get("val") for node in program.graph.nodes if node.name in inputs), None)
     if not isinstance(first, Tensor) or not first.ndim:
         return 0, math.inf
-    size = first.shape[0]
+    size: Any = first.shape[0]
     if isinstance(size, int):
         return size, size
     known = program.range_constraints.get(size.node.expr)
