@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from secondlook.ledger import Ledger, counting, peak_memory, tally
+from secondlook import ledger as ledger_module
+from secondlook.ledger import Ledger, by_turns, counting, peak_memory, tally
 
 
 def test_forwards_and_backwards_are_counted_per_sample() -> None:
@@ -88,3 +90,29 @@ def test_a_system_without_the_resource_module_reports_no_peak(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     assert peak_memory() == 0
+
+
+def test_acts_take_turns_and_the_median_of_each_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of something else on the machine falls on one turn, and not on one act."""
+    now, order = [0.0], list[str]()
+    monkeypatch.setattr(ledger_module.time, "perf_counter", lambda: now[0])
+
+    def act(name: str, *takes: float) -> Callable[[], None]:
+        left = list(takes)
+
+        def run() -> None:
+            order.append(name)
+            now[0] += left.pop(0)
+
+        return run
+
+    assert by_turns(act("a", 9, 1, 7, 1), act("b", 9, 2, 9, 2), seconds=99) == [1, 2]
+    assert order == ["a", "b"] * 4
+    assert by_turns(act("a", 4), act("b", 5), seconds=2) == [4, 5], "what is long is timed once"
+    assert by_turns(act("a", 2, 3), seconds=3) == [3], "the first turn warms up"
+
+
+def test_what_is_timed_by_turns_is_not_counted() -> None:
+    with counting() as ledger:
+        by_turns(lambda: tally("a", torch.zeros(3, 1)))
+    assert ledger.forwards == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,31 @@ def counting(on_forward: Callable[[int], None] | None = None) -> Iterator[Ledger
             yield ledger
     finally:
         _open.remove(ledger)
+
+
+def by_turns(*acts: Callable[[], object], repeats: int = 3, seconds: float = 3.0) -> list[float]:
+    """Median seconds of each act, run by turns, so that what else the machine does falls on all alike.
+
+    Nothing of it is counted. The first turn, which warms up, is timed only where it is the last, too.
+
+    Args:
+        acts: what is timed.
+        repeats: turns after the first one.
+        seconds: an act, after which no further turn begins.
+    """
+    taken: list[list[float]] = []
+    with uncounted():
+        while len(taken) <= repeats and sum(map(sum, taken)) < seconds * len(acts):
+            taken.append([_once(act) for act in acts])
+    return [statistics.median(each) for each in zip(*(taken[1:] or taken), strict=True)]
+
+
+def _once(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 @contextmanager

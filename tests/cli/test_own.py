@@ -89,3 +89,22 @@ def test_a_set_of_an_audit_is_scored_again(secondlook: Callable[..., Ended], tmp
             assert metrics["clean_original_top1"]["value"] == 1
             found.append(metrics["original_top1"]["value"])
     assert len(wanted) > 1 and sorted(found) == pytest.approx(wanted)
+
+
+def test_a_folder_without_classes_is_audited_for_what_changes(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    tiny.write_folder(tmp_path / "photos", 12)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted((tmp_path / "photos").rglob("*.png"))):
+        path.rename(flat / f"{number}.png")
+    words = ("audit", "--model", "python:tests.tiny:eye", "--data", "folder:flat", "--steps", 2)
+    ended = secondlook(*words, "--set", "adaptive.steps=2", "--out", "run")
+    assert ended.status == 0, ended.err
+    assert "no labels, no accuracy" in ended.out and "as clean" in " ".join(ended.out.split())
+    content = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert {cell["task"] for cell in content["cells"]} == {"unlabeled"}
+    assert {cell["n"] for cell in content["cells"]} == {12}
+    refused = secondlook(
+        "audit", "default", "--model", "python:tests.tiny:eye", "--data", "folder:flat", "--samples", 4
+    )
+    assert refused.status == 2 and '[task] name = "unlabeled"' in refused.err

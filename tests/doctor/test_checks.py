@@ -217,32 +217,6 @@ def test_the_slower_a_model_is_the_less_it_is_asked() -> None:
     assert "batch of 2" in ask("batch independence", slow).measured
 
 
-def test_slow_runs_are_counted_once_and_quick_ones_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(1000))
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: 2.0 * next(clock))
-    runs: list[int] = []
-    assert cost._seconds(lambda: runs.append(1)) == [2.0] and len(runs) == 2
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: 0.1 * next(clock))
-    runs.clear()
-    assert cost._seconds(lambda: runs.append(1)) == [pytest.approx(0.1)] and len(runs) == 4
-
-
-def test_two_things_are_timed_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What slows the machine down halfway falls on both."""
-    clock, ran = [0.0], list[str]()
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
-
-    def take(name: str) -> Callable[[], None]:
-        def act() -> None:
-            ran.append(name)
-            clock[0] += 0.1 if len(ran) <= 4 else 0.2
-
-        return act
-
-    first, second = cost._seconds(take("a"), take("b"))
-    assert first == second == pytest.approx(0.2) and ran == ["a", "b"] * 4
-
-
 def test_a_median_has_its_derivative_where_no_pixels_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = prepare(MedianFilter(3))
     assert ask("gradient is the derivative", subject).status == "pass"

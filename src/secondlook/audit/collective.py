@@ -11,10 +11,10 @@ from secondlook.audit.adversarial import Adversarial, AdversarialSet, is_whole
 from secondlook.audit.estimate import ANSWERS
 from secondlook.audit.generate import stored, with_attack
 from secondlook.audit.integrity import Done
+from secondlook.audit.overhead import timed_beside_bare
 from secondlook.audit.pace import Pace
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row
 from secondlook.audit.store import Record, Run
-from secondlook.defenses.base import Defense
 from secondlook.errors import BrokenRun
 from secondlook.ledger import counting
 from secondlook.tasks.base import Answered, Batch
@@ -85,18 +85,17 @@ class _Scoring:
     def _ask(self, row: Row, place: _Place, batch: Batch, pairs: Pairs) -> None:
         task, guarded = self.plan.task, row.guarded
         guarded.forget()
-        with counting() as alone:
-            if not guarded.bare:
-                bare = task.guarded(guarded.model, Defense())
-                task.answer(batch, pairs, bare, batch.keys)
         with counting() as ledger:
             found = task.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
+        own, bare = ledger.seconds, ledger.seconds
+        if not guarded.bare:
+            own, bare = timed_beside_bare(task, guarded, batch, pairs, own)
         self._answers[place].append(found)
         spent = self._costs.setdefault(place, dict.fromkeys(_COSTS, 0))
         spent["forwards"] += ledger.forwards
         spent["backwards"] += ledger.backwards
-        spent["seconds"] += ledger.seconds
-        spent["bare_seconds"] += alone.seconds if alone.forwards else ledger.seconds
+        spent["seconds"] += own
+        spent["bare_seconds"] += bare
         spent["peak_memory"] = ledger.peak_memory
 
     def score(self, row: Row) -> tuple[list[Record], Record]:

@@ -18,11 +18,11 @@ from secondlook.audit.collective import score_all
 from secondlook.audit.estimate import Costs, measured, told
 from secondlook.audit.generate import Generated, generate, generated, is_made, with_attack
 from secondlook.audit.integrity import Done
+from secondlook.audit.overhead import timed_beside_bare
 from secondlook.audit.pace import Pace
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, Shard, chunks, partition
 from secondlook.audit.store import Record, Run
 from secondlook.audit.study import Study
-from secondlook.defenses.base import Defense
 from secondlook.defenses.guarded import Guarded
 from secondlook.ledger import counting
 from secondlook.places import anonymous
@@ -196,17 +196,11 @@ def answered(plan: Plan, row: Row, batch: Batch, given: Pairs) -> tuple[list[Rec
             answers.append(task.answer(batch, given, guarded, keys))
         if repeat == 0:
             cost = ledger.spent(digits=5)
-    bare = cost["seconds"] if guarded.bare else _bare_seconds(plan, row, batch, given)
+    own, bare = cost["seconds"], cost["seconds"]
+    if not guarded.bare:
+        own, bare = timed_beside_bare(task, guarded, batch, given, own)
     records = task.records(batch, guarded, answers, row.objective)
-    return records, {**cost, "bare_seconds": round(bare, 5)}
-
-
-def _bare_seconds(plan: Plan, row: Row, batch: Batch, given: Pairs) -> float:
-    """Seconds of the model alone on the same inputs; it has just been asked, and is warm."""
-    alone = plan.task.guarded(row.guarded.model, Defense())
-    with counting() as ledger:
-        plan.task.answer(batch, given, alone, batch.keys.fold("decide", 0))
-    return ledger.seconds
+    return records, {**cost, "seconds": round(own, 5), "bare_seconds": round(bare, 5)}
 
 
 def _inspect(plan: Plan, run: Run, tick: Tick) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _WORLD = ("scenes:", "local:")
 """Models of the embedded world: shipped, and trained here."""
-_SCENES = "scenes:"
+_SCENES, _FOLDER = "scenes:", "folder:"
 _LONGEST = 80
 """Letters of a folder's name; a study's takes 100, and a hash may follow."""
 
@@ -38,9 +38,28 @@ def fitted(study: Study, models: Sequence[str], data: str) -> Study:
     table: dict[str, Any] = study.model_dump(exclude_unset=True)
     table |= {"name": folder_name([*names, place]), "title": f"{', '.join(names)} on {place}", "models": names}
     table["task"] = {**study.task, "data": place}
+    if count := unlabeled(place):
+        table["title"] = f"{', '.join(names)} on {place}: no labels, no accuracy; what attacks change"
+        table["task"] = {"name": "unlabeled", "samples": min(study.task.get("samples", 100), count), "data": place}
+        table["attack"] = {**study.attack, "objective": "untargeted"}
+        table["adaptive"] = {**study.adaptive, "objective": "untargeted"}
     if place.startswith(_SCENES):
         table["defenses"] = [*study.defenses, *(each for each in read("default").defenses if "purifier" in each)]
     return parse(table, "the options")
+
+
+def unlabeled(data: str) -> int:
+    """How many images a folder has that nobody labeled; what is wrong with data is told by the plan."""
+    from secondlook.data import load
+    from secondlook.errors import SecondlookError
+
+    if not data.startswith(_FOLDER):
+        return 0
+    try:
+        source = load(data)
+    except SecondlookError:
+        return 0
+    return len(source) if getattr(source, "unlabeled", False) else 0
 
 
 def folder_name(names: Sequence[str]) -> str:

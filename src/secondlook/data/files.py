@@ -30,6 +30,7 @@ class Files(Source):
         keep: center crop, see ``secondlook.data.images.read``.
         indices: the published index of each class, where a benchmark has such.
         provenance: a caveat for every figure.
+        unlabeled: whether nobody says what is on the images: each is a class of its own.
     """
 
     ids: tuple[str, ...]
@@ -40,6 +41,20 @@ class Files(Source):
     keep: float = 1.0
     indices: tuple[int, ...] | None = None
     provenance: str = ""
+    unlabeled: bool = False
+
+    def labeled(self) -> Files:
+        """The images with their classes.
+
+        Raises:
+            InvalidInput: they have none.
+        """
+        if self.unlabeled:
+            raise InvalidInput(
+                f"{self.paths[0].parent} holds images and no folders, so that nobody says what is on them; make two "
+                'folders or more, one per class, or write [task] name = "unlabeled", which asks what an attack changes'
+            )
+        return self
 
     def read(self, rows: Sequence[int], size: tuple[int, int] | None) -> Samples:
         """The images ``rows``, cropped to ``keep`` and resized, with their truth."""

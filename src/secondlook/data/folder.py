@@ -1,4 +1,4 @@
-"""A folder of images with a sub-folder for each class."""
+"""A folder of images, with a sub-folder for each class or without labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from secondlook.registry import register
 @register("data", "folder")
 @dataclass(frozen=True, kw_only=True)
 class Folder(Family):
-    """Any images, one sub-folder per class: ``folder:PATH``.
+    """Any images, one sub-folder per class, or without classes: ``folder:PATH``.
 
     A class is called as its sub-folder, with blanks for underscores; folders inside it are read
-    with it. What is no image is left out, and every report on the data says so.
+    with it. Images alone, without any folder, have no labels: the task ``unlabeled`` reads them. What
+    is no image is left out, and every report on the data says so.
 
     Attributes:
         prompt: makes a text of a class name.
@@ -37,6 +38,8 @@ class Folder(Family):
         """
         held = images.entries(self.path)
         folders = [path for path in held if path.is_dir()]
+        if held and not folders:
+            return self._flat()
         classes = tuple(path.name.replace("_", " ") for path in folders)
         if len(set(classes)) < max(2, len(classes)):
             raise InvalidInput(
@@ -53,6 +56,20 @@ class Folder(Family):
             prompt=self.prompt,
             keep=self.keep,
             provenance=_told(images.left_out(self.path), self.path),
+        )
+
+    def _flat(self) -> Files:
+        """The images of a folder without folders: nobody says what is on them."""
+        found = tuple(images.find(self.path))
+        names = tuple(path.name for path in found)
+        return Files(
+            ids=names,
+            classes=names,
+            paths=found,
+            truth=tuple(range(len(found))),
+            keep=self.keep,
+            provenance=_told(images.left_out(self.path), self.path),
+            unlabeled=True,
         )
 
 

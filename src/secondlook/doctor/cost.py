@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,13 +12,13 @@ from secondlook.audit.study import read
 from secondlook.doctor.gradients import gradient
 from secondlook.doctor.model import ModelUnderTest, Outcome, graded, passed, skipped
 from secondlook.errors import SecondlookError
-from secondlook.ledger import peak_memory
+from secondlook.ledger import by_turns, peak_memory
 from secondlook.progress import span
 from secondlook.randomness import Keys
 
 BATCHES: Final = (1, 8, 32)
 _AUDIT_BATCH: Final = 8
-_REPEATS, _SECONDS, _LONGEST = 3, 3.0, 10.0
+_LONGEST = 10.0
 _SHARE = 0.5
 """Of the memory that is free: what one batch may take."""
 
@@ -76,7 +73,7 @@ def timed(subject: ModelUnderTest, x: Tensor) -> Pass:
         success.append(_differentiated(subject, x, keys) is not None)
 
     success: list[bool] = []
-    alone, differentiated = (seconds / len(x) for seconds in _seconds(forward, backward))
+    alone, differentiated = (seconds / len(x) for seconds in by_turns(forward, backward))
     return Pass(len(x), alone, differentiated if success[0] else float("nan"))
 
 
@@ -112,25 +109,6 @@ def available_memory() -> float:
     lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
     kibibytes = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
     return _SHARE * 1024 * float(kibibytes[0]) if kibibytes else float("inf")
-
-
-def _seconds(*acts: Callable[[], object]) -> list[float]:
-    """One run of each, by turns, so that what else the machine does falls on all alike.
-
-    The first, which warms up, is counted only where it is the last, too.
-    """
-    taken: list[list[float]] = []
-    while len(taken) <= _REPEATS and sum(map(sum, taken)) < _SECONDS * len(acts):
-        taken.append([_once(act) for act in acts])
-    return [statistics.median(each) for each in zip(*(taken[1:] or taken), strict=True)]
-
-
-def _once(act: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    act()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 _LONG = 3600.0

@@ -144,6 +144,7 @@ class View:
         goals: what attackers may want.
         columns: the task's own metrics, where name or unit are not the usual ones.
         things: what there are ``n`` of.
+        kept: what an answer is that an attack leaves as it should be.
         outcome: what an outcome is of, as a sentence; empty where it is of an answer.
         tables: further tables.
         curves: further charts, and ``curves_note``, which explains them.
@@ -157,6 +158,7 @@ class View:
     goals: tuple[GoalView, ...] = ()
     columns: tuple[Column, ...] = ()
     things: str = "images"
+    kept: str = "right"
     outcome: str = ""
     tables: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()

@@ -352,6 +352,11 @@ class Verdict:
         return goal_of(self.headline).deed
 
     @property
+    def kept(self) -> str:
+        """What an answer is called that the attack leaves as it should be."""
+        return view_of(self.headline.task).kept
+
+    @property
     def things(self) -> str:
         """What there are ``n`` of, or shares of."""
         return view_of(self.headline.task).things
@@ -377,7 +382,7 @@ class Verdict:
         metric, n = self.worst.metric, self.worst.n
         interval = share(metric, n).removeprefix(percent(metric.value, n))
         taken = f"{percent(metric.value, n)} of {self.things}{interval} (n = {n})"
-        return f"{self.worst.who} {self.deed} {taken}; still right: {share(self.headline.worst_original_top1, n)}"
+        return f"{self.worst.who} {self.deed} {taken}; still {self.kept}: {share(self.headline.worst_original_top1, n)}"
 
 
 def verdicts(audit: Audit) -> list[Verdict]:
@@ -455,9 +460,8 @@ def opening(audit: Audit) -> str:
     name = max(among, key=lambda name: among[name].headline.worst_original_top1.value)
     best = among[name]
     kept, clean = best.headline.worst_original_top1, best.headline.clean_original_top1
-    left = (
-        f"{percent(kept.value, best.headline.n)} right of {percent(clean.value, best.headline.n)} when nobody attacks"
-    )
+    n = best.headline.n
+    left = f"{percent(kept.value, n)} {best.kept} of {percent(clean.value, n)} when nobody attacks"
     if not defended:
         return f"Nothing defends here: {left}."
     if not kept.low > _HOLDS * clean.value:
