@@ -25,7 +25,7 @@ from secondlook.tasks.base import Record
 from secondlook.tasks.classification import VIEW, ClassificationBatch, OpenClassification, ZeroShotTask
 from secondlook.tasks.view import Column, GoalView, Table, View
 
-SAME: Final = "as clean"
+SAME: Final = "unchanged"
 _TOGETHER: Final = 32
 _VIEW: Final = replace(
     VIEW,
@@ -39,7 +39,7 @@ _VIEW: Final = replace(
             restated=frozenset({"success", "accuracy", "original_top1", "coverage"}),
             drawn=("wrong", "correct"),
             drawn_note="Attackers want what stands on the left high, and what stands on the right low.",
-            note="There are no labels, and nothing here says what is right. <dfn>As clean</dfn>: the answer is that of "
+            note="There are no labels, and nothing here says what is right. <dfn>Unchanged</dfn>: the answer is that of "
             "the bare model to the clean image (of an embedder: its own clean vector is the nearest); high is good. "
             "<dfn>Changed</dfn>: another answer is accepted. <dfn>Drift</dfn> is what the cosine of the image to "
             "itself before the attack lacks of 1.",
