@@ -39,8 +39,8 @@ _VIEW: Final = replace(
             restated=frozenset({"success", "accuracy", "original_top1", "coverage"}),
             drawn=("wrong", "correct"),
             drawn_note="Attackers want what stands on the left high, and what stands on the right low.",
-            note="There are no labels, and nothing here says what is right. <dfn>Unchanged</dfn>: the answer is that of "
-            "the bare model to the clean image (of an embedder: its own clean vector is the nearest); high is good. "
+            note="There are no labels, and nothing here says what is right. <dfn>Unchanged</dfn>: the answer is that "
+            "of the bare model to the clean image (of an embedder: its own clean vector is the nearest); high is good. "
             "<dfn>Changed</dfn>: another answer is accepted. <dfn>Drift</dfn> is what the cosine of the image to "
             "itself before the attack lacks of 1.",
         ),
