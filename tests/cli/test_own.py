@@ -102,7 +102,7 @@ def test_a_folder_without_classes_is_audited_for_what_changes(secondlook: Callab
     assert ended.status == 0, ended.err
     assert "no labels, no accuracy" in ended.out and "unchanged" in ended.out
     content = json.loads((tmp_path / "run" / "audit.json").read_text())
-    assert {cell["task"] for cell in content["cells"]} == {"unlabeled"}
+    assert {cell["task"] for cell in content["cells"]} == {"unlabeled folder:flat"}
     assert {cell["n"] for cell in content["cells"]} == {12}
     refused = secondlook(
         "audit", "default", "--model", "python:tests.tiny:eye", "--data", "folder:flat", "--samples", 4
