@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from secondlook.tasks.classification import ClassificationTask as ClassificationTask, ZeroShotTask as ZeroShotTask
     from secondlook.tasks.grounding import GroundingTask as GroundingTask
     from secondlook.tasks.retrieval import RetrievalTask as RetrievalTask
+    from secondlook.tasks.unlabeled import UnlabeledTask as UnlabeledTask
     from secondlook.threat import Threat as Threat
 
 _HOMES = {

@@ -39,13 +39,21 @@ class InvalidInput(SecondlookError, ValueError):
 
 
 class UnknownName(InvalidInput, KeyError):
-    """A name that nothing is registered under; the message offers the nearest ones."""
+    """A name that nothing is registered under; the message offers the nearest ones.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    Args:
+        kind: what it should be a name of.
+        name: the name.
+        known: all names that there are.
+        whole: what is listed in any case, families of names, say.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], whole: Iterable[str] = ()) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else f"there is: {', '.join(names) or 'none'}"
-        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        every = f" There is: {told}" if near and (told := ", ".join(whole)) else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}{every}")
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -28,6 +28,8 @@ _PACKAGES: dict[Kind, tuple[str, ...]] = {
     "data": ("secondlook.data", "secondlook.scenes"),
     "task": ("secondlook.tasks",),
 }
+_FAMILIES: tuple[Kind, ...] = ("model", "data")
+"""Kinds whose names are those of families, of which all are told where one is unknown."""
 _entries: dict[Kind, dict[str, type]] = {kind: {} for kind in _PACKAGES}
 
 
@@ -87,7 +89,8 @@ def find(kind: Kind, name: str) -> type:
     if name not in _entries[kind]:
         _load(kind)
     if name not in _entries[kind]:
-        raise UnknownName(kind, name, _entries[kind])
+        families = [f"{each}:…" for each in sorted(_entries[kind])] if kind in _FAMILIES else ()
+        raise UnknownName(kind, name, _entries[kind], families)
     return _entries[kind][name]
 
 

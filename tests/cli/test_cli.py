@@ -529,3 +529,14 @@ def test_a_missing_study_is_no_such_file(secondlook: Callable[..., Ended]) -> No
 def test_an_unknown_model_names_families_too(secondlook: Callable[..., Ended]) -> None:
     said = secondlook("doctor", "zzz").err
     assert all(family in said for family in ("hf:", "python:", "scenes:clip"))
+
+
+def test_unknown_names_list_what_there_is(secondlook: Callable[..., Ended]) -> None:
+    for words in (("audit", "--model", "clip"), ("audit", "--model", "foo:bar"), ("doctor", "nothing")):
+        said = secondlook(*words).err
+        assert "python:…" in said and "hf:…" in said and "openclip:…" in said, said
+    for words in (("audit", "nostudy"), ("studies", "nostudy")):
+        said = secondlook(*words).err
+        assert "did you mean" in said and all(name in said for name in shipped()), said
+    said = secondlook("audit", "default", "--data", "foldr:x").err
+    assert "did you mean folder" in said and "flickr8k:…" in said

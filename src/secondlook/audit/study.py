@@ -215,7 +215,7 @@ def read(name: str) -> Study:
     """
     path = Path(name) if name.endswith(".toml") or os.sep in name else shipped().get(name)
     if path is None:
-        raise UnknownName("study", name, shipped())
+        raise UnknownName("study", name, shipped(), shipped())
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InvalidInput(f"{path} is no regular file, and reading it might never end; name a TOML file")

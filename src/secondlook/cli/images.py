@@ -43,13 +43,13 @@ def attack(
     _check_goal(goal, target)
     console = Terminal(highlight=False, markup=False, emoji=False)
     threat, place = Threat.parse(norm, eps), engine.device(device)
-    config = dict(assignment(text) for text in set_ or [])
+    optimizer = registry.build("attack", attack_, dict(assignment(text) for text in set_ or []))
     with progress("attack", lines=True) as tick:
         written = attack_folder(
             folder,
             out,
             model=load(model),
-            attack=registry.build("attack", attack_, config),
+            attack=optimizer,
             threat=threat,
             target=target,
             others=other or (),

@@ -50,7 +50,7 @@ def load_sounds(name: str, **settings: Any) -> Sounds:
 def _open(name: str, settings: dict[str, Any]) -> Listing:
     family, colon, rest = name.partition(":")
     if not colon and family not in registry.names("data"):
-        raise UnknownName("data", name, _spellings())
+        raise UnknownName("data", name, _spellings(), [f"{family}:…" for family in registry.names("data")])
     if not rest:
         example = next(iter(listed(family)), "PATH")
         raise InvalidInput(f"data {name!r} names a family alone; write {family}:{example}")

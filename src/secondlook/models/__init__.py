@@ -31,7 +31,7 @@ def load(name: str) -> Any:
     family, colon, rest = name.partition(":")
     if not colon:
         known = [f"{f}:{model}" for f in registry.names("model") for model in listed(f) or ("…",)]
-        raise UnknownName("model", name, known)
+        raise UnknownName("model", name, known, [f"{family}:…" for family in registry.names("model")])
     if not rest:
         raise InvalidInput(f"model {name!r} names a family alone; write {family}:NAME")
     rest, _, tail = rest.partition("?")
