@@ -38,7 +38,7 @@ class Folder(Family):
         """
         held = images.entries(self.path)
         folders = [path for path in held if path.is_dir()]
-        if held and not folders:
+        if not folders and any(path.suffix.lower() in images.EXTENSIONS for path in held):
             return self._flat()
         classes = tuple(path.name.replace("_", " ") for path in folders)
         if len(set(classes)) < max(2, len(classes)):
