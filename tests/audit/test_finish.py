@@ -71,3 +71,10 @@ def test_what_only_shows_a_result_never_loses_it(
     monkeypatch.undo()
     run_study(study, tmp_path)
     assert (tmp_path / name).exists()
+
+
+def test_a_name_that_is_no_utf_8_loses_no_result(classification: Make, tmp_path: Path) -> None:
+    study = classification(knowledge=["clean"], task={**classification().task, "samples": 2})
+    made = run_study(study, tmp_path / "run", command="secondlook audit --out \udcff")
+    assert made.provenance["command"] == "secondlook audit --out \\udcff"
+    assert finish.read_audit(tmp_path / "run").provenance["command"] == made.provenance["command"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from secondlook.audit.api import run_study
 from secondlook.audit.plan import Shard
+from secondlook.audit.store import checksum
 from secondlook.audit.study import Study
 
 
@@ -61,6 +62,13 @@ def _edited(folder: Path) -> None:
     head = json.loads((folder / "run.json").read_bytes())
     head["study"]["seed"] = 9
     (folder / "run.json").write_text(json.dumps(head))
+
+
+def _of_version(folder: Path, name: str) -> None:
+    head = json.loads((folder / "run.json").read_bytes())
+    head.pop("check")
+    head["version"] = name
+    (folder / "run.json").write_text(json.dumps({**head, "check": checksum(head)}))
 
 
 HALF_DONE: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -115,5 +123,10 @@ def wrong_sets(study: Study, other_study: Study, folders: list[Path]) -> Iterato
     )
     yield "whole and part", Wrong((whole, two), "merge the shards of one division")
     yield "of another study", Wrong((one, other, three), "are of different studies or versions")
+    _of_version(copy, "99.0")
+    yield (
+        "of another version",
+        Wrong((one, copy, three), r"copy was written with version 99\.0, this is \S+; merge with that"),
+    )
     yield "of nothing", Wrong((one, two, one.with_name("nothing")), r"nothing/run\.json is missing")
     yield "empty", Wrong((), "there is nothing to merge")

@@ -28,7 +28,12 @@ def finish(plan: Plan, run: Run) -> Audit:
     The last two only show what there is: where one of them fails it is said, and the result stands.
     All are to be shared, and name no folder of this machine.
     """
-    change = anonymous(plan.study.model_dump(), read_head(run.folder).get("command", ""))
+    named = anonymous(plan.study.model_dump(), read_head(run.folder).get("command", ""))
+
+    def change(text: str) -> str:
+        # A file's name need not be UTF-8, and JSON has to be.
+        return named(text).encode("utf-8", "backslashreplace").decode()
+
     audit = Audit.model_validate(everywhere(summarize(plan, run).model_dump(by_alias=True), change))
     write_atomic(run.folder / "audit.json", audit.model_dump_json(by_alias=True, indent=1).encode())
     gallery, page = run.folder / "gallery.json", run.folder / "report.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,8 +48,12 @@ def shards(folders: Sequence[Path], out: Path) -> list[Part]:
     parts = sorted((_part(folder) for folder in folders), key=lambda part: part.shard.index)
     if not parts:
         raise BrokenRun("there is nothing to merge; name the run directories of all shards")
-    first = parts[0]
+    first, own = parts[0], version("secondlook")
     for part in parts:
+        if part.head["version"] != own:
+            raise BrokenRun(
+                f"{part.folder} was written with version {part.head['version']}, this is {own}; merge with that version"
+            )
         if any(part.head.get(key) != first.head.get(key) for key in ("config_hash", "version")):
             raise BrokenRun(f"{part.folder} and {first.folder} are of different studies or versions")
         if part.folder.resolve() == out.resolve():
