@@ -96,9 +96,11 @@ class ClipureDiff(Clipure):
     """Purifies the embedding by steps up its likelihood under a diffusion model (CLIPure-Diff, arXiv 2502.18176).
 
     Each step descends the error of denoising the vector with noise of its own, at a moment drawn from
-    the last hundred of a thousand. There hardly any signal is left, the denoiser answers nearly the
-    same to everything, and ten steps of the published length of 30 turn the vector there and back.
-    The loop is the published one; the prior is not DALL-E 2's, but the exact one of clean images.
+    the last hundred of a thousand, where hardly any signal is left. With a denoiser that answered the
+    same to everything, ten steps of the published length of 30 would turn the vector there and nearly
+    back; each step's own noise turns it elsewhere, and clean answers are lost on a model for which the
+    length was not chosen. The loop is the published one; the prior is not DALL-E 2's, but the exact
+    one of clean images.
 
     Attributes:
         steps: of the purification.
