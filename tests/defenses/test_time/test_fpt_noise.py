@@ -33,7 +33,7 @@ def test_the_noise_is_the_stronger_the_less_a_little_is_felt() -> None:
     work = Guarded(clip(), FPTNoise(stable_below=0.2)).adaptation
     assert isinstance(work, MeasuredNoise)
     gray, noise = torch.full((3, 3, 2, 2), 0.5), torch.ones(3, 3, 2, 2)
-    strength = (work.noisy(gray, noise, torch.tensor([0.0, 0.1, 0.2]), "full") - gray).amax((1, 2, 3)) * 255
+    strength = (work.with_noise(gray, noise, torch.tensor([0.0, 0.1, 0.2]), "full") - gray).amax((1, 2, 3)) * 255
     assert strength.tolist() == pytest.approx([16, 10, 4], abs=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""After SCC: its ball, its consensus, its contrast."""
+"""After SCC: its ball, its belief, its contrast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.defenses.guarded import Guarded
-from secondlook.defenses.test_time.scc import SCC, Calibrated, Consensus, contrast
+from secondlook.defenses.test_time.scc import SCC, Calibrated, Belief, contrast
 from secondlook.errors import InvalidInput
 from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, passes
 from tests.tiny import eye
@@ -25,7 +25,7 @@ def work(settings: SCC) -> Calibrated:
 
 def test_the_contrast_is_to_the_nearest_other_class() -> None:
     texts = torch.eye(3)
-    target = Consensus(torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([0]))
+    target = Belief(torch.tensor([[0.8, 0.6, 0.0]]), torch.tensor([0]))
     assert float(contrast(torch.tensor([[0.6, 0.64, 0.48]]), texts, target)) == pytest.approx(0.864 - 0.64)
 
 

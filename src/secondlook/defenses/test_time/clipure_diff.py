@@ -34,7 +34,7 @@ def signal(moments: Tensor) -> Tensor:
 
     Example:
         >>> [f"{float(share):.4f}" for share in signal(torch.tensor([0.0, 500.0, 900.0]))]
-        ['0.9999', '0.4922', '0.0238']
+        ['1.0000', '0.4923', '0.0236']
     """
     first = math.cos(OFFSET / (1 + OFFSET) * math.pi / 2) ** 2
     return torch.cos(((moments + 1) / MOMENTS + OFFSET) / (1 + OFFSET) * math.pi / 2).square() / first

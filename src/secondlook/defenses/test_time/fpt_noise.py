@@ -41,8 +41,8 @@ class MeasuredNoise(Adaptation):
         else:
             with torch.no_grad():
                 rate = self.rate(x.detach(), noise)
-        noisy = self.noisy(x, noise, rate, gradient)
-        views = torch.stack([look(noisy) for look in self.looks], 1)
+        shown = self.with_noise(x, noise, rate, gradient)
+        views = torch.stack([look(shown) for look in self.looks], 1)
         mean = self.embedder.embed(views.flatten(0, 1)).unflatten(0, (len(x), -1)).mean(1)
         found = gated(soft_gate(self.settings.stable_below - rate), mean, own)
         return Adapted(found, scores_of(self.model, found))
@@ -58,7 +58,7 @@ class MeasuredNoise(Adaptation):
         share: Tensor = (moved.square().sum(1) + 1e-20).sqrt() / own.norm(dim=1).clamp_min(1e-12)
         return share
 
-    def noisy(self, x: Tensor, noise: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:
+    def with_noise(self, x: Tensor, noise: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:
         """The image with noise: the most where nothing is felt, the least at the threshold."""
         settings = self.settings
         lack = (1 - rate / settings.stable_below).clamp(0, 1)

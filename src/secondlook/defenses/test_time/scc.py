@@ -19,7 +19,7 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 
 
-class Consensus(NamedTuple):
+class Belief(NamedTuple):
     """What the views are taken for.
 
     Attributes:
@@ -64,17 +64,17 @@ class Calibrated(PixelAdaptation):
         """The pixels, brought into the ball around ``x`` and into [0, 1]."""
         return (x + (seen - x).clamp(-self.settings.eps, self.settings.eps)).clamp(0, 1)
 
-    def consensus(self, seen: Tensor, keys: Keys) -> Consensus:
+    def consensus(self, seen: Tensor, keys: Keys) -> Belief:
         """Of crops of the pixels: the mean of what they are believed to be, sharpened."""
         settings = self.settings
         made = resized_crops(seen.detach(), keys.fold("views"), settings.crops, settings.least, flip=True)
         with torch.no_grad():
             scores = self.model.scores(embedded(self.model.embedder, made)) / settings.temperature
             believed = (scores.softmax(-1).mean(1).clamp_min(1e-12).log() / settings.sharpening).softmax(-1)
-        return Consensus(F.normalize(believed @ self.model.texts.to(believed), dim=-1), believed.argmax(1))
+        return Belief(F.normalize(believed @ self.model.texts.to(believed), dim=-1), believed.argmax(1))
 
 
-def contrast(vectors: Tensor, texts: Tensor, target: Consensus) -> Tensor:
+def contrast(vectors: Tensor, texts: Tensor, target: Belief) -> Tensor:
     """The cosine to what is believed, less the largest one to a class that is not named, ``[B]``."""
     others = (vectors @ texts.T).scatter(1, target.named[:, None], -2.0).amax(1)
     return (vectors * target.soft).sum(1) - others
