@@ -9,7 +9,7 @@ import torch
 
 from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.defenses.guarded import Guarded
-from secondlook.defenses.test_time.scc import SCC, Calibrated, Belief, contrast
+from secondlook.defenses.test_time.scc import SCC, Belief, Calibrated, contrast
 from secondlook.errors import InvalidInput
 from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, passes
 from tests.tiny import eye
