@@ -18,7 +18,8 @@ def main(names: list[str]) -> None:
     """Measures, and writes ``costs.json`` beside the studies after each."""
     for name in names or [*shipped()]:
         try:
-            seconds, each = whole(plan(read(name)), silent), unit()
+            made, before = plan(read(name)), unit()
+            seconds, each = whole(made, silent), (before + unit()) / 2
         except SecondlookError as error:
             print(f"{name}: {error}")
             continue

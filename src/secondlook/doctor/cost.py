@@ -8,13 +8,21 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from secondlook.audit.study import read
+from secondlook import registry
+from secondlook.audit.plan import AttackerTable
+from secondlook.audit.study import Study, read, sweep
+from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.jpeg import Jpeg
 from secondlook.doctor.gradients import gradient
 from secondlook.doctor.model import ModelUnderTest, Outcome, graded, passed, skipped
 from secondlook.errors import SecondlookError
 from secondlook.ledger import by_turns, peak_memory
+from secondlook.models.base import Classifier, Embedder
+from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.progress import span
 from secondlook.randomness import Keys
+from secondlook.tasks.unlabeled import NearestImage
+from secondlook.threat import Knowledge, Threat
 
 BATCHES: Final = (1, 8, 32)
 _AUDIT_BATCH: Final = 8
@@ -134,19 +142,18 @@ def default_audit(subject: ModelUnderTest) -> Outcome:
     if subject.kind == "purifier":
         return skipped("the default audit attacks a model and brings its own purifiers")
     study, held = read("default"), held_bytes(subject)
-    samples, steps = study.task["samples"], study.attack["steps"]
-    draws = study.adaptive["steps"] * study.adaptive["draws"]
-    defended = sum(table["name"] != "undefended" for table in study.defenses)
+    samples, defended = study.task["samples"], sum(table["name"] != "undefended" for table in study.defenses)
+    steps, adaptive = (_gradients(subject, study, known) for known in ("oblivious", "adaptive"))
     quick = subject.affordable(_AUDIT_BATCH, passes=3) == _AUDIT_BATCH
     batch = _AUDIT_BATCH if quick and held * _AUDIT_BATCH < available_memory() else 1
     each = timed(subject, subject.images[:batch]).gradient
     if each != each:
         return skipped("the model has no gradient to backward")
-    bare, whole = samples * steps * each, samples * (steps + draws * defended) * each
+    bare, whole = samples * steps * each, samples * (steps + adaptive * defended) * each
     return graded(
         "warn" if whole > _LONG else "pass",
-        f"about {span(bare)} for the attack on the model alone ({samples} images x {steps} "
-        f"steps), {span(whole)} with its share of the adaptive rows; purifiers come on top",
+        f"at most {span(bare)} for the attacks on the model alone ({samples} images x {steps:.0f} gradients), "
+        f"{span(whole)} with its share of the adaptive rows; purifiers come on top",
         "begin with fewer: --samples 30 --steps 30 --set adaptive.steps=15",
         bare=bare,
         whole=whole,
@@ -155,3 +162,20 @@ def default_audit(subject: ModelUnderTest) -> Outcome:
 
 def _ms(seconds: float) -> str:
     return "none" if seconds != seconds else f"{1000 * seconds:.3g} ms"
+
+
+def _gradients(subject: ModelUnderTest, study: Study, knowledge: Knowledge) -> float:
+    """Gradients that the attacks of a study need for a sample at most, all draws counted, at a defense."""
+    model = subject.model
+    if isinstance(model, Embedder):
+        model = NearestImage(model, ("one", "other"), torch.zeros(2, 1))
+    assert isinstance(model, Classifier), "a purifier is skipped"
+    objective = UntargetedObjective(
+        goal=Untargeted(truth=torch.zeros(1, dtype=torch.long)), victim=Guarded(model, Jpeg())
+    )
+    found = 0.0
+    for table in (one for many in study.attack_tables(knowledge, bare=False) for one in sweep(many)):
+        config = {key: value for key, value in table.items() if key not in AttackerTable.model_fields}
+        passes = registry.build("attack", config.pop("name"), config).passes(objective, Threat())
+        found += passes.gradients * table.get("draws", 1)
+    return found
