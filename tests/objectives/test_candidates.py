@@ -8,7 +8,7 @@ from torch import Tensor
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import Evaluation
 from secondlook.attacks.synthesis import Synthesis
-from secondlook.objectives.candidates import AnsweredGoal, Candidates, Found, easiest
+from secondlook.objectives.candidates import AnsweredGoal, Candidates, Contest, Found, easiest
 from secondlook.objectives.caption import GreedyCaption
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
@@ -78,21 +78,22 @@ def test_the_nearest_texts_come_first() -> None:
     assert alone == [["red again", "green again"]]
 
 
-def test_each_is_tried_in_turn_and_who_has_fewer_tries_theirs_again() -> None:
+def test_an_attack_may_choose_among_the_candidates_of_each_image() -> None:
     goal = aiming([["green again", "blue again"], ["red again"]])
     manners = goal.manners(False, KEYS)
-    texts = [each.texts for each in manners.values() if isinstance(each, GreedyCaption)]
-    assert list(manners) == ["near miss 1", "near miss 2"]
-    assert texts == [("green again", "red again"), ("blue again", "red again")]
-    assert goal.notices == ()
-    half = goal.take(torch.tensor([1])).manners(False, KEYS[1:])
-    assert [each.texts for each in half.values() if isinstance(each, GreedyCaption)] == [("red again",)] * 2
+    assert list(manners) == ["near miss"] and goal.notices == ()
+    contest = manners["near miss"]
+    assert isinstance(contest, Contest) and contest.counts == (2, 1)
+    assert isinstance(found := contest.choosing([1, 0]), GreedyCaption) and found.texts == ("blue again", "red again")
+    half = contest.take(torch.tensor([1]))
+    assert half.counts == (1,)
+    assert isinstance(found := half.choosing([0]), GreedyCaption) and found.texts == ("red again",)
 
 
 def test_who_has_no_aim_is_told_and_left_as_it_is() -> None:
     goal = aiming([["green again"], []])
     says = "1 of 2 images have no near miss, and are left as they are"
-    assert goal.notices == (says,) and goal.manners(False, KEYS)["near miss"] == says
+    assert goal.notices == (says,) and goal.manners(False, KEYS)["no near miss"] == says
     found = Synthesis(steps=8)(goal, X, Threat.parse("linf", 0.3), KEYS)
     assert found.success is not None and found.success.tolist() == [True, False]
     assert any(says in notice for notice in found.notices)
@@ -118,4 +119,4 @@ def test_an_attack_gets_what_is_nearest() -> None:
     assert not aiming([["blue again"]] * 2)(lone.x, KEYS).success.any()
     found = Synthesis(steps=20)(aiming(options, whole=True), x, threat, KEYS)
     assert found.success is not None and found.success.all() and found.by is not None
-    assert [found.members[at] for at in found.by.tolist()] == ["near miss 1"] * 2
+    assert [found.members[at] for at in found.by.tolist()] == ["near miss"] * 2

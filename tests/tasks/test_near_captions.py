@@ -4,17 +4,20 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from secondlook.data import load as load_data
 from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.mirrorcheck import MirrorCheck
 from secondlook.errors import InvalidInput
 from secondlook.metrics.ngrams import words
 from secondlook.models import load
 from secondlook.models.base import Embedder
 from secondlook.models.heatmap import find_site
 from secondlook.models.maskedlm import MaskedLM
-from secondlook.objectives.candidates import AnsweredGoal
+from secondlook.objectives.candidates import AnsweredGoal, Contest
 from secondlook.objectives.caption import GreedyCaption
+from secondlook.objectives.evasion import DetectorEvasion
 from secondlook.objectives.grounding import MoveMap, nearest_places
 from secondlook.randomness import Keys
 from secondlook.tasks.base import AttackOptions
@@ -31,8 +34,11 @@ def scenes(n: int = 6) -> tuple[OpenCaptioning, Guarded]:
 
 
 def sentences(goal: AnsweredGoal) -> list[tuple[str, ...]]:
-    manners = [each for each in goal.manners(False, Keys.of(0, goal.rows)).values() if not isinstance(each, str)]
-    inner = [each.objective for each in manners]  # type: ignore[attr-defined]
+    """The captions in turn; an image that has fewer starts again with its first."""
+    contest = goal.manners(False, Keys.of(0, goal.rows))[goal.candidates.name]
+    assert isinstance(contest, Contest) and all(contest.counts)
+    chosen = [[turn % count for count in contest.counts] for turn in range(max(contest.counts))]
+    inner = [contest.choosing(each).objective for each in chosen]  # type: ignore[attr-defined]
     return [each.texts for each in inner if isinstance(each, GreedyCaption)]
 
 
@@ -43,13 +49,33 @@ def test_a_near_miss_is_what_is_said_with_one_word_false() -> None:
     said = guarded.decide(batch.images, batch.keys).texts
     assert task.facts is not None and isinstance(goal, AnsweredGoal)
     tried = sentences(goal)
-    assert len(tried) == 4 and len({texts[0] for texts in tried}) == 4
+    assert len(tried) == 8 and len({texts[0] for texts in tried}) == 8
     for texts in tried:
         for row, (text, clean) in enumerate(zip(texts, said, strict=True)):
             assert not task.facts.judge(text, task.rows[row]).main
             if task.facts.judge(clean, task.rows[row]).main:
                 pairs = zip(words(text), words(clean), strict=True)
                 assert sum(one != other for one, other in pairs) == 1
+
+
+def test_where_a_detector_paints_what_is_said_the_wording_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, guarded = scenes(2)
+    seeing = MirrorCheck(encoders="scenes:clip", painters="scenes:painter-grammar", false_rejection=0, threshold=0.1)
+    guarded = task.guarded(guarded.model, seeing)
+    batch = task.batch(range(2), guarded)
+
+    def suspicion(wordings: int) -> Tensor:
+        monkeypatch.setattr("secondlook.tasks.captioning.WORDINGS", wordings)
+        goal = task.objective(batch, guarded, AttackOptions(objective="near-miss"))
+        assert isinstance(goal, AnsweredGoal) and isinstance(goal.objective, DetectorEvasion)
+        texts = goal.objective.captions
+        assert task.facts is not None
+        assert not any(task.facts.judge(text, row).main for text, row in zip(texts, task.rows, strict=True))
+        with torch.no_grad():
+            return guarded.suspicion(batch.images, batch.keys, texts)
+
+    several, lone = suspicion(4), suspicion(0)
+    assert bool((several <= lone + 1e-6).all()) and float((several - lone).sum()) < -0.01
 
 
 def test_an_insertion_is_what_is_said_with_the_wanted_thing_in_it() -> None:
@@ -67,7 +93,7 @@ def test_untargeted_also_tries_near_misses_and_knows_what_is_said() -> None:
     batch = task.batch(range(4), guarded)
     goal = task.objective(batch, guarded, AttackOptions(objective="untargeted"))
     assert isinstance(goal, AnsweredGoal)
-    assert [*goal.manners(False, batch.keys)] == [*(f"near miss {turn}" for turn in range(1, 5)), "as-is"]
+    assert [*goal.manners(False, batch.keys)] == ["near miss", "as-is"]
     right = [
         row["original_top1"] for row in task.records(batch, guarded, [guarded.decide(batch.images, batch.keys)], "")
     ]
@@ -123,7 +149,7 @@ def test_where_every_candidate_is_refused_it_is_stated() -> None:
     goal = task.objective(batch, guarded, AttackOptions(objective="near-miss"))
     assert isinstance(goal, AnsweredGoal)
     says = "4 of 4 images have no near miss, and are left as they are"
-    assert goal.notices == (says,) and goal.manners(False, batch.keys)["near miss"] == says
+    assert goal.notices == (says,) and goal.manners(False, batch.keys)["no near miss"] == says
     assert not goal(batch.images, batch.keys).success.any()
 
 
@@ -152,6 +178,6 @@ def test_a_map_is_drawn_to_the_places_in_turn() -> None:
     batch = task.batch(range(3), guarded)
     goal = task.objective(batch, guarded, AttackOptions(objective="near-miss"))
     manners = goal.manners(False, batch.keys)
-    assert [*manners] == [f"near miss {turn}" for turn in range(1, 5)]
+    assert [*manners] == ["near miss"]
     hit = task.pointed(task.maps(batch.pairs, model), batch.boxes).hit
     assert torch.equal(goal(batch.pairs.images, batch.keys).success, ~hit)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from secondlook.attacks.apgd import APGD, State
+from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, Trace
+from secondlook.attacks.candidate_halving import CandidateHalving, Choosing, ContinuedAPGD, judged, with_search
 from secondlook.attacks.class_objective import ClassObjective
 from secondlook.attacks.search_state import BestPoints
 from secondlook.attacks.square import Square
@@ -18,7 +19,7 @@ from secondlook.bounds import Count, Natural
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
-from secondlook.threat import Threat, per_sample
+from secondlook.threat import Threat
 
 TARGETS: Final = 3
 """Wrong classes that the targeted search drives a sample to, in turn."""
@@ -71,14 +72,15 @@ class Synthesis(Attack):
     """Tries each manner of attacking a defense in turn, on the samples that no other has taken.
 
     A defense may hide its gradient: so its model is attacked bare and the result shown to it; the
-    defense is climbed as it is, and straight past its transform; with more draws (EOT), with the
-    draws of one moment replayed, with its gate taken away, from where the bare attack ended, and by
-    queries alone. Each manner is an APGD, on cross-entropy and on a targeted margin where there
-    are classes, else on the goal's own loss. No manner's own claim is believed: what it has made is
-    evaluated by the true objective, on the threat's grid, with draws that the search has not seen.
-    A sample that succeeds there is the manner's; of the others the point of the highest loss is
-    kept. The idea is that of Croce et al. 2022 (arXiv 2202.13711) and Tramer et al. 2020
-    (arXiv 2002.08347), made automatic.
+    defense is climbed as it is, and straight past its transform; with more draws (EOT), with the draws
+    of one moment replayed, with its gate taken away, from where the bare attack ended, and by queries
+    alone. Where several answers would do, they are tried by
+    :class:`~secondlook.attacks.candidate_halving.CandidateHalving`. Each other manner is an APGD, on
+    cross-entropy and on a targeted margin where there are classes, else on the goal's own loss. No
+    manner's own claim is believed: what it has made is evaluated by the true objective, on the threat's
+    grid, with draws that the search has not seen. A sample that succeeds there is the manner's; of the
+    others the point of the highest loss is kept. The idea is that of Croce et al. 2022 (arXiv
+    2202.13711) and Tramer et al. 2020 (arXiv 2002.08347), made automatic.
 
     Attributes:
         budget: ``cheap``: the bare replay, the defense as it is, and straight through; ``full``: all.
@@ -125,7 +127,7 @@ class Synthesis(Attack):
             x = threat.quantize(threat.project(found.x.detach(), clean[rows]), clean[rows])
             told = self.confirmed(objective.take(rows), x, keys[rows].fold("judge", manner.name))
             best.offer(rows, x, told.loss, told.success)
-            trace = _with_search(trace, rows, found.trace)
+            trace = with_search(trace, rows, found.trace)
             by[rows[told.success]] = index
             notices |= dict.fromkeys(found.notices)
             rows = rows[~told.success]
@@ -141,8 +143,8 @@ class Synthesis(Attack):
             found = each.attack.passes(each.objective, threat)
             if found is None:
                 return None
-            looks = self.looks if _stochastic(objective) else 1
-            total += found * (getattr(each.objective, "draws", draws) / draws) + Passes(queries=looks)
+            looks = Passes(queries=self._looks(objective))
+            total += found * (getattr(each.objective, "draws", draws) / draws) + looks
         return total
 
     def searches(self, objective: Objective, keys: Keys) -> tuple[list[MannerSearch], dict[str, None]]:
@@ -160,6 +162,9 @@ class Synthesis(Attack):
         return searches, reasons
 
     def _gradient_searches(self, name: str, objective: Objective) -> Iterator[MannerSearch]:
+        if isinstance(objective, Choosing):
+            yield MannerSearch(name, objective, self._halving(objective))
+            return
         yield MannerSearch(name, objective, self._apgd(objective))
         if name in TARGETED and isinstance(objective, ClassObjective):
             apgd = replace(self._apgd(objective), restarts=1, targets=TARGETS)
@@ -168,6 +173,14 @@ class Synthesis(Attack):
     def _square(self, objective: Objective) -> Square:
         loss: Literal["", "margin"] = "margin" if isinstance(objective, ClassObjective) else ""
         return Square(queries=self.queries, loss=loss, width=self.width)
+
+    def _looks(self, objective: Objective) -> int:
+        return self.looks if _stochastic(objective) else 1
+
+    def _halving(self, objective: Objective) -> CandidateHalving:
+        """As many steps in the last run; the shorter runs before it tell which answer is worth them."""
+        confirm = CONFIRM if _stochastic(objective) else 1
+        return CandidateHalving(steps=self.steps, looks=self._looks(objective), confirm=confirm, width=self.width)
 
     def _apgd(self, objective: Objective) -> APGD:
         """Its best iterate counts; a lucky draw of a randomized defense ends nothing."""
@@ -179,33 +192,10 @@ class Synthesis(Attack):
             width=self.width,
         )
 
-    @torch.no_grad()
     def confirmed(self, objective: Objective, x: Tensor, keys: Keys) -> Evaluation:
         """The mean loss over fresh looks, and whether all of them succeed, ``[A]`` each."""
-        count, found = self.looks if _stochastic(objective) else 1, []
-        for rows in torch.arange(len(x), device=x.device).split(self.width or len(x)):
-            part = objective.take(rows)
-            looks = [part(x[rows], keys[rows].fold(look)) for look in range(count)]
-            loss = torch.stack([look.loss for look in looks]).mean(0)
-            found.append(Evaluation(loss, torch.stack([look.success for look in looks]).all(0)))
-        loss, success = (torch.cat(column) for column in zip(*found, strict=True))
-        return Evaluation(loss, success)
+        return judged(objective, x, keys, self._looks(objective), self.width)
 
-
-@dataclass(frozen=True, kw_only=True)
-class _ContinuedAPGD(APGD):
-    """APGD whose first run starts at given points.
-
-    Attributes:
-        origin: of each sample of the batch, ``[B, ...]``.
-    """
-
-    origin: Tensor
-
-    def start(self, rows: Tensor, clean: Tensor, threat: Threat, keys: Keys, run: Tensor) -> State:
-        state = super().start(rows, clean, threat, keys, run)
-        x = torch.where(per_sample(run == 0), self.origin[rows], state.x)
-        return replace(state, x=x, previous=x.clone(), best_x=x.clone())
 
 
 def _stochastic(objective: Objective) -> bool:
@@ -218,12 +208,5 @@ def searched(
     """What a search makes of the samples ``rows`` of a batch; ``best`` are all points so far."""
     attack = manner.attack
     if manner.continued and isinstance(attack, APGD):
-        given = {f.name: getattr(attack, f.name) for f in fields(attack)}
-        attack = _ContinuedAPGD(**given, origin=best[rows])
+        attack = ContinuedAPGD.of(attack, best[rows])
     return attack.search(manner.objective.take(rows), clean[rows], threat, keys)
-
-
-def _with_search(trace: Trace, rows: Tensor, last: Trace) -> Trace:
-    """The trace with the losses and gradients of the last search of ``rows``, and the steps of all."""
-    found = {f.name: getattr(trace, f.name).index_copy(0, rows, getattr(last, f.name)) for f in fields(trace)}
-    return Trace(**{**found, "steps": trace.steps.index_add(0, rows, last.steps)})

@@ -1,4 +1,4 @@
-"""What an attacker could be content with, tried in turn, and judged by what is answered in the end."""
+"""What an attacker could be content with, several of it tried, and judged by what is answered in the end."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def easiest(saying: Saying, options: Sequence[Sequence[str]], x: Tensor, keys: K
 
 
 class Candidates:
-    """What an attacker could be content with for each image of a batch, tried in turn.
+    """What an attacker could be content with for each image of a batch.
 
     It is looked for when it is first asked for.
 
@@ -90,16 +90,10 @@ class Candidates:
         """What there is."""
         return self._find()
 
-    def manner(self, number: int) -> Objective:
-        """The objective of candidate ``number`` of each image; who has fewer tries theirs again."""
-        each = tuple(number % count if count else -1 for count in self.found.counts)
-        return self.found.objective(each)
-
-    def manners(self) -> dict[str, Objective | str]:
-        """Each in its turn; and a sentence of the images that have none."""
-        tried = min(self.count, max(self.found.counts, default=0))
-        turns: dict[str, Objective | str] = {f"{self.name} {turn + 1}": self.manner(turn) for turn in range(tried)}
-        return turns | dict.fromkeys([self.name] if self.missing else [], self.missing)
+    @property
+    def first(self) -> Objective:
+        """The objective of the first candidate of each image."""
+        return self.found.objective(tuple(0 if count else -1 for count in self.found.counts))
 
     @property
     def missing(self) -> str:
@@ -119,7 +113,7 @@ class AnsweredGoal:
         victim: the model behind its defense.
         judge: whether its answer is what the attacker is after.
         rows: which of the images of the batch these are.
-        candidates: what may be tried in turn.
+        candidates: what may be tried.
         whole: what is differentiated; None for the first of ``candidates``.
     """
 
@@ -132,7 +126,7 @@ class AnsweredGoal:
     @cached_property
     def objective(self) -> Objective:
         """What is differentiated."""
-        return self.whole if self.whole is not None else self.candidates.manner(0).take(self._at)
+        return self.whole if self.whole is not None else self.candidates.first.take(self._at)
 
     @property
     def _at(self) -> Tensor:
@@ -168,11 +162,12 @@ class AnsweredGoal:
 
     def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
         """The candidates in turn, and then the ways to climb an objective that is none of them."""
-        every = self.candidates.manners()
-        turns: dict[str, Objective | str] = {
-            name: each if isinstance(each, str) else each.take(self._at) for name, each in every.items()
-        }
-        if self.whole is None and any(self.candidates.found.counts):
+        candidates, turns = self.candidates, dict[str, Objective | str]()
+        if any(candidates.found.counts):
+            turns[candidates.name] = Contest(goal=self)
+        if candidates.missing:
+            turns[f"no {candidates.name}"] = candidates.missing
+        if self.whole is None and any(candidates.found.counts):
             return turns
         own = getattr(self.whole, "manners", None)
         return turns | (dict(own(full, keys)) if own is not None else {"as-is": self})
@@ -181,3 +176,54 @@ class AnsweredGoal:
         """The same objective for some of the samples."""
         whole = None if self.whole is None else self.whole.take(rows)
         return replace(self, whole=whole, rows=tuple(self.rows[row] for row in rows.tolist()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """A goal that an attack reaches by whichever candidate of each image comes closest.
+
+    Attributes:
+        goal: judges what was reached.
+    """
+
+    goal: AnsweredGoal
+
+    @property
+    def parts(self) -> Sequence[Contest]:
+        """The objective itself, alone."""
+        return (self,)
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The networks of the goal."""
+        return self.goal.modules
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether two evaluations of one input may differ."""
+        return self.goal.stochastic
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Of each image how many candidates there are."""
+        return tuple(self.goal.candidates.found.counts[row] for row in self.goal.rows)
+
+    def manners(self, full: bool, keys: Keys) -> Mapping[str, Objective | str]:
+        """Those of the goal."""
+        return self.goal.manners(full, keys)
+
+    def choosing(self, chosen: Sequence[int]) -> Objective:
+        """What is differentiated for the candidate with the given number of each image."""
+        found = self.goal.candidates.found
+        every = [-1] * len(found.counts)
+        for row, number in zip(self.goal.rows, chosen, strict=True):
+            every[row] = number
+        return found.objective(tuple(every)).take(torch.tensor(self.goal.rows, dtype=torch.long))
+
+    def __call__(self, x: Tensor, keys: Keys) -> Evaluation:
+        """Loss and success of the goal."""
+        return self.goal(x, keys)
+
+    def take(self, rows: Tensor) -> Contest:
+        """The same for some of the samples."""
+        return Contest(goal=self.goal.take(rows))

@@ -40,6 +40,7 @@ from secondlook.objectives.evasion import CaptionFeedback, DetectorEvasion, OwnC
 from secondlook.objectives.painting import PaintingGradient, ThroughPainting
 from secondlook.randomness import Keys
 from secondlook.registry import register
+from secondlook.scenes.rewording import reworded
 from secondlook.statistics import Numbers
 from secondlook.tasks.base import AttackOptions, Figures, OpenTask, Record, Shown, how_many, mean_records
 from secondlook.tasks.caption_truth import Facts, ScoredCaption, facts
@@ -52,6 +53,11 @@ ATTACKVLM: Final = (TEXT, PICTURE, ANSWER)
 """To be embedded like the target text, or like a picture of it; or to be captioned like it."""
 NEAR, INSERTED = "near-miss", "insertion"
 """The clean caption with what makes it wrong, or with what the attacker wants said in it."""
+REWORDED: Final = 4
+"""Captions nearest to the clean image that are put into other words where a detector paints what is
+said: what a caption leaves open is drawn by its wording, and some draws are nearer to the image."""
+WORDINGS: Final = 24
+"""Other wordings that are made of each of them."""
 MARGIN: Final = 0.02
 """How far below the threshold the attacker wants to be."""
 UNSAID: Final = 2.5
@@ -179,7 +185,7 @@ class CaptioningTask:
         painter: who paints, for attackers who want an image to be seen as what they want said.
         readers: embedders, with commas between, that compare what is said with what the attacker
             wants; empty for none.
-        candidates: captions that an attacker who picks among several tries in turn at most.
+        candidates: captions that an attacker who picks among several tries at most.
         substitutes: a masked language model by name, whose words make near misses of captions of
             images of which nothing else is known; empty for none.
         seed: chooses the images and what an attacker wants to be said of each.
@@ -195,7 +201,7 @@ class CaptioningTask:
     prompt: str = ""
     painter: str = "scenes:painter-grammar"
     readers: str = ""
-    candidates: Count = 4
+    candidates: Count = 8
     substitutes: str = ""
     seed: int = 0
     view: ClassVar[View] = VIEW
@@ -389,6 +395,9 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
             said = guarded.decide(batch.images, keys.fold("clean")).texts
             given = zip(batch.at, said, batch.captions, strict=True)
             every = [self._near(model, at, text, captions, targeted) for at, text, captions in given]
+            if self.facts is not None and guarded.detector is not None and guarded.detector.reads_captions:
+                few = easiest(saying, every, batch.images, keys.fold("rank"), REWORDED)
+                every = self._reworded(model, batch.at, few, keys.fold("reword"), targeted)
             texts = easiest(saying, every, batch.images, keys.fold("rank"), self.settings.candidates)
 
             def of(chosen: tuple[int, ...]) -> Objective:
@@ -400,10 +409,23 @@ class OpenCaptioning(OpenTask[CaptionBatch, Decision]):
 
     def _near(self, model: Captioner, at: int, said: str, captions: Sequence[str], targeted: bool) -> list[str]:
         """Captions near what is said of an image, or near a true one, that would do for an attacker."""
-        reached = self._reached(at, targeted)
         own = [said] if self._lead(at, said) > 0 else []
         sources = [*own, *captions] if targeted or not own else own
         made = [each for text in sources for each in self._altered(at, text, targeted)]
+        return self._doing(model, made, self._reached(at, targeted))
+
+    def _reworded(
+        self, model: Captioner, rows: Sequence[int], texts: Sequence[Sequence[str]], keys: Keys, targeted: bool
+    ) -> list[list[str]]:
+        """The texts of each image, and each of them in other words, that would do just as well."""
+        every = []
+        for at, several, rng in zip(rows, texts, keys.generators(), strict=True):
+            made = [*several, *(each for text in several for each in reworded(text, rng, WORDINGS))]
+            every.append(self._doing(model, made, self._reached(at, targeted)))
+        return every
+
+    def _doing(self, model: Captioner, made: Sequence[str], reached: Callable[[str], bool]) -> list[str]:
+        """The texts as the captioner writes them, those that do for an attacker, each once."""
         written = model.round_trip(made, self.settings.prompt) if made else []
         return [text for text in dict.fromkeys(written) if text.strip() and reached(text)]
 

@@ -136,7 +136,7 @@ class GroundingTask:
             their mean, and not for all that it has in common with them.
         threshold: the share of the peak from which a place counts as found.
         side: height and width that the images are brought to; 0 leaves it to the model.
-        candidates: places that an attacker who picks among several tries in turn at most.
+        candidates: places that an attacker who picks among several tries at most.
         seed: chooses the images, and of each one a text.
 
     Raises:
