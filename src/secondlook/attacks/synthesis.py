@@ -197,7 +197,6 @@ class Synthesis(Attack):
         return judged(objective, x, keys, self._looks(objective), self.width)
 
 
-
 def _stochastic(objective: Objective) -> bool:
     return isinstance(objective, Mannered) and objective.stochastic
 
