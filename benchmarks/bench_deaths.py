@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from secondlook.audit.api import merge_runs, run_study
 from secondlook.audit.finish import read_audit
 from secondlook.audit.study import Study, parse
 from secondlook.errors import SecondlookError
+from secondlook.schema import Audit
 from tests.audit.damages import DAMAGES
 from tests.audit.deaths import Killed, Mortal, State, state
 from tests.audit.wrong_shards import half_done, shards, wrong_sets
@@ -130,19 +132,19 @@ def killed(name: str, kills: int, folder: Path) -> Iterator[str]:
         yield "same" if state(place, read_audit(place)) == one else f"OTHER than {place.name}"
 
 
-def deaths(name: str, whole: State, folder: Path, every: int) -> Iterator[str]:
-    """Dies at one operation on a file after the other."""
+def deaths(work: Callable[[Path], Audit], folder: Path, every: int) -> Iterator[str]:
+    """Dies at one operation on a file after the other, and does the same work again."""
     counter = Mortal()
     with counter.living():
-        run_study(study(name), folder / "counted")
+        whole = state(folder / "counted", work(folder / "counted"))
     for at in range(1, counter.count + 1, every):
         mortal, out = Mortal(at, half=at % 2 == 0), folder / f"dead-{at}"
         try:
             with mortal.living():
-                run_study(study(name), out)
+                work(out)
         except Killed:
             pass
-        yield "same" if state(out, run_study(study(name), out)) == whole else f"OTHER at {at}"
+        yield "same" if state(out, work(out)) == whole else f"OTHER at {at}"
         shutil.rmtree(out)
 
 
@@ -205,11 +207,13 @@ def main() -> None:
         with TemporaryDirectory() as place:
             folder = Path(place)
             whole = state(folder / "sound", run_study(study(name), folder / "sound"))
+            parts = [folder / "shards" / f"part-{index}" for index in (1, 2, 3)]
             found: dict[str, list[str]] = {
                 f"{options.kills} kills": list(killed(name, options.kills, folder)),
-                "deaths": list(deaths(name, whole, folder, options.every)),
+                "deaths": list(deaths(partial(run_study, study(name)), folder / "runs", options.every)),
                 "damages": list(damaged(name, whole, folder / "sound", folder)),
                 "wrong shards": list(merges(name, folder / "shards")),
+                "deaths in merges": list(deaths(partial(merge_runs, parts), folder / "merges", options.every)),
             }
             counts = {what: {each: ends.count(each) for each in dict.fromkeys(ends)} for what, ends in found.items()}
             print(name, json.dumps(counts), flush=True)
