@@ -230,7 +230,7 @@ class Member(Plain):
     n: int
 
 
-class Manner(Plain):
+class MannerResult(Plain):
     """One manner of attacking a defense, by itself, on the few samples of a diagnosis."""
 
     robust: Metric | None = None
@@ -286,7 +286,7 @@ class Diagnosis(Plain):
     """What that means, in plain words."""
     reasons: list[str]
     n: int
-    manners: dict[str, Manner]
+    manners: dict[str, MannerResult]
     cosines: list[Cosine]
     slopes: list[Slopes]
     coupling: float | None = None

@@ -18,7 +18,7 @@ from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.ledger import counting
 from secondlook.metrics.figures import share
 from secondlook.models.base import Classifier, Embedder
-from secondlook.schema import Cosine, Diagnosis, Manner, SampleRecord, Slopes
+from secondlook.schema import Cosine, Diagnosis, MannerResult, SampleRecord, Slopes
 from secondlook.tasks.base import Batch, finite
 
 SIGNIFICANT: Final = 0.05
@@ -205,12 +205,12 @@ def _gated(seen: DiagnosedLine) -> list[str]:
     ]
 
 
-def _manners(seen: DiagnosedLine, records: Sequence[SampleRecord], members: Sequence[str]) -> dict[str, Manner]:
+def _manners(seen: DiagnosedLine, records: Sequence[SampleRecord], members: Sequence[str]) -> dict[str, MannerResult]:
     """Of each manner what it does alone, and of how many of the row's samples it was the first."""
     firsts = dict(_firsts(records, members))
     found = {name: _manner(each, firsts.get(name)) for name, each in seen.manners.items()}
-    found |= {name: Manner(first=each) for name, each in firsts.items() if name not in found}
-    return found | {name: Manner(note=why) for name, why in seen.refused.items()}
+    found |= {name: MannerResult(first=each) for name, each in firsts.items() if name not in found}
+    return found | {name: MannerResult(note=why) for name, why in seen.refused.items()}
 
 
 def _firsts(records: Sequence[SampleRecord], members: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -219,9 +219,9 @@ def _firsts(records: Sequence[SampleRecord], members: Sequence[str]) -> Iterator
         yield name, share([float(each == index) for each in by])
 
 
-def _manner(each: MannerLine, first: Any) -> Manner:
+def _manner(each: MannerLine, first: Any) -> MannerResult:
     sizes = [size for size in each.size or () if size is not None]
-    return Manner(
+    return MannerResult(
         robust=share([float(not success) for success in each.success]),
         rise=fmean(_known(each.rise)) if _known(each.rise) else None,
         size=_median(sizes),

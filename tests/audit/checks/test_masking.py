@@ -9,7 +9,7 @@ import pytest
 from secondlook.audit.checks import Evidence, check_cell, masking
 from secondlook.audit.checks.base import Row
 from secondlook.audit.headline import headlines
-from secondlook.schema import Diagnosis, Manner
+from secondlook.schema import Diagnosis, MannerResult
 from tests.audit.rows import cell, records
 
 
@@ -19,7 +19,10 @@ def diagnosis(**changes: Any) -> Diagnosis:
         "sentence": "",
         "reasons": [],
         "n": 8,
-        "manners": {"bare": Manner(size=1.0, zero=0.0, tiny=0.0), "as-is": Manner(size=0.5, zero=0.0, tiny=0.0)},
+        "manners": {
+            "bare": MannerResult(size=1.0, zero=0.0, tiny=0.0),
+            "as-is": MannerResult(size=0.5, zero=0.0, tiny=0.0),
+        },
         "cosines": [],
         "slopes": [],
         "coupling": 1e-7,
@@ -46,12 +49,12 @@ def test_a_masked_gradient_fails_whoever_relies_on_it(changes: Any, replays: boo
 
 @pytest.mark.parametrize(("tiny", "status"), [(0.0, "pass"), (0.05, "warn"), (0.125, "fail")])
 def test_a_gradient_of_next_to_nothing_is_seen(tiny: float, status: str) -> None:
-    (found,) = masking.reaching(row(diagnosis(manners={"as-is": Manner(size=1e-9, zero=0.0, tiny=tiny)})))
+    (found,) = masking.reaching(row(diagnosis(manners={"as-is": MannerResult(size=1e-9, zero=0.0, tiny=tiny)})))
     assert found.status == status
 
 
 def test_no_gradient_at_all_is_seen() -> None:
-    (found,) = masking.reaching(row(diagnosis(manners={"as-is": Manner(note="the loss has no gradient")})))
+    (found,) = masking.reaching(row(diagnosis(manners={"as-is": MannerResult(note="the loss has no gradient")})))
     assert (found.status, found.detail) == ("fail", "the loss has no gradient")
 
 
