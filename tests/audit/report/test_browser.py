@@ -16,8 +16,8 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-PHONE, DESK = (390, 844), (1280, 900)
-LOOKS = [(size, scheme) for size in (PHONE, DESK) for scheme in ("light", "dark")]
+PHONE, TABLET, DESK = (390, 844), (768, 1024), (1280, 900)
+LOOKS = [*((size, scheme) for size in (PHONE, DESK) for scheme in ("light", "dark")), (TABLET, "light")]
 QUESTIONS = (Path(__file__).parent / "browser.js").read_text("utf-8")
 
 
