@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from secondlook.audit.report.glossary import glossary, names
-from secondlook.audit.report.matrix import everywhere, verdicts
+from secondlook.audit.report.matrix import Verdict, everywhere, verdicts
 from secondlook.audit.report.page import flat, html, pixelated, place, size
 from secondlook.scenes.source import CAVEAT
 from secondlook.schema import Audit, Cell, Check, Headline
@@ -219,6 +219,13 @@ def test_a_warning_of_every_verdict_is_told_once_and_another_beside_its_own(
             verdicts(Audit(study="s", title="", provenance={}, cells=groups[0], headline=lines[:1]))
         )
     ] == []
+
+
+def test_what_an_attack_leaves_is_called_as_its_task_calls_it(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Verdict, "kept", "unchanged")
+    page = html(audit, [])
+    top = page[page.index('aria-labelledby="verdict"') : page.index('aria-labelledby="table"')]
+    assert "still right" not in top and top.count(">still unchanged</a>") == top.count("; still unchanged:") == 4
 
 
 def test_pictures_and_wide_tables_need_no_script(page: str) -> None:
