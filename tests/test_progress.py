@@ -117,7 +117,7 @@ def test_timed_work_says_its_share_and_what_is_left() -> None:
 
 def test_a_line_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("audit") as bar:
-        bar.say("about 3 min at most [on] this machine")
+        bar.write_line("about 3 min at most [on] this machine")
     assert capsys.readouterr() == ("", "about 3 min at most [on] this machine\n")
 
 

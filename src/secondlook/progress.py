@@ -111,7 +111,7 @@ class Bar:
                 self._log = _Log(self, self._beat)
         self._update()
 
-    def say(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """A line on standard error, above the bar where one is shown."""
         from secondlook.terminal import Terminal
 

@@ -424,8 +424,10 @@ def test_an_adaptive_attack_is_tried_at_easier_aims_on_a_few_samples(pictures: P
     made = plan(study)
     names = {name for aims in made.aims.values() for name in aims}
     assert names == {"margin", "bare replay"}
-    lines = _lines(folder, "aim")
-    assert {line["aim"] for line in lines} == {aim.id for aims in made.aims.values() for aim in aims.values()}
+    lines = _lines(folder, "other_objective")
+    assert {line["other_objective"] for line in lines} == {
+        aim.id for aims in made.aims.values() for aim in aims.values()
+    }
     found = {check for cell in audit.cells for check in _checks(cell) if check.startswith("another aim")}
     assert found == {f"another aim does no better: {name}" for name in names}
 

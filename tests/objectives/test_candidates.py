@@ -8,7 +8,7 @@ from torch import Tensor
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import Evaluation
 from secondlook.attacks.synthesis import Synthesis
-from secondlook.objectives.candidates import AnsweredGoal, Candidates, Contest, Found, easiest
+from secondlook.objectives.candidates import AnsweredGoal, CandidateObjectives, Candidates, Found, easiest
 from secondlook.objectives.caption import GreedyCaption
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
@@ -83,7 +83,7 @@ def test_an_attack_may_choose_among_the_candidates_of_each_image() -> None:
     manners = goal.manners(False, KEYS)
     assert list(manners) == ["near miss"] and goal.notices == ()
     contest = manners["near miss"]
-    assert isinstance(contest, Contest) and contest.counts == (2, 1)
+    assert isinstance(contest, CandidateObjectives) and contest.counts == (2, 1)
     assert isinstance(found := contest.choosing([1, 0]), GreedyCaption) and found.texts == ("blue again", "red again")
     half = contest.take(torch.tensor([1]))
     assert half.counts == (1,)

@@ -15,7 +15,7 @@ from secondlook.models import load
 from secondlook.models.base import Embedder
 from secondlook.models.heatmap import find_site
 from secondlook.models.maskedlm import MaskedLM
-from secondlook.objectives.candidates import AnsweredGoal, Contest
+from secondlook.objectives.candidates import AnsweredGoal, CandidateObjectives
 from secondlook.objectives.caption import GreedyCaption
 from secondlook.objectives.evasion import DetectorEvasion
 from secondlook.objectives.grounding import MoveMap, nearest_places
@@ -36,7 +36,7 @@ def scenes(n: int = 6) -> tuple[OpenCaptioning, Guarded]:
 def sentences(goal: AnsweredGoal) -> list[tuple[str, ...]]:
     """The captions in turn; an image that has fewer starts again with its first."""
     contest = goal.manners(False, Keys.of(0, goal.rows))[goal.candidates.name]
-    assert isinstance(contest, Contest) and all(contest.counts)
+    assert isinstance(contest, CandidateObjectives) and all(contest.counts)
     chosen = [[turn % count for count in contest.counts] for turn in range(max(contest.counts))]
     inner = [contest.choosing(each).objective for each in chosen]  # type: ignore[attr-defined]
     return [each.texts for each in inner if isinstance(each, GreedyCaption)]

@@ -126,7 +126,7 @@ class Field:
         attack = apgd if number == 0 else ContinuedAPGD.of(apgd, self.points[at, chosen.to(at.device)])
         found = attack.search(part, clean, self._threat, own)
         x = self._threat.quantize(self._threat.project(found.x.detach(), clean), clean)
-        told = judged(goal, x, own.fold("judge"), looks, apgd.width)
+        told = confirmed(goal, x, own.fold("judge"), looks, apgd.width)
         with torch.no_grad():
             loss = part(x, own.fold("rank")).loss
         self.loss[rows, chosen] = loss.to(self.loss)
@@ -157,7 +157,7 @@ class ContinuedAPGD(APGD):
 
 
 @torch.no_grad()
-def judged(objective: Objective, x: Tensor, keys: Keys, looks: int, width: int) -> Evaluation:
+def confirmed(objective: Objective, x: Tensor, keys: Keys, looks: int, width: int) -> Evaluation:
     """The mean loss over fresh looks, and whether all of them succeed, ``[A]`` each."""
     found = []
     for rows in torch.arange(len(x), device=x.device).split(width or len(x)):

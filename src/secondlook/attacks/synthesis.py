@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import Attack, AttackResult, Evaluation, Objective, Passes, Trace
-from secondlook.attacks.candidate_halving import CandidateHalving, Choosing, ContinuedAPGD, judged, with_search
+from secondlook.attacks.candidate_halving import CandidateHalving, Choosing, ContinuedAPGD, confirmed, with_search
 from secondlook.attacks.class_objective import ClassObjective
 from secondlook.attacks.search_state import BestPoints
 from secondlook.attacks.square import Square
@@ -55,7 +55,7 @@ class MannerSearch(NamedTuple):
 
     Attributes:
         name: of the manner, and of the search where it is not the usual one.
-        objective: what is climbed; what is reached is judged by the true objective.
+        objective: what is climbed; what is reached is confirmed by the true objective.
         attack: how.
         continued: whether it starts from the best point so far, and not anew.
     """
@@ -194,7 +194,7 @@ class Synthesis(Attack):
 
     def confirmed(self, objective: Objective, x: Tensor, keys: Keys) -> Evaluation:
         """The mean loss over fresh looks, and whether all of them succeed, ``[A]`` each."""
-        return judged(objective, x, keys, self._looks(objective), self.width)
+        return confirmed(objective, x, keys, self._looks(objective), self.width)
 
 
 def _stochastic(objective: Objective) -> bool:

@@ -100,7 +100,7 @@ class Costs:
 
     def _checks(self, plan: Plan, run: Run) -> list[Job]:
         """The attacks without a bound, those at other aims, and the diagnoses, on a few samples each."""
-        ran = {line.get(kind) for line in run.ledger for kind in ("probe", "aim", "diagnosed")}
+        ran = {line.get(kind) for line in run.ledger for kind in ("probe", "other_objective", "diagnosed")}
         costs = {plan.sanity[spec.id].id: self.attack(spec) for spec in plan.specs if spec.id in plan.sanity}
         for spec in plan.specs:
             costs |= {aim.id: self.attack(spec) for aim in plan.aims.get(spec.id, {}).values()}
@@ -223,7 +223,7 @@ def stored() -> dict[str, float]:
     return found
 
 
-def told(plan: Plan, jobs: Sequence[Job]) -> str:
+def announcement(plan: Plan, jobs: Sequence[Job]) -> str:
     """What a run takes at most, in a line."""
     count, attacks = len(plan.task.rows), len(plan.specs)
     return (

@@ -14,7 +14,7 @@ from secondlook.audit.store import Record, Run, digest_of, read_head, reading, r
 from secondlook.drafts import write_atomic
 from secondlook.errors import BrokenRun
 
-_CHECKS: Final = ("probe", "aim", "diagnosed")
+_CHECKS: Final = ("probe", "other_objective", "diagnosed")
 """What a line of the ledger is called by that is of a check, and of no row."""
 
 

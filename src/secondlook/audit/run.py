@@ -15,7 +15,7 @@ from secondlook.attacks.pairs import Pairs
 from secondlook.audit import diagnosis
 from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
-from secondlook.audit.estimate import Costs, measured, told
+from secondlook.audit.estimate import Costs, announcement, measured
 from secondlook.audit.generate import Generated, generate, generated, is_made, with_attack
 from secondlook.audit.integrity import Done
 from secondlook.audit.overhead import timed_beside_bare
@@ -90,7 +90,7 @@ def _pace(
     if notify is None or not jobs:
         return Pace(tick, jobs)
     jobs = measured(done.plan, tick).jobs(done, parts, scored)
-    notify(told(done.plan, jobs))
+    notify(announcement(done.plan, jobs))
     return Pace(tick, jobs, measured=True)
 
 
@@ -242,12 +242,12 @@ def _diagnose(plan: Plan, run: Run, pace: Pace) -> None:
 
 def _check_aims(plan: Plan, run: Run, pace: Pace) -> None:
     """Tries other aims of each adaptive attack on a few samples, where the run has not yet."""
-    done = {line.get("aim") for line in run.ledger}
+    done = {line.get("other_objective") for line in run.ledger}
     for row in plan.rows:
         for name, spec in plan.aims.get(row.spec.id if row.spec else "", {}).items():
             if spec.id not in done:
                 with pace.doing(spec.id, f"trying another aim, as a check: {name}"):
-                    run.ledger.append([{"aim": spec.id, **tried(plan, spec, row.guarded)}])
+                    run.ledger.append([{"other_objective": spec.id, **tried(plan, spec, row.guarded)}])
                 done.add(spec.id)
 
 

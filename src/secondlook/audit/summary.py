@@ -143,7 +143,7 @@ def _evidence(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) 
     tried = plan.task.tried(row.variant)
     twin = plan.sanity.get(row.spec.id) if row.spec and tried else None
     aims = plan.aims.get(row.spec.id, {}) if row.spec and row.knowledge == "adaptive" and tried else {}
-    tried_aims = {line["aim"]: line for line in ledger if "aim" in line}
+    tried_aims = {line["other_objective"]: line for line in ledger if "other_objective" in line}
     probes = {line["probe"]: line for line in ledger if "probe" in line}
     diagnoses = {line["diagnosed"]: line for line in ledger if "diagnosed" in line}
     what = plan.diagnoses.get(row.spec.id) if row.spec and row.knowledge == "adaptive" and tried else None

@@ -80,10 +80,10 @@ class ProbeLine(TriedLine):
     probe: str
 
 
-class AimLine(TriedLine):
-    """At another aim."""
+class OtherObjectiveLine(TriedLine):
+    """With another objective."""
 
-    aim: str
+    other_objective: str
 
 
 Numbers = list[float | None]
@@ -157,7 +157,7 @@ _LINES: Final[dict[str, type[Written]]] = {
     "cell": ScoredLine,
     "inspected": InspectedLine,
     "probe": ProbeLine,
-    "aim": AimLine,
+    "other_objective": OtherObjectiveLine,
     "diagnosed": DiagnosedLine,
 }
 

@@ -86,7 +86,7 @@ def audit(
     folder = out or _folder(config, bool(changes), part)
     with progress(config.name, lines=True, timed=True) as tick:
         command = shlex.join(["secondlook", *sys.argv[1:]])
-        result = run_study(config, folder, part, tick, command, device, wait, tick.say)
+        result = run_study(config, folder, part, tick, command, device, wait, tick.write_line)
     _show(result, folder)
 
 

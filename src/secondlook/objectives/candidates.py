@@ -164,7 +164,7 @@ class AnsweredGoal:
         """The candidates in turn, and then the ways to climb an objective that is none of them."""
         candidates, turns = self.candidates, dict[str, Objective | str]()
         if any(candidates.found.counts):
-            turns[candidates.name] = Contest(goal=self)
+            turns[candidates.name] = CandidateObjectives(goal=self)
         if candidates.missing:
             turns[f"no {candidates.name}"] = candidates.missing
         if self.whole is None and any(candidates.found.counts):
@@ -179,7 +179,7 @@ class AnsweredGoal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class CandidateObjectives:
     """A goal that an attack reaches by whichever candidate of each image comes closest.
 
     Attributes:
@@ -189,7 +189,7 @@ class Contest:
     goal: AnsweredGoal
 
     @property
-    def parts(self) -> Sequence[Contest]:
+    def parts(self) -> Sequence[CandidateObjectives]:
         """The objective itself, alone."""
         return (self,)
 
@@ -224,6 +224,6 @@ class Contest:
         """Loss and success of the goal."""
         return self.goal(x, keys)
 
-    def take(self, rows: Tensor) -> Contest:
+    def take(self, rows: Tensor) -> CandidateObjectives:
         """The same for some of the samples."""
-        return Contest(goal=self.goal.take(rows))
+        return CandidateObjectives(goal=self.goal.take(rows))
