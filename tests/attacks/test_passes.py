@@ -69,7 +69,8 @@ def test_members_that_take_turns_each_need_a_gradient() -> None:
 
 def test_two_stages_are_told_apart() -> None:
     attack: Attack = registry.build("attack", "attackvlm", {"transfer_steps": 4, "line": 2, "steps": 2, "queries": 5})
-    assert attack.passes(HELD.objective, TIGHT) == Passes(gradients=4, queries=3 + 2 * 6 + 1)
+    both = Ensemble(members=(HELD.objective, replace(HELD.objective)))
+    assert attack.passes(both, TIGHT) == Passes(gradients=4, queries=3 + 2 * 6 + 1)
 
 
 def test_the_draws_of_a_manner_are_counted() -> None:

@@ -80,11 +80,7 @@ class AttackVLM(Attack):
 
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:
         """Gradients of the surrogate, then queries to the victim from where they led."""
-        first, *_, last = [*objective.parts, objective.parts[-1]]
-        if self.transfer_steps and first is last:
-            raise InvalidInput(
-                "attackvlm needs a surrogate's objective before the victim's; give it both, or write transfer_steps = 0"
-            )
+        first, last = self._surrogate_and_victim(objective)
         start = clean.clone()
         if self.transfer_steps:
             steps = AdvTransfer(steps=self.transfer_steps, step=self.transfer_step)
@@ -96,9 +92,22 @@ class AttackVLM(Attack):
         return self.query_stage.search_from(start, last, clean, threat, keys.fold("query"))
 
     def passes(self, objective: Objective, threat: Threat) -> Passes:
-        """The gradients of the first stage, and the queries along the line and of the second."""
+        """The gradients of the first stage, and the queries along the line and of the second.
+
+        Raises:
+            InvalidInput: there is no surrogate to climb.
+        """
+        _, last = self._surrogate_and_victim(objective)
         asked = self.line + 1 if self.line and self.transfer_steps else 0
-        return Passes(self.transfer_steps, asked) + self.query_stage.passes(objective, threat)
+        return Passes(self.transfer_steps, asked) + self.query_stage.passes(last, threat)
+
+    def _surrogate_and_victim(self, objective: Objective) -> tuple[Objective, Objective]:
+        first, last = objective.parts[0], objective.parts[-1]
+        if self.transfer_steps and first is last:
+            raise InvalidInput(
+                "attackvlm needs a surrogate's objective before the victim's; give it both, or write transfer_steps = 0"
+            )
+        return first, last
 
     @torch.no_grad()
     def best_between(self, victim: Objective, clean: Tensor, end: Tensor, keys: Keys) -> Tensor:
