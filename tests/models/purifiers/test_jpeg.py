@@ -135,7 +135,7 @@ def test_edges_are_filled_as_libjpeg_fills_them(size: tuple[int, int], subsampli
     median is that of images without.
     """
     for channels in (1, 3):
-        x = smooth(*size, channels, count=15)
+        x = smooth(*size, channels, count=45)
         for quality in (50, 75):
             assert float(difference(x, quality, subsampling).median()) <= 0.8, (quality, channels)
 
