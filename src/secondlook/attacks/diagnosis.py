@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.base import Evaluation, Objective, input_gradient
-from secondlook.attacks.synthesis import Mannered, MannerSearch, Synthesis, searched
+from secondlook.attacks.synthesis import BARE, OWN, QUERIES, Mannered, MannerSearch, Synthesis, searched
 from secondlook.errors import InvalidInput
 from secondlook.models.base import evaluating
 from secondlook.randomness import Keys
@@ -20,8 +19,6 @@ from secondlook.threat import Threat
 
 STEP: Final = 1e-3
 """Of the finite differences, to either side, in pixel units: a quarter of an 8-bit level."""
-BARE, OWN, QUERIES = "bare", "as-is", "queries"
-"""The manners that the others are held against."""
 
 
 class MannerFinding(NamedTuple):
@@ -81,8 +78,7 @@ def diagnosed(
 
     Each manner has all samples to itself, as many steps as the others and the threat's whole
     budget, so that they can be compared in pairs, which ``by`` of :class:`Synthesis` cannot: there
-    a manner is only given what no other has taken. The bare model's attack does not stop at the
-    first success, which may be too near to the border to be carried over.
+    a manner is only given what no other has taken.
 
     Args:
         objective: what the attacker of the guarded model maximizes.
@@ -145,9 +141,6 @@ class _Bench:
 
     def _end(self, search: MannerSearch) -> tuple[Tensor, Tensor]:
         """Where a manner alone has come to, on the threat's grid, and what it takes for a success."""
-        attack = search.attack
-        if search.name == BARE and isinstance(attack, APGD):
-            search = search._replace(attack=replace(attack, early_exit=False))
         own = self.keys.fold("alone", search.name)
         x = searched(search, self.rows, self.clean, self.clean, self.threat, own).x.detach()
         x = self.threat.quantize(self.threat.project(x, self.clean), self.clean)

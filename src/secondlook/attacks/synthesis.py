@@ -25,7 +25,9 @@ TARGETS: Final = 3
 """Wrong classes that the targeted search drives a sample to, in turn."""
 CONFIRM: Final = 3
 """Evaluations in a row that a randomized defense must lose before a sample is believed taken."""
-TARGETED: Final = ("bare", "as-is")
+BARE, OWN, QUERIES = "bare", "as-is", "queries"
+"""The manners that others are held against: the bare model's attack, the objective itself, and no gradient."""
+TARGETED: Final = (BARE, OWN)
 """Manners that are climbed under the targeted margin as well."""
 
 
@@ -71,10 +73,10 @@ class MannerSearch(NamedTuple):
 class Synthesis(Attack):
     """Tries each manner of attacking a defense in turn, on the samples that no other has taken.
 
-    A defense may hide its gradient: so its model is attacked bare and the result shown to it; the
-    defense is climbed as it is, and straight past its transform; with more draws (EOT), with the draws
-    of one moment replayed, with its gate taken away, from where the bare attack ended, and by queries
-    alone. Where several answers would do, they are tried by
+    A defense may hide its gradient: so its model is attacked bare, in all steps and not only until the
+    bare model fails, and the result shown to it; the defense is climbed as it is, and straight past its
+    transform; with more draws (EOT), with the draws of one moment replayed, with its gate taken away,
+    from where the bare attack ended, and by queries alone. Where several answers would do, they are tried by
     :class:`~secondlook.attacks.candidate_halving.CandidateHalving`. Each other manner is an APGD, on
     cross-entropy and on a targeted margin where there are classes, else on the goal's own loss. No
     manner's own claim is believed: what it has made is evaluated by the true objective, on the threat's
@@ -150,7 +152,7 @@ class Synthesis(Attack):
     def searches(self, objective: Objective, keys: Keys) -> tuple[list[MannerSearch], dict[str, None]]:
         """All searches in their order, and why some manner is none of them."""
         full = self.budget == "full"
-        manners: Mapping[str, Objective | str] = {"as-is": objective}
+        manners: Mapping[str, Objective | str] = {OWN: objective}
         if isinstance(objective, Mannered):
             manners = objective.manners(full, keys.fold("recorded"))
         known = {name: each for name, each in manners.items() if not isinstance(each, str)}
@@ -158,17 +160,18 @@ class Synthesis(Attack):
         searches = [one for name, each in known.items() for one in self._gradient_searches(name, each)]
         if full:
             searches.append(MannerSearch("continued", objective, self._apgd(objective), continued=True))
-            searches.append(MannerSearch("queries", objective, self._square(objective)))
+            searches.append(MannerSearch(QUERIES, objective, self._square(objective)))
         return searches, reasons
 
     def _gradient_searches(self, name: str, objective: Objective) -> Iterator[MannerSearch]:
         if isinstance(objective, Choosing):
             yield MannerSearch(name, objective, self._halving(objective))
             return
-        yield MannerSearch(name, objective, self._apgd(objective))
+        # What is shown to a defense must not lie just past the border of the bare model.
+        apgd = replace(self._apgd(objective), early_exit=name != BARE)
+        yield MannerSearch(name, objective, apgd)
         if name in TARGETED and isinstance(objective, ClassObjective):
-            apgd = replace(self._apgd(objective), restarts=1, targets=TARGETS)
-            yield MannerSearch(f"{name}, targeted margin", objective, apgd)
+            yield MannerSearch(f"{name}, targeted margin", objective, replace(apgd, restarts=1, targets=TARGETS))
 
     def _square(self, objective: Objective) -> Square:
         loss: Literal["", "margin"] = "margin" if isinstance(objective, ClassObjective) else ""

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from secondlook.attacks.diagnosis import BARE, OWN, QUERIES, Measurements, diagnosed
+from secondlook.attacks.diagnosis import Measurements, diagnosed
+from secondlook.attacks.synthesis import BARE, OWN, QUERIES
 from secondlook.audit.plan import Diagnosed, Plan
 from secondlook.audit.store import Record
 from secondlook.audit.written import DiagnosedLine, DifferencesLine, MannerLine, Numbers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secondlook.attacks.diagnosis import OWN
+from secondlook.attacks.synthesis import OWN
 from secondlook.audit.checks.base import Row, graded
 from secondlook.audit.diagnosis import SIGNIFICANT, TINY, better
 from secondlook.defenses.coupling import COUPLED
