@@ -1,6 +1,7 @@
 """Commands to the terminal do not reach it, wherever they stand; colors do."""
 
 import io
+import os
 
 import pytest
 from rich.panel import Panel
@@ -28,3 +29,11 @@ def test_text_is_printed_without_its_commands(wrapped: object) -> None:
 def test_what_is_no_command_stays() -> None:
     text = "grün\tひ\nA\u0301 \u2192 \u200d"
     assert printable(text) == text
+
+
+def test_a_reader_who_has_read_enough_is_no_end_of_the_program() -> None:
+    """Else a plug-in would be blamed for it: no verb ends the program by itself."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as file, pytest.raises(BrokenPipeError):
+        Terminal(file=file).print("much")

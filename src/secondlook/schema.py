@@ -195,6 +195,11 @@ class Check(Plain):
     status: Status
     detail: str
 
+    @property
+    def reason(self) -> str:
+        """What a headline says where it is withheld for this."""
+        return f"{self.check} failed: {self.detail}"
+
 
 class Vote(Plain):
     """How the votes on one input fell, against the bound of independent votes."""

@@ -30,3 +30,7 @@ class Terminal(Console):
         """The segments of what is printed, each without control characters of its own."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on: the command is told so, where a plain console would end the program."""
+        raise BrokenPipeError

@@ -52,9 +52,10 @@ def test_nothing_is_concluded_from_what_is_withheld(file: Path) -> None:
         )
     ]
     verdicts, _ = split(markdown(withheld[0]))
-    assert len(verdicts) == len(audit.headline)
-    for verdict in verdicts:
-        assert verdict.endswith("withheld: no gradients")
+    shared = ["- every withheld headline: no gradients"] if len(audit.headline) > 1 else []
+    assert verdicts[: len(shared)] == shared and len(verdicts) == len(shared) + len(audit.headline)
+    for verdict in verdicts[len(shared) :]:
+        assert verdict.endswith("withheld" if shared else "withheld: no gradients")
         assert not re.search(r"\d+ %|\\\[\d", verdict)
 
 

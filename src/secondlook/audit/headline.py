@@ -76,12 +76,7 @@ def _headline(clean: Cell, under: Sequence[Cell], goal: GoalView, records: _Rows
 
 
 def _reasons(under: Sequence[Cell]) -> list[str]:
-    reasons = [
-        f"{cell.knowledge}: {check.check} failed: {check.detail}"
-        for cell in under
-        for check in cell.health
-        if check.status == "fail"
-    ]
+    reasons = [f"{cell.knowledge}: {check.reason}" for cell in under for check in cell.health if check.status == "fail"]
     reasons = list(dict.fromkeys(reasons))
     if not under[0].undefended and not any(cell.knowledge == "adaptive" for cell in under):
         reasons.append("no attack in this audit knows the defense; add knowledge = 'adaptive'")

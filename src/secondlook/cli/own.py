@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _WORLD = ("scenes:", "local:")
 """Models of the embedded world: shipped, and trained here."""
 _SCENES, _FOLDER = "scenes:", "folder:"
+_UNLABELED = (
+    "What `secondlook audit --model MODEL --data folder:PATH` runs for images that nobody labeled: attacks that want "
+    "another answer than the bare model's to the clean image, at 8/255, against the model bare and behind what needs "
+    "no training."
+)
 _LONGEST = 80
 """Letters of a folder's name; a study's takes 100, and a hash may follow."""
 
@@ -40,6 +45,7 @@ def fitted(study: Study, models: Sequence[str], data: str) -> Study:
     table["task"] = {**study.task, "data": place}
     if count := unlabeled(place):
         table["title"] = f"{', '.join(names)} on {place}: no labels, no accuracy; what attacks change"
+        table["about"] = _UNLABELED
         table["task"] = {"name": "unlabeled", "samples": min(study.task.get("samples", 100), count), "data": place}
         table["attack"] = {**study.attack, "objective": "untargeted"}
         table["adaptive"] = {**study.adaptive, "objective": "untargeted"}

@@ -48,6 +48,8 @@ _VIEW: Final = replace(
     columns=(
         Column(metric="correct", title=SAME, unit="share"),
         Column(metric="wrong", title="changed", unit="share"),
+        Column(metric="correct_or_rejected", title=f"{SAME} or rejected", unit="share"),
+        Column(metric="selective_accuracy", title=f"{SAME}, of the accepted", unit="share"),
         Column(metric="cosine_clean_image", title="cosine to clean"),
     ),
     tables=(

@@ -150,7 +150,7 @@ class View:
         curves: further charts, and ``curves_note``, which explains them.
         example: the type of the examples.
         gallery: markup above them.
-        template: jinja of one ``example``, as text or as a file beside the task. It may import
+        template: jinja of one ``example`` and its ``view``, as text or as a file beside the task. It may import
             ``picture``, ``change``, ``phrase`` and ``knows`` from ``macros.html.jinja``; what it
             is given is escaped.
     """

@@ -58,7 +58,7 @@ def test_of_many_rivals_of_one_kind_the_strongest_is_named_once() -> None:
     found = check_group(cells, rows(white=100, a=40, b=120))[0]
     named = [check.check for check in found.health]
     assert named == ["stronger than oblivious", "spends what the oblivious attack spends"]
-    assert "+10.0 points" in found.health[0].detail
+    assert "on 10.0 points more of" in found.health[0].detail
 
 
 def test_more_of_an_attack_that_does_not_see_the_defense_may_be_easier_to_notice() -> None:

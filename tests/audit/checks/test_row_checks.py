@@ -32,6 +32,7 @@ def named(checks: list[Check], name: str) -> Check:
 def test_a_handful_of_samples_is_no_figure(n: int, status: str) -> None:
     found = next(sanity.enough_samples(row_of(cell(n=n))))
     assert found.status == status and f"n = {n};" in found.detail
+    assert ("take n = 100" in found.detail, "30 at the least" in found.detail) == (n < 100, n < 30)
 
 
 @pytest.mark.parametrize(("sick", "status"), [(0, "pass"), (2, "pass"), (4, "warn"), (20, "warn"), (24, "fail")])

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from secondlook.audit.report.glossary import glossary, names
-from secondlook.audit.report.matrix import Verdict, everywhere, verdicts
+from secondlook.audit.report.matrix import everywhere, verdicts
 from secondlook.audit.report.page import flat, html, pixelated, place, size
 from secondlook.scenes.source import CAVEAT
 from secondlook.schema import Audit, Cell, Check, Headline
@@ -221,11 +221,18 @@ def test_a_warning_of_every_verdict_is_told_once_and_another_beside_its_own(
     ] == []
 
 
-def test_what_an_attack_leaves_is_called_as_its_task_calls_it(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Verdict, "kept", "unchanged")
-    page = html(audit, [])
+def test_what_an_attack_leaves_is_called_as_its_task_calls_it(audit: Audit) -> None:
+    cells = [cell.model_copy(update={"task": "unlabeled folder:x", "goal": "untargeted"}) for cell in audit.cells]
+    lines = [line.model_copy(update={"task": "unlabeled folder:x", "goal": "untargeted"}) for line in audit.headline]
+    page = html(audit.model_copy(update={"cells": cells, "headline": lines}), [])
     top = page[page.index('aria-labelledby="verdict"') : page.index('aria-labelledby="table"')]
-    assert "still right" not in top and top.count(">still unchanged</a>") == top.count("; still unchanged:") == 4
+    assert top.count('href="#word-still-unchanged">still unchanged</a>') == top.count("; still unchanged:") == 4
+    assert "<dfn>still unchanged</dfn>" in page and 'id="word-still-unchanged"' in page
+    said = re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", page, flags=re.S)
+    assert not re.findall(r"still right|\bcorrect\b|\bwrong\b|Right,", said)
+    assert "Unchanged, changed, or no answer" in said
+    drawn = " ".join(re.findall(r'<svg[^>]*aria-label="([^"]*)"', page))
+    assert " changed" in drawn and " unchanged" in drawn and not re.findall(r"correct|wrong", drawn)
 
 
 def test_pictures_and_wide_tables_need_no_script(page: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from secondlook.audit.report import figure_svg, markdown
 from secondlook.audit.report.curves import panels
 from secondlook.audit.report.matrix import blocks, opening, verdicts
-from secondlook.audit.report.text import render
+from secondlook.audit.report.text import compact_html, render
 from secondlook.errors import InvalidInput
 from secondlook.scenes.source import CAVEAT
 from secondlook.schema import Audit, Check, Metric
@@ -54,6 +54,38 @@ def test_troubles_are_told_under_the_table(audit: Audit) -> None:
     plain = " ".join(text.split())
     assert "FAIL loss rises: the loss fell" in plain and "(consensus scenes:ae, adaptive)" in plain
     assert "WARN enough samples" in plain, plain
+
+
+def test_what_withholds_every_headline_is_told_once(make_cell, make_headline) -> None:
+    few = Check(check="enough samples", status="fail", detail="n = 4; take n = 100 or more")
+    flat = Check(check="loss rises", status="fail", detail="it fell")
+    cells = [
+        [make_cell(known, 0.5, 0.5, defense=name, health=checks) for known in ("clean", "oblivious", "adaptive")]
+        for name, checks in (("jpeg", [few]), ("noise", [few, flat]))
+    ]
+    reasons = [[f"{known}: {c.reason}" for known in ("oblivious", "adaptive") for c in row[0].health] for row in cells]
+    lines = [make_headline(row, status="withheld", reasons=why) for row, why in zip(cells, reasons, strict=True)]
+    made = Audit(study="s", title="", provenance={}, cells=sum(cells, []), headline=lines)
+    for text in (" ".join(shown(made, 160).split()), markdown(made), compact_html(made)):
+        assert text.count("take n = 100 or more") == 1, text
+        assert text.index("every withheld headline: enough samples failed") < text.index("jpeg: withheld")
+        assert text.count("noise: withheld: loss rises failed: it fell (oblivious, adaptive)") == 1
+    shorter = made.model_copy(update={"headline": lines[:1]})
+    assert "jpeg: withheld: enough samples failed: n = 4;" in shown(shorter, 160)
+    cells[0][0].health.clear()
+    assert shown(made, 400).count("take n = 100 or more") == 2  # which rows they are stands below the table
+
+
+def test_a_warning_of_every_verdict_is_no_part_of_each(make_cell, make_headline) -> None:
+    few = Check(check="enough samples", status="warn", detail="n = 60; take n = 100 or more")
+    cells = [
+        [make_cell(known, 0.5, 0.5, defense=name, health=[few]) for known in ("clean", "adaptive")]
+        for name in ("jpeg", "noise")
+    ]
+    lines = [make_headline(row) for row in cells]
+    made = Audit(study="s", title="", provenance={}, cells=sum(cells, []), headline=lines)
+    assert shown(made, 160).count("enough samples") == 1
+    assert shown(made.model_copy(update={"headline": lines[:1]}), 160).count("enough samples") == 2
 
 
 def test_one_check_is_one_line_with_its_rows(make_cell) -> None:

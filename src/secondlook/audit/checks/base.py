@@ -54,6 +54,17 @@ class Row(NamedTuple):
 RowCheck: TypeAlias = Callable[[Row], Iterator[Check]]
 
 
+def more(lead: float) -> str:
+    """A difference of two shares in words.
+
+    Example:
+        >>> more(0.031), more(-0.02), more(-0.0001)
+        ('3.1 points more', '2.0 points fewer', 'as many')
+    """
+    points = round(100 * lead, 1)
+    return f"{abs(points)} points {'more' if points > 0 else 'fewer'}" if points else "as many"
+
+
 def graded(value: float, warn: float, fail: float) -> Status:
     """A status: ``pass`` up to ``warn``, ``fail`` above ``fail``."""
     return "fail" if value > fail else "warn" if value > warn else "pass"

@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import Final
 
 from secondlook import statistics
-from secondlook.audit.checks.base import Rows
+from secondlook.audit.checks.base import Rows, more
 from secondlook.schema import Cell, Check, Metric, Status
 from secondlook.statistics import Interval
+from secondlook.tasks.view import view_of
 
 _SPENT: Final[Mapping[str, int]] = {"steps": 0, "draws": 1, "restarts": 1}
 """What an attack spends, and what it has where it does not say."""
@@ -83,7 +84,7 @@ def below_clean(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) 
     yield Check(
         check="no better under attack than clean",
         status=status,
-        detail=f"{100 * lead.value:+.1f} points right under attack against clean",
+        detail=f"{view_of(cell.task).kept} under attack against clean: {more(lead.value)}",
     )
 
 
@@ -174,7 +175,7 @@ def _beaten(cell: Cell, other: Cell, records: Mapping[str, Rows], called: str) -
     return Check(
         check=f"stronger than {called}",
         status=status,
-        detail=f"the other attack succeeds on {100 * lead.value:+.1f} points more of the samples",
+        detail=f"the other attack succeeds on {more(lead.value)} of the samples",
     )
 
 

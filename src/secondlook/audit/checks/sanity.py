@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secondlook import statistics
-from secondlook.audit.checks.base import Evidence, Row, Rows, graded
+from secondlook.audit.checks.base import Evidence, Row, Rows, graded, more
 from secondlook.schema import Check, Status
 
 FEW, TOO_FEW = 100, 30
@@ -16,11 +16,12 @@ def enough_samples(row: Row) -> Iterator[Check]:
     n = row.cell.n
     status: Status = "fail" if n < TOO_FEW else "warn" if n < FEW else "pass"
     widest = statistics.wilson(n / 2, n)
+    take = f"; take n = {FEW} or more"
+    wanted = {"pass": "", "warn": take, "fail": f"{take}, {TOO_FEW} at the least"}
     yield Check(
         check="enough samples",
         status=status,
-        detail=f"n = {n}; an interval may be {100 * (widest.high - widest.low):.0f} points wide"
-        + (f"; take n = {FEW} or more" if status != "pass" else ""),
+        detail=f"n = {n}; an interval may be {100 * (widest.high - widest.low):.0f} points wide{wanted[status]}",
     )
 
 
@@ -162,7 +163,7 @@ def other_aims(row: Row) -> Iterator[Check]:
         yield Check(
             check=f"another aim does no better: {name}",
             status="fail" if lead.low > 0 else "warn" if lead.value > 0.25 else "pass",
-            detail=f"it succeeds on {100 * lead.value:+.0f} points more of {len(both)} samples",
+            detail=f"it succeeds on {more(lead.value)} of {len(both)} samples",
         )
 
 

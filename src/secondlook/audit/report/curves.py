@@ -434,7 +434,8 @@ def _stripe(sweep: Sweep, across: Scale, index: int) -> Markup:
 
 
 def _outcomes(cell: Cell) -> str:
-    return ", ".join(f"{percent(cell.metrics[name].value, cell.n)} {name}" for name in STACK)
+    view = view_of(cell.task)
+    return ", ".join(f"{percent(cell.metrics[name].value, cell.n)} {view.column(name).title}" for name in STACK)
 
 
 def charted(cells: Sequence[Cell]) -> list[tuple[Sweep, tuple[Curve, ...]]]:

@@ -10,6 +10,7 @@ from secondlook.audit.report.matrix import KNOWLEDGE
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.registry import Kind
 from secondlook.schema import Audit, Cell
+from secondlook.tasks.view import view_of
 
 
 class Term(NamedTuple):
@@ -26,12 +27,11 @@ class Term(NamedTuple):
 
 _TERMS: Final = (
     Term("taken over", "share of the inputs on which some attacker got what the goal says"),
-    Term("still right", "share of the inputs that every attacker left with the right answer"),
     Term("eps", "how far an attacker may move: in L∞ each channel of each pixel, in 1/255"),
     *(Term(name, meaning) for name, meaning in KNOWLEDGE.items()),
     Term("interval", "the 95 % confidence interval, [low, high], beside each figure; wide where n is small"),
     Term("n", "the inputs that a figure is of"),
-    Term("goal", "what the attacker wants: targeted, one answer of their own; untargeted, any wrong one"),
+    Term("goal", "what the attacker wants: targeted, one answer of their own; untargeted, any other"),
     Term("overhead", "time of a decision over that of the bare model"),
     Term("bare model", "the model alone, with nothing to defend it"),
     Term("health", "checks of the attack and of the evaluation: pass, warn, or fail"),
@@ -47,7 +47,13 @@ def glossary(audit: Audit) -> list[Term]:
     unused = set(KNOWLEDGE) - known
     if not any(cell.outcomes.rejected for cell in audit.cells):
         unused.add("rejected")
-    return [term for term in _TERMS if term.word not in unused]
+    first, *others = (term for term in _TERMS if term.word not in unused)
+    return [first, *map(_kept, dict.fromkeys(view_of(cell.task).kept for cell in audit.cells)), *others]
+
+
+def _kept(kept: str) -> Term:
+    """What is left after the attacks, as a task calls it."""
+    return Term(f"still {kept}", f"share of the inputs whose answer is {kept} after every attack")
 
 
 def names(audit: Audit) -> list[Term]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -308,7 +308,11 @@ class Verdict:
     @property
     def aside(self) -> str:
         """What there is to know of it, and which checks warn of its figures."""
-        names = ", ".join(dict.fromkeys(check.check for check in self.warnings))
+        return self.beside(())
+
+    def beside(self, told: Collection[str]) -> str:
+        """The same, without the checks that are ``told`` of all."""
+        names = ", ".join(dict.fromkeys(check.check for check in self.warnings if check.check not in told))
         warned = f"warnings: {names}" if names else ""
         return "; ".join(filter(None, [self.facts, warned]))
 
@@ -369,11 +373,21 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """All of it in one line of plain text."""
+        return self.said(())
+
+    def said(self, told: Collection[str]) -> str:
+        """The same, without the reasons that are ``told`` of all that are withheld."""
         if self.withheld:
-            return f"{self.name}: withheld: {'; '.join(self.headline.reasons) or 'no reason given'}"
+            return ": ".join(filter(None, (self.name, "withheld", self._why(told))))
         said = [f"{claim.who}: {share(claim.metric, claim.n)}" for claim in (self.unaware,) if claim]
         said = [each for each in [self._worst, *said, self.remark] if each]
         return f"{self.name}: {' — '.join(said)}"
+
+    def _why(self, told: Collection[str]) -> str:
+        if not self.reasons:
+            return "no reason given"
+        own = {reason: who for reason, who in self.reasons.items() if reason not in told}
+        return "; ".join(f"{reason} ({', '.join(who)})" if who else reason for reason, who in own.items())
 
     @property
     def _worst(self) -> str:
@@ -395,6 +409,12 @@ def everywhere(found: Sequence[Verdict]) -> list[Check]:
     shown = [verdict.warnings for verdict in found if not verdict.withheld]
     first = {check.check: check for check in reversed(shown[0])} if len(shown) > 1 else {}
     return [check for name, check in first.items() if all(name in {each.check for each in more} for more in shown)]
+
+
+def withheld_alike(found: Sequence[Verdict]) -> list[str]:
+    """The reasons of every verdict that is withheld, where these are several: each is told once."""
+    lost = [verdict.reasons for verdict in found if verdict.withheld]
+    return [reason for reason in lost[0] if all(reason in more for more in lost)] if len(lost) > 1 else []
 
 
 def caveats(audit: Audit) -> list[str]:
@@ -494,12 +514,14 @@ class Trouble:
         check: its name.
         status: ``warn`` or ``fail``.
         detail: what it says of the first row.
+        reason: the same as a headline says why it is withheld.
         rows: the names of all.
     """
 
     check: str
     status: Status
     detail: str
+    reason: str
     rows: list[str]
 
     def where(self, of: int) -> str:
@@ -516,7 +538,9 @@ def grouped(block: Block) -> list[Trouble]:
     for group in block.groups:
         for row in group.rows:
             for check in row.troubles:
-                first = Trouble(check=check.check, status=check.status, detail=check.detail, rows=[])
+                first = Trouble(
+                    check=check.check, status=check.status, detail=check.detail, reason=check.reason, rows=[]
+                )
                 found.setdefault((check.status, check.check), first).rows.append(f"{group.name}, {row.name}")
     return sorted(found.values(), key=lambda trouble: -_GRAVITY[trouble.status])
 

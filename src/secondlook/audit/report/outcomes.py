@@ -12,6 +12,7 @@ from secondlook.audit.report.matrix import Group, Row, attacker_name
 from secondlook.audit.report.svg import HEIGHT, LEFT, RIGHT, SHARES, WIDTH, Scale, Spot, board, frame, join, path, tag
 from secondlook.audit.report.words import percent
 from secondlook.schema import Cell, Vote
+from secondlook.tasks.view import view_of
 
 KINDS = ("correct", "wrong", "rejected")
 ROW, BAR = 40.0, 15.0
@@ -50,22 +51,32 @@ def segments(cell: Cell, width: float = WIDTH) -> list[Segment]:
 def bars(cells: Sequence[Cell], everyone: Sequence[Cell]) -> Markup:
     """One bar for each row of a defense, under the name of its attacker."""
     rows = [_row(i, cell, attacker_name(cell, everyone)) for i, cell in enumerate(cells)]
-    said = "; ".join(
-        f"{attacker_name(cell, everyone)}: " + ", ".join(f"{part.samples} {part.kind}" for part in segments(cell))
-        for cell in cells
-    )
+    said = "; ".join(f"{attacker_name(cell, everyone)}: {_counted(cell)}" for cell in cells)
     return board(WIDTH, ROW * len(cells) - 3, f"Outcomes. {said}", *rows)
 
 
-def key() -> Markup:
-    """What the colors of the bars are."""
+def _counted(cell: Cell) -> str:
+    return ", ".join(f"{part.samples} {_title(part.kind, cell)}" for part in segments(cell))
+
+
+def titles(cells: Sequence[Cell]) -> dict[str, str]:
+    """What the tasks of some rows call each outcome."""
+    return {kind: " or ".join(dict.fromkeys(_title(kind, cell) for cell in cells)) for kind in KINDS}
+
+
+def _title(kind: str, cell: Cell) -> str:
+    return view_of(cell.task).column(kind).title
+
+
+def key(cells: Sequence[Cell]) -> Markup:
+    """What the colors of the bars of some rows are."""
     return join(
         tag(
             "g",
             tag("rect", class_=f"o-{kind}", x=at * 90, y=2, width=14, height=11),
-            tag("text", kind, class_="tick", x=at * 90 + 20, y=12),
+            tag("text", title, class_="tick", x=at * 90 + 20, y=12),
         )
-        for at, kind in enumerate(KINDS)
+        for at, (kind, title) in enumerate(titles(cells).items())
     )
 
 
@@ -75,7 +86,7 @@ def _row(index: int, cell: Cell, name: str) -> Markup:
         [
             tag("text", _cut(name), tag("title", name), class_=f"label k-{cell.knowledge}", x=0, y=top + _TEXT),
             tag("text", f"n = {cell.n}", class_="dim", text_anchor="end", x=WIDTH, y=top + _TEXT),
-            *(_segment(part, top + _TOP) for part in segments(cell)),
+            *(_segment(part, _title(part.kind, cell), top + _TOP) for part in segments(cell)),
         ]
     )
 
@@ -84,8 +95,8 @@ def _cut(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1].rstrip(' ·')}…"
 
 
-def _segment(part: Segment, top: float) -> Markup:
-    says = tag("title", f"{part.samples} {part.kind}")
+def _segment(part: Segment, title: str, top: float) -> Markup:
+    says = tag("title", f"{part.samples} {title}")
     wide = max(part.width - 1.5, 0.8)
     drawn = tag("rect", says, class_=f"o-{part.kind}", x=part.x, y=top, width=wide, height=BAR)
     if part.width < _FITS * len(str(part.samples)) + 8:
@@ -201,10 +212,11 @@ def risks(group: Group) -> Markup:
     eps = max(cell.threat.eps for cell in group.cells)
     rows = [row for row in group.rows if row.cell.risk is not None and row.cell.threat.eps in (0.0, eps)]
     said = "; ".join(f"{row.name}: {_accepts(row)}" for row in rows)
+    wrong = titles(group.cells)["wrong"].capitalize()
     return board(
         WIDTH,
         HEIGHT,
-        f"Wrong answers among the accepted, by the share accepted. {said}.",
+        f"{wrong} answers among the accepted, by the share accepted. {said}.",
         frame(COVERAGE, {0.0: "0", 0.5: "50", 1.0: "100 %"}, "coverage: accepted inputs"),
         *(_risk_line(row) for row in rows),
         *(_risk_dot(row) for row in rows if "selective_accuracy" in row.cell.metrics),
@@ -235,4 +247,4 @@ def _accepts(row: Row) -> str:
     if "selective_accuracy" not in metrics:
         return "accepts nothing"
     wrong = percent(1 - metrics["selective_accuracy"].value, n)
-    return f"accepts {percent(metrics['coverage'].value, n)}, {wrong} of that wrong"
+    return f"accepts {percent(metrics['coverage'].value, n)}, {wrong} of that {_title('wrong', row.cell)}"

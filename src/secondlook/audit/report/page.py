@@ -17,7 +17,17 @@ from markupsafe import Markup
 
 from secondlook.audit.report import curves, detection, outcomes, words
 from secondlook.audit.report.glossary import glossary, names
-from secondlook.audit.report.matrix import KNOWLEDGE, blocks, caveats, everywhere, foreign, goal_of, opening, verdicts
+from secondlook.audit.report.matrix import (
+    KNOWLEDGE,
+    blocks,
+    caveats,
+    everywhere,
+    foreign,
+    goal_of,
+    opening,
+    verdicts,
+    withheld_alike,
+)
 from secondlook.audit.report.svg import HATCH, HEIGHT, WIDTH, tag
 from secondlook.schema import Audit
 from secondlook.tasks.view import PLAIN, Example, view_of
@@ -51,6 +61,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         hatch=HATCH,
         verdicts=said,
         everywhere=everywhere(said),
+        alike=withheld_alike(said),
         opening=opening(audit),
         blocks=matrix,
         caveats=caveats(audit),
@@ -58,6 +69,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         knowledge=KNOWLEDGE,
         goals=list(dict.fromkeys(goal_of(cell) for cell in audit.cells)),
         views=[view_of(task) for task in dict.fromkeys(cell.task for cell in audit.cells)],
+        ended=outcomes.titles(audit.cells),
         risky=[group for block in matrix for group in block.groups if outcomes.risky(group)],
         panels=curves.panels(audit.cells),
         sweeps=curves.sweeps(audit.cells),
@@ -78,7 +90,7 @@ def _example(made: Environment, one: Example) -> Markup:
     """An example as its task shows it; nothing where the task does not say how."""
     source = view_of(one.task).template
     text = source if isinstance(source, str) else source.read_text("utf-8")
-    return Markup(made.from_string(text).render(example=one)) if text else Markup()
+    return Markup(made.from_string(text).render(example=one, view=view_of(one.task))) if text else Markup()
 
 
 class Chart(NamedTuple):
@@ -105,7 +117,7 @@ def figure_svg(audit: Audit) -> str:
         for block in blocks(audit)
         for group in block.groups
     ]
-    return _sheet(drawn) if drawn else _sheet(bars, outcomes.key())
+    return _sheet(drawn) if drawn else _sheet(bars, outcomes.key(audit.cells))
 
 
 def _sheet(charts: Sequence[Chart], key: Markup | None = None) -> str:

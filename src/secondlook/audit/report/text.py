@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from markupsafe import escape
 from rich import box
@@ -19,10 +19,12 @@ from secondlook.audit.report.matrix import (
     Verdict,
     blocks,
     caveats,
+    everywhere,
     foreign,
     grouped,
     opening,
     verdicts,
+    withheld_alike,
 )
 from secondlook.audit.report.words import NOTHING, carried, ends, measure, percent, plainly, times
 from secondlook.audit.rescore import Rescored
@@ -41,14 +43,20 @@ def render(audit: Audit, console: Console) -> None:
     console.print(Text(audit.title or audit.study, style="bold"), Text(""), sep="\n")
     if said := opening(audit):
         console.print(Text(said, style="bold"), Text(""), sep="\n")
-    for verdict in verdicts(audit):
-        console.print(_verdict(verdict))
-        if verdict.aside and not verdict.withheld:
-            console.print(Padding(Text(verdict.aside, style="dim"), (0, 0, 0, 2)))
+    found = verdicts(audit)
+    alike, warned = withheld_alike(found), everywhere(found)
+    for reason in alike:
+        console.print(Text(_of_all(reason), style="bold red"))
+    for verdict in found:
+        console.print(_verdict(verdict, alike))
+        aside = verdict.beside([check.check for check in warned])
+        if aside and not verdict.withheld:
+            console.print(Padding(Text(aside, style="dim"), (0, 0, 0, 2)))
     for block in blocks(audit):
         console.print(Text(""), _table(block, console.width >= _ROOMY), sep="\n")
         for trouble in grouped(block):
-            console.print(_trouble(trouble, len(block.rows)))
+            if trouble.reason not in alike or len(trouble.rows) < len(block.rows):
+                console.print(_trouble(trouble, len(block.rows)))
     for note in _notes(audit):
         console.print(Text(f"\n{note}", style="dim"))
 
@@ -61,8 +69,13 @@ def _notes(audit: Audit) -> list[str]:
     ]
 
 
-def _verdict(verdict: Verdict) -> Text:
-    head, _, rest = verdict.sentence.removeprefix(verdict.name).partition(": ")
+def _of_all(reason: str) -> str:
+    """A reason that is told once, in front of the verdicts."""
+    return f"every withheld headline: {reason}"
+
+
+def _verdict(verdict: Verdict, alike: Collection[str]) -> Text:
+    head, _, rest = verdict.said(alike).removeprefix(verdict.name).partition(": ")
     line = Text.assemble(("● ", "red" if verdict.withheld else "dim"), (verdict.name, "bold"), head)
     return line.append(f": {rest}", style="bold red" if verdict.withheld else "")
 
@@ -174,11 +187,18 @@ def markdown(audit: Audit) -> str:
     """
     lines = [f"## {_plain(audit.title or audit.study)}", ""]
     lines += [_plain(said), ""] if (said := opening(audit)) else []
-    lines += [f"- {_plain(verdict.sentence)}" for verdict in verdicts(audit)]
+    lines += [f"- {_plain(line)}" for line in _verdict_lines(audit)]
     lines += [line for note in _notes(audit) for line in ("", f"> {_plain(note)}")]
     for block in blocks(audit):
         lines += ["", *_markdown_block(block)]
     return "\n".join(lines) + "\n"
+
+
+def _verdict_lines(audit: Audit) -> list[str]:
+    """What is told of all that are withheld, and each verdict in a sentence."""
+    found = verdicts(audit)
+    alike = withheld_alike(found)
+    return [*map(_of_all, alike), *(verdict.said(alike) for verdict in found)]
 
 
 def _markdown_block(block: Block) -> Iterator[str]:
@@ -219,7 +239,7 @@ def _plain(text: str) -> str:
 
 def compact_html(audit: Audit) -> str:
     """The headlines and the main table as a fragment of HTML, for notebooks."""
-    said = "".join(f"<li>{escape(verdict.sentence)}</li>" for verdict in verdicts(audit))
+    said = "".join(f"<li>{escape(line)}</li>" for line in _verdict_lines(audit))
     tables = "".join(map(_html_block, blocks(audit)))
     return (
         f"<div><b>{escape(audit.title or audit.study)}</b><p>{escape(opening(audit))}</p><ul>{said}</ul>{tables}</div>"

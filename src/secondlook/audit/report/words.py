@@ -84,10 +84,11 @@ def points(share: float) -> str:
     """A difference of shares in points, with its sign.
 
     Example:
-        >>> points(0.305), points(0.0)
+        >>> points(0.305), points(-0.0001)
         ('+30.5', '0.0')
     """
-    return f"{100 * share:+.1f}" if abs(share) > _ROUNDING else "0.0"
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
 
 
 def number(value: float) -> str:
