@@ -310,9 +310,9 @@ class Verdict:
         """What there is to know of it, and which checks warn of its figures."""
         return self.beside(())
 
-    def beside(self, told: Collection[str]) -> str:
-        """The same, without the checks that are ``told`` of all."""
-        names = ", ".join(dict.fromkeys(check.check for check in self.warnings if check.check not in told))
+    def beside(self, shared: Collection[str]) -> str:
+        """The same, without the checks that are ``shared`` by all."""
+        names = ", ".join(dict.fromkeys(check.check for check in self.warnings if check.check not in shared))
         warned = f"warnings: {names}" if names else ""
         return "; ".join(filter(None, [self.facts, warned]))
 
@@ -375,18 +375,18 @@ class Verdict:
         """All of it in one line of plain text."""
         return self.said(())
 
-    def said(self, told: Collection[str]) -> str:
-        """The same, without the reasons that are ``told`` of all that are withheld."""
+    def said(self, shared: Collection[str]) -> str:
+        """The same, without the reasons that are ``shared`` by all that are withheld."""
         if self.withheld:
-            return ": ".join(filter(None, (self.name, "withheld", self._why(told))))
+            return ": ".join(filter(None, (self.name, "withheld", self._why(shared))))
         said = [f"{claim.who}: {share(claim.metric, claim.n)}" for claim in (self.unaware,) if claim]
         said = [each for each in [self._worst, *said, self.remark] if each]
         return f"{self.name}: {' — '.join(said)}"
 
-    def _why(self, told: Collection[str]) -> str:
+    def _why(self, shared: Collection[str]) -> str:
         if not self.reasons:
             return "no reason given"
-        own = {reason: who for reason, who in self.reasons.items() if reason not in told}
+        own = {reason: who for reason, who in self.reasons.items() if reason not in shared}
         return "; ".join(f"{reason} ({', '.join(who)})" if who else reason for reason, who in own.items())
 
     @property
