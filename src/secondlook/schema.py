@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from math import nan
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -278,10 +278,15 @@ class Slopes(Plain):
     """Share of the samples on which the gradient says less than a tenth of what is measured."""
 
 
+DiagnosisVerdict = Literal["masked", "batch-coupled", "gate-only", "no masking found"]
+VERDICTS: Final[tuple[DiagnosisVerdict, ...]] = get_args(DiagnosisVerdict)
+"""All verdicts of a diagnosis, the gravest first."""
+
+
 class Diagnosis(Plain):
     """Whether a defense hides its gradient from the attack that knows it, on ``n`` samples."""
 
-    verdict: Literal["masked", "batch-coupled", "gate-only", "no masking found"]
+    verdict: DiagnosisVerdict
     """``masked``: the bare model's attack, or queries, do significantly better than the gradient as it is
     (exact McNemar, one-sided, p below 0.05), finite differences find a slope that the gradient hides on most
     samples, or with eps = 1 most samples survive. ``batch-coupled``: an answer depends on who else is in the

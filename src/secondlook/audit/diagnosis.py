@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from scipy import stats
@@ -19,7 +19,7 @@ from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.ledger import counting
 from secondlook.metrics.figures import share
 from secondlook.models.base import Classifier, Embedder
-from secondlook.schema import Cosine, Diagnosis, MannerResult, SampleRecord, Slopes
+from secondlook.schema import Cosine, Diagnosis, DiagnosisVerdict, MannerResult, SampleRecord, Slopes
 from secondlook.tasks.base import Batch, finite
 
 SIGNIFICANT: Final = 0.05
@@ -33,8 +33,7 @@ RECOVERED: Final = 0.2
 """Of the samples: whoever takes fewer than the bare model's attack there, but for so many, recovers it."""
 _BESIDE: Final = 4
 """Samples that are answered together when it is asked whether they feel each other."""
-Verdict = Literal["masked", "batch-coupled", "gate-only", "no masking found"]
-_SENTENCES: Final[Mapping[Verdict, str]] = {
+_SENTENCES: Final[Mapping[DiagnosisVerdict, str]] = {
     "masked": "The gradient through this defense does not show where it fails: accuracy against attacks by it is no "
     "robustness.",
     "batch-coupled": "An answer depends on the other inputs of its batch: the figures hold for this batch alone.",
@@ -111,7 +110,7 @@ def read(
     if not seen.n:
         return None
     reasons = {verdict: why for verdict, why in _reasons(seen, gates, survivors) if why}
-    verdict: Verdict = next(iter(reasons), "no masking found")
+    verdict: DiagnosisVerdict = next(iter(reasons), "no masking found")
     return Diagnosis(
         verdict=verdict,
         sentence=_SENTENCES[verdict],
@@ -137,7 +136,7 @@ def read(
     )
 
 
-def _reasons(seen: DiagnosedLine, gates: bool, survivors: float | None) -> Iterator[tuple[Verdict, list[str]]]:
+def _reasons(seen: DiagnosedLine, gates: bool, survivors: float | None) -> Iterator[tuple[DiagnosisVerdict, list[str]]]:
     """What speaks for each verdict, the gravest first."""
     yield "masked", [*_outdone(seen), *_sloping(seen), *_surviving(survivors)]
     far = max(_known(seen.coupling), default=0.0)

@@ -10,7 +10,21 @@ import pytest
 from PIL import Image, ImageDraw
 
 from secondlook.scenes.source import CAVEAT
-from secondlook.schema import Audit, Cell, Check, Cost, Headline, Metric, Outcomes, ThreatRow, Vote
+from secondlook.schema import (
+    Audit,
+    Cell,
+    Check,
+    Cosine,
+    Cost,
+    Diagnosis,
+    Headline,
+    MannerResult,
+    Metric,
+    Outcomes,
+    Slopes,
+    ThreatRow,
+    Vote,
+)
 from secondlook.statistics import majority_bound, wilson
 from secondlook.tasks.classification import Ballot, ClassExample
 
@@ -103,6 +117,32 @@ def vote(eta: float, captured: float, n: int = 10) -> Vote:
     )
 
 
+def diagnosed(**changes: Any) -> Diagnosis:
+    """Of a defense whose gradient leads nowhere, while the bare replay takes most samples."""
+    manners = {
+        "bare": MannerResult(robust=share(0.125, 8), rise=0.61, size=1.0, zero=0.0, tiny=0.0, first=share(0.4)),
+        "as-is": MannerResult(robust=share(0.875, 8), rise=-0.001, size=1.7e-15, zero=0.25, tiny=1.0, first=share(0.1)),
+        "gate taken away": MannerResult(note="nothing is ever rejected"),
+        "queries": MannerResult(robust=share(0.5, 8), rise=0.2),
+        "bare, targeted margin": MannerResult(first=share(0.13)),
+    }
+    found = Diagnosis(
+        verdict="masked",
+        sentence="The gradient through this defense does not show where it fails.",
+        reasons=["the bare model's attack: 7 of 8 samples; the gradient as it is: 1 (p = 0.016)"],
+        n=8,
+        manners=manners,
+        cosines=[Cosine(between=("bare", "as-is"), start=-0.304, end=None)],
+        slopes=[
+            Slopes(along="as-is", measured=0.0, by_gradient=0.0, hidden=0.0),
+            Slopes(along="bare", measured=17.2, by_gradient=3e-14, hidden=1.0),
+        ],
+        forwards=320,
+        backwards=160,
+    )
+    return found.model_copy(update=changes)
+
+
 def failed(name: str, detail: str) -> list[Check]:
     checks = [Check(check=each, status="pass", detail="as it should") for each in CHECKS]
     checks[CHECKS.index(name)] = Check(check=name, status="fail", detail=detail)
@@ -131,7 +171,7 @@ def matrix() -> list[list[Cell]]:
             cell("clean", 0, 0.94, rejected=3),
             cell("oblivious", 0, 0.86, rejected=9, vote=vote(0.04, 0.0)),
             cell("transfer", 0, 0.85, rejected=8, surrogates=["scenes:clip-vit"]),
-            cell("adaptive", 0.63, 0.21, rejected=12, vote=vote(0.58, 0.63)),
+            cell("adaptive", 0.63, 0.21, rejected=12, vote=vote(0.58, 0.63), diagnosis=diagnosed()),
         ],
         [
             cell("clean", 0, 0.91, defense=diffusion),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from secondlook import registry
 from secondlook.audit.report.words import budget, percent, share, times
 from secondlook.errors import InvalidInput, UnknownName
-from secondlook.schema import Audit, Cell, Check, Headline, Metric, Status
+from secondlook.schema import VERDICTS, Audit, Cell, Check, Diagnosis, Headline, Metric, Status
 from secondlook.tasks.view import Column, GoalView, View, installed, name_of, view_of
 
 KNOWLEDGE: Final[Mapping[str, str]] = {
@@ -320,6 +320,12 @@ class Verdict:
     def warnings(self) -> list[Check]:
         """The checks that warn of these figures."""
         return [check for cell in self.cells for check in cell.health if check.status == "warn"]
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """The gravest of the diagnoses of its rows, if there is any."""
+        found = [cell.diagnosis for cell in self.cells if cell.diagnosis is not None]
+        return min(found, key=lambda each: VERDICTS.index(each.verdict), default=None)
 
     @property
     def facts(self) -> str:

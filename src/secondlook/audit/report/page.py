@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import curves, detection, outcomes, words
+from secondlook.audit.report import curves, detection, diagnosis, outcomes, words
 from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import (
     KNOWLEDGE,
@@ -75,6 +75,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         sweeps=curves.sweeps(audit.cells),
         charted=curves.charted(audit.cells),
         detectors=detection.detectors(matrix),
+        diagnoses=diagnosis.diagnosed(matrix),
         galleries=[
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
@@ -259,5 +260,7 @@ def _environment() -> Environment:
         area=detection.area,
         suspicions=detection.suspicions,
         roc=detection.roc,
+        magnitude=diagnosis.magnitude,
+        hundredths=diagnosis.hundredths,
     )
     return made

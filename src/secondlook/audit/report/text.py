@@ -26,7 +26,7 @@ from secondlook.audit.report.matrix import (
     verdicts,
     withheld_alike,
 )
-from secondlook.audit.report.words import NOTHING, carried, ends, measure, percent, plainly, times
+from secondlook.audit.report.words import NOTHING, carried, diagnosed, ends, measure, percent, plainly, times
 from secondlook.audit.rescore import Rescored
 from secondlook.schema import Audit, Status
 from secondlook.tasks.view import Column, view_of
@@ -52,6 +52,9 @@ def render(audit: Audit, console: Console) -> None:
         aside = verdict.beside([check.check for check in warned])
         if aside and not verdict.withheld:
             console.print(Padding(Text(aside, style="dim"), (0, 0, 0, 2)))
+        if verdict.diagnosis:
+            style = "dim" if verdict.diagnosis.verdict == "no masking found" else "yellow"
+            console.print(Padding(Text(diagnosed(verdict.diagnosis), style=style), (0, 0, 0, 2)))
     for block in blocks(audit):
         console.print(Text(""), _table(block, console.width >= _ROOMY), sep="\n")
         for trouble in grouped(block):
@@ -195,10 +198,14 @@ def markdown(audit: Audit) -> str:
 
 
 def _verdict_lines(audit: Audit) -> list[str]:
-    """What is told of all that are withheld, and each verdict in a sentence."""
+    """What is told of all that are withheld, and each verdict in a sentence, with its diagnosis."""
     found = verdicts(audit)
     alike = withheld_alike(found)
-    return [*map(_of_all, alike), *(verdict.said(alike) for verdict in found)]
+    told = (
+        f"{verdict.said(alike)}. {diagnosed(verdict.diagnosis)}" if verdict.diagnosis else verdict.said(alike)
+        for verdict in found
+    )
+    return [*map(_of_all, alike), *told]
 
 
 def _markdown_block(block: Block) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from secondlook.schema import Metric, ThreatRow
+from secondlook.schema import Diagnosis, Metric, ThreatRow
 from secondlook.tasks.view import Column
 
 NOTHING = "–"
@@ -104,6 +104,11 @@ def budget(threat: ThreatRow) -> str:
     if threat.eps == 0:
         return "no change"
     return f"{norm} {level(threat)}" + ("/255" if threat.norm == "linf" else "")
+
+
+def diagnosed(found: Diagnosis) -> str:
+    """What a diagnosis says, in a sentence or two."""
+    return f"Diagnosis of {found.n} samples: {found.verdict}. {found.sentence}"
 
 
 def unit(norm: str) -> str:
