@@ -18,7 +18,7 @@ _STATUS: dict[str, Status] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class MannerRow:
     """One manner of attacking a defense, as a row of a table.
 
     Attributes:
@@ -52,10 +52,10 @@ class Diagnosed:
         return _STATUS[self.found.verdict]
 
     @property
-    def manners(self) -> list[Manner]:
+    def manners(self) -> list[MannerRow]:
         """Those that ran, each followed by its further searches, and then those that could not."""
         known = {each.between[1]: each for each in self.found.cosines if each.between[0] == BARE}
-        made = [Manner(name=name, result=each, cosine=known.get(name)) for name, each in self.found.manners.items()]
+        made = [MannerRow(name=name, result=each, cosine=known.get(name)) for name, each in self.found.manners.items()]
         places = {manner.name: place for place, manner in enumerate(made)}
         usual = {name: places.get(name.partition(", ")[0], place) for name, place in places.items()}
         return sorted(made, key=lambda manner: (bool(manner.result.note), usual[manner.name]))
