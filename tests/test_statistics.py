@@ -1,6 +1,7 @@
 """Intervals against closed forms, scipy and published tails."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.stats import binomtest
 
 from secondlook.statistics import (
     Numbers,
+    at_least_one,
     aurc,
     majority_bound,
     mean,
@@ -178,3 +180,17 @@ def test_one_observation_has_the_whole_range() -> None:
 def test_an_interval_with_a_width_is_left_alone() -> None:
     found = not_a_point(wilson(3, 7), 7, (0.0, 1.0))
     assert found == wilson(3, 7)
+
+
+@pytest.mark.parametrize("hits", range(7))
+def test_at_least_one_of_k_is_the_share_of_all_choices_of_k(hits: int) -> None:
+    tries = [True] * hits + [False] * (6 - hits)
+    expected = [np.mean([any(some) for some in combinations(tries, k)]) for k in range(1, 7)]
+    assert at_least_one([hits], 6)[0].tolist() == pytest.approx(expected)
+
+
+def test_at_least_one_of_k_is_estimated_without_bias() -> None:
+    """At a chance of 0.1 and 8 tries the mean over many samples is 1 - 0.9^k for every k, the last too."""
+    hits = np.random.default_rng(0).binomial(8, 0.1, size=40_000)
+    expected = [1 - 0.9**k for k in range(1, 9)]
+    assert at_least_one(hits.tolist(), 8).mean(0).tolist() == pytest.approx(expected, abs=0.01)

@@ -59,6 +59,8 @@ class SampleRecord(TypedDict, total=False):
     """Share of the fresh decisions that accept the attacker's class."""
     words: list[int]
     """Words that the attack has changed in each of the sample's texts."""
+    through: int
+    """How many of the study's ``resubmitted`` further decisions gave the attacker what the goal says."""
     by: int | None
     """Which member of a composed attack fooled the sample, -1 for none."""
     first_loss: float | None
@@ -218,6 +220,24 @@ class Vote(Plain):
     """Inputs by eta, in ten equal bins from 0 to 1."""
 
 
+class Resubmission(Plain):
+    """How often an attacked input gets through a randomized defense that is sent it k times, k from 1 to ``tries``.
+
+    Each list has a value for each k.
+    """
+
+    tries: int
+    """Decisions on each input, each with fresh draws."""
+    chance: list[float]
+    """That at least one of k tries gives the attacker what the goal says: the mean over the inputs, estimated
+    without bias from all tries at each."""
+    low: list[float]
+    """Of the 95 % interval over the inputs, Wilson's."""
+    high: list[float]
+    independent: list[float]
+    """``1 - (1 - p)^k`` at the mean chance p of one try: were all inputs alike, so that each try were a new chance."""
+
+
 class RiskCurve(Plain):
     """Errors among the accepted, were the most suspicious samples rejected one by one."""
 
@@ -329,6 +349,8 @@ class Cell(Plain):
     resolution: list[int] = Field(default_factory=list)
     """Height and width that were attacked."""
     vote: Vote | None = None
+    resubmission: Resubmission | None = None
+    """Of attacked rows of a randomized defense, where the study asks for it."""
     goal: str = "targeted"
     """What the attacker wants: ``targeted`` or ``untargeted``, or to break a ``retrieval``."""
     control: bool = False

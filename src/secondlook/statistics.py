@@ -177,6 +177,22 @@ def majority_bound(eta: float, votes: int) -> float:
     return float(stats.binom.sf(votes // 2, votes, eta))
 
 
+def at_least_one(hits: Sequence[int], tries: int) -> Numbers:
+    """The chance that of k tries at a sample at least one hits, ``[B, tries]`` for k from 1 on.
+
+    Estimated without bias from ``hits`` of so many ``tries`` at each sample, ``[B]``: one less the share
+    of all choices of k tries that hold none (Chen et al. 2021, arXiv 2107.03374, eq. 1).
+
+    Example:
+        >>> at_least_one([0, 1, 4], 4).tolist()
+        [[0.0, 0.0, 0.0, 0.0], [0.25, 0.5, 0.75, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    """
+    before = np.arange(tries, dtype=np.float64)
+    missed = tries - np.asarray(hits, dtype=np.float64)[:, None]
+    none: Numbers = np.cumprod(np.maximum(missed - before, 0) / (tries - before), axis=1, dtype=np.float64)
+    return 1 - none
+
+
 def risk_coverage(suspicion: Sequence[float], wrong: Sequence[float]) -> Numbers:
     """The share of wrong answers among the k least suspicious samples, for k from 1 to n.
 

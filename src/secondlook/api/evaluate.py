@@ -47,6 +47,7 @@ def evaluate(
     seed: int = 0,
     draws: int = 1,
     rescore: int = 3,
+    resubmitted: int = 0,
     batch_size: int = 50,
     classes: Sequence[str] | None = None,
     title: str = "",
@@ -73,6 +74,8 @@ def evaluate(
         seed: of all random draws.
         draws: fresh draws of a randomized defense in each step of an attack.
         rescore: fresh decisions of a randomized defense on each input.
+        resubmitted: how often each attacked input is sent again to a randomized defense, for the curve
+            of the chance that one of k tries gets through; 0 for none.
         batch_size: samples that are attacked together.
         classes: the names of the classes, which an embedder needs for data in memory.
         title: of the report.
@@ -96,6 +99,7 @@ def evaluate(
             "seed": seed,
             "batch": batch_size,
             "rescore": rescore,
+            "resubmitted": resubmitted,
             "surrogates": list(surrogates),
             "knowledge": list(knowledge),
             "models": [stack.enter_context(ModelInMemory.holding(made.name, made))],

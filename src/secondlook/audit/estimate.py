@@ -15,6 +15,7 @@ from secondlook.audit.generate import generate, is_made, objective
 from secondlook.audit.integrity import Done
 from secondlook.audit.pace import Job
 from secondlook.audit.plan import AttackSpec, Chunk, Plan, Row, partition
+from secondlook.audit.resubmission import tries
 from secondlook.audit.store import Run
 from secondlook.audit.study import shipped_at
 from secondlook.ledger import counting
@@ -137,6 +138,7 @@ def _answer(plan: Plan, row: Row, batch: Batch) -> Cost:
     """All answers to a sample, and those of the bare model beside them."""
     task, guarded = plan.task, row.guarded
     repeats = plan.study.rescore if guarded.stochastic or task.stochastic else 1
+    repeats += tries(plan, row)
     keys = batch.keys.fold("estimate")
     one = _timed(lambda: task.answer(batch, batch.pairs, guarded, keys), len(batch.ids), guarded.forget)
     return Cost(one.seconds * (repeats + 1), one.forwards * (repeats + 1))

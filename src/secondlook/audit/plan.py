@@ -412,6 +412,7 @@ class _Planner:
             self.study.batch,
             self.study.rescore,
             *[self.models.hash(model) for model in self.task.uses("")],
+            *([self.study.resubmitted] if self.study.resubmitted else []),
         ]
         return Row(
             id=registry.digest(identity),

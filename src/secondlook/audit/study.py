@@ -75,6 +75,9 @@ class Study(BaseModel):
     """Samples that are attacked together; it changes speed and memory, not results."""
     rescore: Whole = Field(3, ge=1)
     """Fresh decisions of a randomized defense on each adversarial."""
+    resubmitted: Whole = Field(0, ge=0)
+    """How often each attacked input is sent again to a randomized defense, for the curve of the chance that one of
+    k tries gets through; 0 for no curve."""
     diagnosed: Whole = Field(8, ge=0)
     """Samples on which each manner of attacking a defense is tried by itself; 0 for no diagnosis."""
     examples: Whole = Field(8, ge=0)

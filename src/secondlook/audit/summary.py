@@ -11,7 +11,7 @@ import numpy as np
 
 from secondlook import statistics
 from secondlook.attacks.base import Attack
-from secondlook.audit import diagnosis
+from secondlook.audit import diagnosis, resubmission
 from secondlook.audit.checks import Evidence, check_cell, check_group, sanity
 from secondlook.audit.columns import Rows
 from secondlook.audit.detection import detected
@@ -82,6 +82,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         surrogates=_surrogates(row),
         resolution=_resolution(plan, row),
         vote=_vote(row, rows),
+        resubmission=resubmission.curve(rows, resubmission.tries(plan, row)),
         goal=plan.task.goal(row.objective),
         control=row.control,
         controls=found.controls,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import curves, detection, diagnosis, outcomes, words
+from secondlook.audit.report import curves, detection, diagnosis, outcomes, resubmission, words
 from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import (
     KNOWLEDGE,
@@ -76,6 +76,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         charted=curves.charted(audit.cells),
         detectors=detection.detectors(matrix),
         diagnoses=diagnosis.diagnosed(matrix),
+        resubmitted=resubmission.resubmitted(matrix),
         galleries=[
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
@@ -261,6 +262,8 @@ def _environment() -> Environment:
         suspicions=detection.suspicions,
         roc=detection.roc,
         magnitude=diagnosis.magnitude,
+        sent_again=resubmission.sent_again,
+        sentence=resubmission.sentence,
         hundredths=diagnosis.hundredths,
     )
     return made
