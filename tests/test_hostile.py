@@ -28,7 +28,7 @@ from PIL import Image
 
 from secondlook import cli
 from secondlook.models.io.hub import Checkpoint
-from tests import tiny
+from tests import console, tiny
 
 SECRET = "s3cret-t0ken-of-the-user"
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
@@ -590,7 +590,7 @@ def test_a_hostile_input_is_refused_in_one_line(
     status = run(monkeypatch, words)
     out, err = capsys.readouterr()
     assert status == 2, (out, err)
-    (line,) = [each for each in err.splitlines() if each.strip()]
+    (line,) = console.said(err)
     assert line.startswith("error: ") and re.search(said, line), line
     assert not at.marker.exists()
     assert everything(at.outside) == before

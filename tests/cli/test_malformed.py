@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from secondlook import cli
-from tests import tiny
+from tests import console, tiny
 from tests.cli.bad_models import FACTORIES, PURIFIERS
 
 
@@ -42,7 +42,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 def is_one_line(err: str) -> None:
-    lines = err.strip().splitlines()
+    lines = console.said(err)
     assert len(lines) == 1 and lines[0].startswith("error: "), err
     said = lines[0]
     assert 15 < len(said) < 1100
