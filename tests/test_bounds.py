@@ -1,7 +1,10 @@
-"""Numbers of every setting: what is out of bounds is refused in one sentence, whatever way it comes."""
+"""Numbers and choices of every setting: what is out of bounds is refused in one sentence, whatever way it comes."""
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+from functools import partial
+from itertools import product
 from typing import get_args
 
 import pytest
@@ -11,31 +14,48 @@ from secondlook.attacks.apgd import APGD
 from secondlook.attacks.illusion import Illusion
 from secondlook.attacks.joint.sga import SGA
 from secondlook.attacks.pgd import PGD
-from secondlook.bounds import Bounds, _numbers
+from secondlook.bounds import Bounds, _Choice, _Number, _settings
+from secondlook.defenses.consistency import MagNet
 from secondlook.errors import InvalidInput
+from secondlook.tasks.retrieval import RetrievalTask
+from secondlook.tasks.unlabeled import UnlabeledTask
 from secondlook.threat import Threat, fraction
 
 NAN, INF = float("nan"), float("inf")
 EVERY = [
-    (kind, name, field)
+    (kind, name, field, setting.kind)
     for kind in get_args(registry.Kind)
     for name in registry.names(kind)
-    for field in _numbers(registry.find(kind, name))[0]
+    for field, setting in _settings(registry.find(kind, name))[0].items()
     if field in registry.settings(registry.find(kind, name))
 ]
-"""Each number that any registered class takes."""
+"""Each number and each choice that any registered class takes."""
+NUMBERS = [each[:3] for each in EVERY if isinstance(each[3], _Number)]
+CHOICES = [each[:3] for each in EVERY if isinstance(each[3], _Choice)]
 
 
-def test_there_are_numbers() -> None:
-    assert ("attack", "pgd", "momentum") in EVERY and len(EVERY) > 100
+def test_there_are_numbers_and_choices() -> None:
+    assert ("attack", "pgd", "momentum") in NUMBERS and len(NUMBERS) > 100
+    assert {("attack", "apgd", "loss"), ("task", "retrieval", "attacked"), ("defense", "tte", "flip")} < set(CHOICES)
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), EVERY, ids=["-".join(each) for each in EVERY])
-@pytest.mark.parametrize("value", [NAN, INF, -INF, True, "x", 1j], ids=str)
-def test_no_number_of_any_class_is_taken_for_one(kind: registry.Kind, name: str, field: str, value: object) -> None:
-    with pytest.raises(InvalidInput, match=field) as raised:
-        registry.build(kind, name, {field: value})
-    assert "\n" not in str(raised.value)
+@pytest.mark.parametrize(("kind", "name", "field"), CHOICES, ids=["-".join(each) for each in CHOICES])
+def test_no_choice_of_any_class_is_another(kind: registry.Kind, name: str, field: str) -> None:
+    cls = registry.find(kind, name)
+    needed = {each.name: "x" for each in fields(cls) if each.init and each.default is each.default_factory is MISSING}
+    ways = (lambda given: cls(**given)), partial(registry.build, kind, name)
+    for made, value in product(ways, (None, "bogus", 5, NAN, ["bogus"], {})):
+        with pytest.raises(InvalidInput, match=field) as raised:
+            made({**needed, field: value})
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("kind", "name", "field"), NUMBERS, ids=["-".join(each) for each in NUMBERS])
+def test_no_number_of_any_class_is_taken_for_one(kind: registry.Kind, name: str, field: str) -> None:
+    for value in (NAN, INF, -INF, True, "x", 1j):
+        with pytest.raises(InvalidInput, match=field) as raised:
+            registry.build(kind, name, {field: value})
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +74,31 @@ def test_no_number_of_any_class_is_taken_for_one(kind: registry.Kind, name: str,
 def test_pgd_says_what_to_write(settings: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{said}$"):
         PGD(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "said"),
+    [
+        (APGD, {"loss": "hinge"}, "loss='hinge'; write '', 'ce', 'dlr' or 'cw'"),
+        (APGD, {"loss": None}, "loss=None; write '', 'ce', 'dlr' or 'cw'"),
+        (SGA, {"legacy": "no"}, "legacy='no'; write True or False"),
+        (SGA, {"legacy": 1}, "legacy=1; write True or False"),
+        (MagNet, {"order": True}, "order=True; write 1 or 2"),
+        (MagNet, {"order": 3}, "order=3; write 1 or 2"),
+        (UnlabeledTask, {"goal": "targeted"}, "goal='targeted'; write 'untargeted'"),
+        (
+            RetrievalTask,
+            {"attacked": "both"},
+            "attacked='both' is no tuple; write a tuple, each 'query', 'gallery' or 'both'",
+        ),
+        (SGA, {"scales": 0.5}, "scales=0.5 is no tuple; write a tuple, each a number above 0"),
+        (PGD, {"steps": None}, "steps=None; write 1 or more"),
+    ],
+)
+def test_a_choice_says_what_there_is(cls: type, settings: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        cls(**settings)
+    assert str(raised.value) == said
 
 
 @pytest.mark.parametrize("settings", [{"rho": -1.0}, {"rho": 1.1}, {"kappa": -1.0}, {"kappa": INF}, {"targets": -1}])

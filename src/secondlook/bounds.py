@@ -1,8 +1,9 @@
-"""Bounds of a setting's number: declared once, at its type, and checked wherever it is built.
+"""Bounds of a setting: declared once, at its type, and checked wherever it is built.
 
 A dataclass under ``@register`` writes ``steps: Count = 100``, and every way to build it, from a
 study, a flag or in Python, refuses what is out of bounds. Without any declaration a number must
-still be one: finite, whole where the type says so, and no ``true``.
+still be one: finite, whole where the type says so, and no ``true``. Of a ``Literal`` the value must
+be one, and a ``bool`` must be ``True`` or ``False``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache, wraps
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from secondlook.errors import InvalidInput
 
@@ -66,15 +67,68 @@ class _Number(NamedTuple):
     """What a field's type says of its number."""
 
     whole: bool
-    several: bool
-    bounds: Bounds
+    bounds: Bounds = Bounds()
+
+    def __str__(self) -> str:
+        """What is to be written."""
+        if self.bounds == Bounds():
+            return "a whole number" if self.whole else "a finite number"
+        return str(self.bounds)
+
+    def refuse(self, field: str, value: Any) -> None:
+        """Raises where ``value`` is no such number."""
+        if isinstance(value, bool | str):
+            raise InvalidInput(f"{field}={value!r} is no number; write {self}")
+        try:
+            found = operator.index(value) if self.whole else float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidInput(f"{field}={value!r}; write {self}") from None
+        if not math.isfinite(found) or found not in self.bounds:
+            raise InvalidInput(f"{field}={value:g}; write {self}")
+
+
+class _Choice(NamedTuple):
+    """The values that a field's type names."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        """What is to be written."""
+        *others, last = map(repr, self.values)
+        return f"{', '.join(others)} or {last}" if others else last
+
+    def refuse(self, field: str, value: Any) -> None:
+        """Raises where ``value`` is none of them; 1 is not ``True``."""
+        if not any(isinstance(value, bool) == isinstance(one, bool) and _equal(value, one) for one in self.values):
+            raise InvalidInput(f"{field}={value!r}; write {self}")
+
+
+def _equal(value: Any, one: Any) -> bool:
+    return isinstance(value, type(one)) and bool(value == one)
+
+
+class _Setting(NamedTuple):
+    """What a field's type says of its values."""
+
+    kind: _Number | _Choice
+    several: bool = False
+    optional: bool = False
+
+    def refuse(self, field: str, value: Any) -> None:
+        """Raises where a value does not fit."""
+        if value is None and self.optional:
+            return
+        if self.several and not isinstance(value, tuple | list):
+            raise InvalidInput(f"{field}={value!r} is no tuple; write a tuple, each {self.kind}")
+        for one in value if self.several else (value,):
+            self.kind.refuse(field, one)
 
 
 def bounded(cls: T) -> T:
     """The dataclass, whose fields are checked before it is made.
 
     Raises:
-        InvalidInput: the class is made with a number out of its bounds.
+        InvalidInput: the class is made with a value out of its bounds.
     """
     made: Callable[..., None] = cls.__init__  # type: ignore[misc]
 
@@ -88,56 +142,41 @@ def bounded(cls: T) -> T:
 
 
 def check(cls: type, given: Mapping[str, Any]) -> None:
-    """Refuses numbers that a class does not take; a field's own default is always taken.
+    """Refuses values that a class does not take; a field's own default is always taken.
 
     Raises:
-        InvalidInput: the message names field, value and range.
+        InvalidInput: the message names field, value, and range or choice.
     """
-    numbers, defaults = _numbers(cls)
+    settings, defaults = _settings(cls)
     for field, value in given.items():
-        number = numbers.get(field)
-        if number is None or value is None or value is defaults[field]:
-            continue
-        for one in value if number.several and isinstance(value, tuple | list) else (value,):
-            _check(field, one, number)
-
-
-def _check(field: str, value: Any, number: _Number) -> None:
-    if isinstance(value, bool | str):
-        raise InvalidInput(f"{field}={value!r} is no number; write {_words(number)}")
-    try:
-        found = operator.index(value) if number.whole else float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(f"{field}={value!r}; write {_words(number)}") from None
-    if not math.isfinite(found) or found not in number.bounds:
-        raise InvalidInput(f"{field}={value:g}; write {_words(number)}")
-
-
-def _words(number: _Number) -> str:
-    if number.bounds == Bounds():
-        return "a whole number" if number.whole else "a finite number"
-    return str(number.bounds)
+        if field in settings and value is not defaults[field]:
+            settings[field].refuse(field, value)
 
 
 @cache
-def _numbers(cls: type) -> tuple[Mapping[str, _Number], Mapping[str, Any]]:
-    """The numbers among a dataclass' fields, and the defaults of all."""
+def _settings(cls: type) -> tuple[Mapping[str, _Setting], Mapping[str, Any]]:
+    """What there is to check of a dataclass' fields, and the defaults of all."""
     hints = get_type_hints(cls, include_extras=True)
-    found = {field.name: _number(hints[field.name]) for field in fields(cls)}
-    numbers = {name: number for name, number in found.items() if number is not None}
-    return numbers, {field.name: field.default for field in fields(cls)}
+    found = {field.name: _setting(hints[field.name]) for field in fields(cls)}
+    settings = {name: setting for name, setting in found.items() if setting is not None}
+    return settings, {field.name: field.default for field in fields(cls)}
 
 
-def _number(hint: Any, bounds: Bounds = Bounds()) -> _Number | None:  # noqa: B008
-    """The number that a type is, or that a union with None or a tuple is of."""
+def _setting(hint: Any, bounds: Bounds = Bounds()) -> _Setting | None:  # noqa: B008
+    """What a type says of numbers or choices, alone, in a union with None, or several in a tuple."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         declared = [extra for extra in inner[1:] if isinstance(extra, Bounds)]
-        return _number(inner[0], declared[-1] if declared else bounds)
+        return _setting(inner[0], declared[-1] if declared else bounds)
     if origin in (Union, types.UnionType):
         kept = [each for each in inner if each is not type(None)]
-        return _number(kept[0], bounds) if len(kept) == 1 else None
+        one = _setting(kept[0], bounds) if len(kept) == 1 else None
+        return one and one._replace(optional=True)
     if origin is tuple and inner[1:] == (Ellipsis,):
-        number = _number(inner[0], bounds)
-        return number and number._replace(several=True)
-    return _Number(hint is int, False, bounds) if hint in (int, float) else None
+        one = _setting(inner[0], bounds)
+        return one and one._replace(several=True)
+    if origin is Literal:
+        return _Setting(_Choice(inner))
+    if hint is bool:
+        return _Setting(_Choice((True, False)))
+    return _Setting(_Number(hint is int, bounds)) if hint in (int, float) else None

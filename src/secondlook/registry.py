@@ -36,7 +36,7 @@ _entries: dict[Kind, dict[str, type]] = {kind: {} for kind in _PACKAGES}
 def register(kind: Kind, name: str) -> Callable[[T], T]:
     """Puts a frozen, keyword-only dataclass under ``name``; its fields are its configuration.
 
-    Numbers among them are checked whenever the class is made, by the bounds of their types; see
+    Numbers, choices and flags among them are checked whenever the class is made, by their types; see
     :mod:`secondlook.bounds`.
 
     Raises:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from secondlook.bounds import Count
 from secondlook.defenses.base import Defense
-from secondlook.defenses.voting import RULES, Rule
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.defenses.voting import Rule
+from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Model, Purifier
 from secondlook.randomness import Keys
@@ -44,8 +44,6 @@ class Consensus(Defense):
     early_stop: bool = True  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise UnknownName("rule", self.rule, RULES)
         made = load(self.purifier) if isinstance(self.purifier, str) else self.purifier
         if not isinstance(made, Purifier):
             raise InvalidInput(f"purifier={self.purifier!r} is no purifier; try scenes:vae")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from secondlook.bounds import Weight
 from secondlook.defenses.base import Answer, Detector, DetectorDefense, Suspicion
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model
 from secondlook.models.labels import places, renamed
@@ -20,7 +20,6 @@ from secondlook.randomness import Keys
 from secondlook.registry import register
 
 Quorum = Literal["any", "all", "mean"]
-QUORUMS: tuple[Quorum, ...] = get_args(Quorum)
 TIE = 1e-3
 """The least threshold that an attacker optimizes against. At a calibrated one of 0 agreement itself
 would be a tie with the rejection, which counts for the defender: no success could be seen."""
@@ -54,7 +53,7 @@ class MultiShield(DetectorDefense):
     Raises:
         InvalidInput: a setting out of range, too few samples for ``false_rejection``, or, in front
             of a model, an auxiliary model that is the model itself, or classes that do not match.
-        UnknownName: an unknown quorum, model, set of templates or class.
+        UnknownName: an unknown model, set of templates or class.
     """
 
     auxiliary: Any = "scenes:clip"
@@ -63,11 +62,6 @@ class MultiShield(DetectorDefense):
     threshold: Weight = 0.001  # type: ignore[misc]
     quorum: Quorum = "any"
     false_rejection: float = 0.0  # type: ignore[misc]
-
-    def __post_init__(self) -> None:
-        if self.quorum not in QUORUMS:
-            raise UnknownName("quorum", self.quorum, QUORUMS)
-        super().__post_init__()
 
     @property
     def variant(self) -> str:

@@ -15,7 +15,6 @@ from secondlook.attacks.pairs import PairAttack
 from secondlook.attacks.pgd import PGD
 from secondlook.attacks.text.base import WordSubstitution
 from secondlook.bounds import Count, Positive, Share, Weight
-from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
@@ -82,8 +81,6 @@ class ImageSearch(PairAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start not in ("ball", "above", "clean"):
-            raise InvalidInput(f"start={self.start!r}; write 'ball', 'above' or 'clean'")
         self.views  # noqa: B018 - it says what is wrong with its settings
 
     @property

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 from secondlook.attacks.joint.base import ImageSearch
 from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
 from secondlook.attacks.text.captions import flat, owners, text_vectors
-from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -26,16 +25,11 @@ class PairPGD(ImageSearch):
             the vector it had, as published.
 
     Raises:
-        InvalidInput: as :class:`ImageSearch`, or an unknown guide.
+        InvalidInput: as :class:`ImageSearch`.
     """
 
     touches: ClassVar[Touches] = "images"
     guide: Literal["captions", "image"] = "captions"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.guide not in ("captions", "image"):
-            raise InvalidInput(f"guide={self.guide!r}; write 'captions' or 'image'")
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Searches all images together."""

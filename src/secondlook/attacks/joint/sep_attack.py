@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from secondlook.attacks.joint.base import JointAttack, image_vectors
 from secondlook.attacks.pairs import AlteredPairs, Pairs
-from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -31,11 +30,6 @@ class SepAttack(JointAttack):
 
     key: ClassVar[str] = "sep"
     guide: Literal["itself", "other"] = "itself"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.guide not in ("itself", "other"):
-            raise InvalidInput(f"guide={self.guide!r}; write 'itself' or 'other'")
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Searches either side once."""

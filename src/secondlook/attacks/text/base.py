@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -155,14 +155,10 @@ class WordSubstitution(PairAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.text not in get_args(TextThreat):
-            raise InvalidInput(f"text={self.text!r}; write one of {', '.join(map(repr, get_args(TextThreat)))}")
         if self.legacy and self.text != "mlm":
             raise InvalidInput(f"legacy=true is what was published, and text={self.text!r} was not; write text='mlm'")
         if self.similarity and not self.judge:
             raise InvalidInput(f"similarity={self.similarity:g} needs a judge; name an embedder")
-        if self.visit not in ("importance", "every"):
-            raise InvalidInput(f"visit={self.visit!r}; write 'importance' or 'every'")
 
     @cached_property
     def proposals(self) -> Candidates:

@@ -10,7 +10,6 @@ import torch
 
 from secondlook.attacks.pairs import AlteredPairs, Pairs, Touches
 from secondlook.attacks.text.base import WordSubstitution
-from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -31,11 +30,6 @@ class BERTAttack(WordSubstitution):
 
     touches: ClassVar[Touches] = "captions"
     guide: Literal["image", "caption"] = "image"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.guide not in ("image", "caption"):
-            raise InvalidInput(f"guide={self.guide!r}; write 'image' or 'caption'")
 
     def search(self, victims: Sequence[Embedder], pairs: Pairs, threat: Threat, keys: Keys) -> AlteredPairs:
         """Searches all captions together."""

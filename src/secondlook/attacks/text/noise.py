@@ -104,8 +104,6 @@ class EDA(CaptionNoise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.operation != "any" and self.operation not in _COSTS:
-            raise InvalidInput(f"operation={self.operation!r}; write any or one of {[*_COSTS]}")
         if self.operation == "swap" and self.words < 2:
             raise InvalidInput(f"words={self.words}: a swap changes two words; write 2 or more")
 

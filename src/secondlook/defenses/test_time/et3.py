@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
 from secondlook.bounds import Count, Positive
 from secondlook.defenses.adaptation import PixelAdaptation, classifier, slope
 from secondlook.defenses.base import Defense
-from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Model
 from secondlook.randomness import Keys
 from secondlook.registry import register
@@ -82,10 +81,6 @@ class ET3(Defense):
     norm: Ball = "linf"
     eps: Positive = 5 / 255
     temperature: Positive = 0.01
-
-    def __post_init__(self) -> None:
-        if self.norm not in get_args(Ball):
-            raise InvalidInput(f"norm={self.norm!r} is none of linf and l2")
 
     def adaptation(self, model: Model) -> LowerEnergy:
         """The steps on what ``model`` answers."""
