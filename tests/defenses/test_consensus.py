@@ -280,19 +280,18 @@ def test_the_noise_of_the_purifier_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "says"),
+    ("settings", "says"),
     [
-        ({"samples": 0}, InvalidInput, "samples=0; write 1 or more"),
-        ({"samples": -3}, InvalidInput, "samples=-3"),
-        ({"rule": "majorty"}, UnknownName, "unknown rule 'majorty'; did you mean majority"),
-        ({"rule": "zzz"}, UnknownName, "there is: majority, mean, plurality"),
-        ({"purifier": 3}, InvalidInput, "purifier=3 is no purifier; try scenes:vae"),
-        ({"purifier": LinearClassifier(directions(3))}, InvalidInput, "is no purifier"),
-        ({"noise": 0.5}, InvalidInput, "coin has no noise to tune; leave noise=0.5 away"),
+        ({"samples": 0}, "samples=0; write 1 or more"),
+        ({"samples": -3}, "samples=-3"),
+        ({"rule": "majorty"}, "rule='majorty'; write 'plurality', 'majority' or 'mean'"),
+        ({"purifier": 3}, "purifier=3 is no purifier; try scenes:vae"),
+        ({"purifier": LinearClassifier(directions(3))}, "is no purifier"),
+        ({"noise": 0.5}, "coin has no noise to tune; leave noise=0.5 away"),
     ],
 )
-def test_bad_settings(settings: dict[str, Any], error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
+def test_bad_settings(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
         Consensus(**{"purifier": Coin(0.5), **settings})
 
 

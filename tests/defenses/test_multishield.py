@@ -353,7 +353,7 @@ def test_settings_that_cannot_be(changes: dict[str, Any], said: str) -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(UnknownName, match="unknown quorum 'most'; there is: all, any, mean"):
+    with pytest.raises(InvalidInput, match="quorum='most'; write 'any', 'all' or 'mean'"):
         shield(quorum="most")
     with pytest.raises(UnknownName, match="unknown class in labels 'class 9'"):
         shield(labels={"class 9": "x"})
