@@ -192,6 +192,7 @@ def test_a_model_that_is_none_is_refused(model: Any, says: str) -> None:
         ({"grid": 1 / 255}, "grid=0.00"),
         ({"grid": 255, "x": X * 0.999}, r"x lies between .*write \(x \* 255\)\.round\(\) / 255"),
         ({"seed": 0.5}, "seed=0.5"),
+        ({"seed": -1}, "seed=-1; write 0 or more"),
         ({"target": 4}, "target holds 4 and the model has 4 classes"),
         ({"target": -1}, "target holds -1"),
         ({"target": [1, 2]}, "target has 2 labels for 6 images"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from tests.analytic import global_generators
 
@@ -125,3 +126,13 @@ def test_a_moment_of_its_own_gives_each_sample_its_own_keys() -> None:
     assert found == [keys[i : i + 1].at(moments[i : i + 1]).words.tolist()[0] for i in range(12)]
     words = {word for moment in range(50) for word in keys.at(moments * 0 + moment).words.tolist()}
     assert len(words | set(keys.words.tolist())) == 51 * 12
+
+
+@pytest.mark.parametrize("seed", [-1, True, 0.5, "1", None, float("nan")])
+def test_a_seed_is_a_whole_number_from_0(seed: object) -> None:
+    with pytest.raises(InvalidInput, match=r"^seed=.*write 0 or more$"):
+        Keys.of(seed, ["a"])  # type: ignore[arg-type]
+
+
+def test_a_seed_of_numpy_is_that_of_python() -> None:
+    assert (Keys.of(np.int64(3), ["a"]).words == Keys.of(3, ["a"]).words).all()  # type: ignore[arg-type]

@@ -153,6 +153,16 @@ def check(cls: type, given: Mapping[str, Any]) -> None:
             settings[field].refuse(field, value)
 
 
+def natural(field: str, value: Any) -> int:
+    """A whole number from 0, such as a seed, as Python's own.
+
+    Raises:
+        InvalidInput: it is none; the message names the field.
+    """
+    _Number(True, Bounds(0)).refuse(field, value)
+    return operator.index(value)
+
+
 @cache
 def _settings(cls: type) -> tuple[Mapping[str, _Setting], Mapping[str, Any]]:
     """What there is to check of a dataclass' fields, and the defaults of all."""

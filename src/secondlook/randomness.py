@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from secondlook.bounds import natural
+
 Label = str | int
 Fill = Callable[[np.random.Generator, NDArray[np.float32]], object]
 
@@ -46,9 +48,13 @@ class Keys:
 
     @classmethod
     def of(cls, seed: int, ids: Sequence[Label]) -> Keys:
-        """Keys for the samples named ``ids`` under ``seed``."""
+        """Keys for the samples named ``ids`` under ``seed``, a whole number from 0.
+
+        Raises:
+            InvalidInput: another seed.
+        """
         words = np.array([_word(sample) for sample in ids], dtype=np.uint64)
-        return cls(words).fold("seed", seed)
+        return cls(words).fold("seed", natural("seed", seed))
 
     def fold(self, *labels: Label) -> Keys:
         """New keys, one for each sample, for the purpose that ``labels`` name."""

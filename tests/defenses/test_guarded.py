@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from secondlook import registry
 from secondlook.attacks.apgd import APGD
 from secondlook.data.images import write_png
 from secondlook.decision import Outcome
@@ -20,8 +21,10 @@ from secondlook.defenses.multishield import MultiShield
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
 from secondlook.metrics.ngrams import medoid
+from secondlook.models import load
 from secondlook.models.base import Classifier, Model
 from secondlook.models.purifiers.filters import Blur
+from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
 from secondlook.threat import Threat
@@ -361,3 +364,21 @@ def test_the_parts_are_all_that_is_asked() -> None:
     assert [part.name for part in guarded.parts] == ["colors", "prism 0", "prism 1", "prism 2", "brush"]
     assert isinstance(guarded.defense, DetectorDefense)
     assert len(guarded.modules) == 3
+
+
+@pytest.mark.parametrize("name", registry.names("defense"))
+def test_of_no_images_nothing_is_said(name: str) -> None:
+    """By a transformer, by purifiers, and by whatever looks at an answer: nothing fails on an empty batch."""
+    model = ZeroShot(load("scenes:clip-vit"), ("red circle", "blue star", "green square"))
+    wanted = {
+        "threshold": 0.5,
+        "false_rejection": 0.0,
+        "samples": 2,
+        "purifier": "scenes:diffusion",
+        "auxiliary": "scenes:clip-narrow",
+        "encoders": "scenes:clip-narrow",
+    }
+    own = registry.settings(registry.find("defense", name))
+    guarded = Guarded(model, registry.build("defense", name, {key: wanted[key] for key in wanted if key in own}))
+    found = guarded(torch.zeros(0, 3, 64, 64))
+    assert len(found.outputs) == len(found.accepted) == 0

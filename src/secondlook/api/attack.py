@@ -21,6 +21,7 @@ from secondlook.attacks.base import Attack, AttackResult, Objective
 from secondlook.attacks.fab import FAB
 from secondlook.attacks.illusion import Illusion
 from secondlook.attacks.square import Square
+from secondlook.bounds import natural
 from secondlook.decision import Outcome
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
@@ -137,8 +138,7 @@ def attack(
     threat = Threat(norm=norm, eps=radius(eps), grid=levels)
     optimizer = _built(attack, settings, targeted=wanted is not None)
     size = _positive(len(clean) if batch_size is None else batch_size, "batch_size")
-    if not isinstance(seed, int):
-        raise InvalidInput(f"seed={seed!r}; write a whole number")
+    seed = natural("seed", seed)
     victim = guarded(model, classes)
     clean = clean.to(_place(victim, clean.device, device))
     call = _Call(

@@ -70,7 +70,7 @@ class Study(BaseModel):
     title: str = ""
     about: str = ""
     """What the study reproduces, and the figures of the paper to compare with."""
-    seed: Whole = 0
+    seed: Whole = Field(0, ge=0)
     batch: Whole = Field(50, ge=1)
     """Samples that are attacked together; it changes speed and memory, not results."""
     rescore: Whole = Field(3, ge=1)

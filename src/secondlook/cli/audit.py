@@ -37,7 +37,7 @@ Data = Annotated[str | None, typer.Option(help="Take the images from here: folde
 Samples = Annotated[int | None, typer.Option(help="Number of images.")]
 Eps = Annotated[list[str] | None, typer.Option(help="Radius in pixel units, 8/255; repeatable.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of the oblivious attack.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of samples, targets and draws.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of samples, targets and draws.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any key: adaptive.draws=4")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto takes CUDA where it is.")]
 

@@ -14,6 +14,7 @@ from secondlook.progress import progress
 Folder = Annotated[Path, typer.Argument(help="A folder of images, or of a sub-folder for each class.")]
 Out = Annotated[Path, typer.Option(help="Where the PNG files go.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, steps=100; repeatable.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of all draws.")]
 Labels = Annotated[list[str] | None, typer.Option("--other", help="What else it might be.")]
 
 
@@ -27,7 +28,7 @@ def attack(
     eps: Annotated[str, typer.Option(help="Radius in pixel units.")] = "8/255",
     norm: Annotated[str, typer.Option(help="linf, l2 or l1.")] = "linf",
     other: Labels = None,
-    seed: int = 0,
+    seed: Seed = 0,
     set_: Set = None,
     device: Device = "auto",
 ) -> None:
@@ -81,7 +82,7 @@ def purify(
     purifier: Annotated[str, typer.Option(help="scenes:vae, diffusers:PATH …")] = "scenes:vae",
     noise: Annotated[float, typer.Option(help="Its strength; negative keeps its own.")] = -1.0,
     samples: Annotated[int, typer.Option(help="Reconstructions of each image.")] = 1,
-    seed: int = 0,
+    seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Just purify these images: each is reconstructed, at its own size."""

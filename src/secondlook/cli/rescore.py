@@ -25,7 +25,7 @@ def rescore(
     model: Model = "scenes:clip",
     data: Data = "scenes:test",
     samples: Samples = 0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples and targets.")] = 0,
     form: Form = "written",
     attacked: AttackResult = "both",
     eps: Eps = "",
@@ -46,7 +46,10 @@ def rescore(
     from secondlook.terminal import Terminal
     from secondlook.threat import Threat
 
-    threat, place = Threat.parse(norm, eps) if eps else None, engine.device(device)
+    bound, place = Threat.parse(norm, eps or "8/255"), engine.device(device)
+    threat = bound if eps else None
+    settings = {"data": data, "samples": samples or 0, "seed": seed, "form": form, "attacked": [attacked]}
+    task = registry.build("task", "retrieval", settings)
     with progress("rescore", lines=True) as tick:
         tick(0, 1, f"loading {model}")
         made = load(model)
@@ -57,8 +60,6 @@ def rescore(
         elif _sample_by_sample(stored):
             kind, found = scored_again(Path(stored), made, place)
         elif isinstance(made, Embedder):
-            settings = {"data": data, "samples": samples or 0, "seed": seed, "form": form}
-            task = registry.build("task", "retrieval", settings | {"attacked": [attacked]})
             kind, found = "retrieval", rescored(stored, made, task, task.attacked[0], threat=threat, words=words)
         else:
             raise InvalidInput(f"{model} embeds no texts, and a search needs both; try scenes:clip")

@@ -209,7 +209,7 @@ class Guarded:
             accepted = self.detector.accepts(found, answer.scores, self.threshold)
             if self.detector.reads_captions:
                 said = [bool(text.strip()) for text in answer.captions]
-                accepted = accepted & torch.tensor(said, device=accepted.device)
+                accepted = accepted & torch.tensor(said, dtype=torch.bool, device=accepted.device)
             return replace(decision, accepted=accepted, suspicion=found)
 
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] | None = None) -> Tensor:
@@ -480,7 +480,7 @@ class _Embedder(_Answers):
             found = self.guarded.adapted(views, self.adaptation_keys(keys, count, first), gradient).features
         else:
             found = self.model.embed(views)
-        vectors = found.view(len(x), count, -1).expand(-1, draws, -1)
+        vectors = found.unflatten(0, (len(x), count)).expand(-1, draws, -1)
         return Draws(vectors, vectors)
 
 

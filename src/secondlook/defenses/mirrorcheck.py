@@ -140,7 +140,7 @@ class MirrorCheck(DetectorDefense):
     legacy: bool = False
     prompt: str = ""
     steps: Natural = 0
-    seed: int = 0
+    seed: Natural = 0
 
     def detector(self, model: Model) -> RegenerationDetector:
         """Encoders and painters, and the prompt that fits ``model``."""

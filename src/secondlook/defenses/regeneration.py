@@ -47,7 +47,7 @@ class RegeneratedImages:
             for label, vector in zip(fresh, embedded(encoder, flat[:, None])[:, 0], strict=True):
                 self._known.setdefault(label, {})[encoder.name] = vector
         seen = torch.stack([self._known[label][encoder.name] for label in self._labels])
-        return seen.view(*self.pictures.shape[:2], -1)
+        return seen.unflatten(0, self.pictures.shape[:2])
 
     def take(self, rows: Tensor) -> RegeneratedImages:
         """Those of some of the samples."""
@@ -59,7 +59,7 @@ class RegeneratedImages:
 @torch.no_grad()
 def embedded(encoder: Embedder, pictures: Tensor) -> Tensor:
     """Unit vectors ``[B, P, D]`` of pictures ``[B, P, 3, h, w]``."""
-    return encoder.embed(pictures.flatten(0, 1)).view(*pictures.shape[:2], -1)
+    return encoder.embed(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secondlook.bounds import natural
 from secondlook.errors import BrokenRun, InvalidInput
 from secondlook.hardening.base import BatchLoss, StepContext
 from secondlook.hardening.dataset import Dataset
@@ -53,6 +54,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        natural("seed", self.seed)
         if self.steps < 1:
             raise InvalidInput(f"steps={self.steps}; write 1 or more")
         if self.batch < 2:

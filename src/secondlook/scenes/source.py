@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from secondlook.bounds import Count, Natural
 from secondlook.data import decoding, images
 from secondlook.data.base import Captioned, Family, Samples, Source
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.errors import UnknownName
 from secondlook.registry import digest, register
 from secondlook.scenes.captions import PROMPT, Captions, captions, captions as sentences, class_names
 from secondlook.scenes.renderer import camera_style, render
@@ -186,18 +187,15 @@ class ScenesData(Family):
         seed: names the world; the shipped models were trained in world 0.
     """
 
-    n: int = 1000
-    seed: int = 0
+    n: Count = 1000
+    seed: Natural = 0
 
     def load(self) -> SceneSource:
         """Opens the split ``name``.
 
         Raises:
             UnknownName: no such split.
-            InvalidInput: fewer than one scene, or a negative seed.
         """
-        if self.n < 1 or self.seed < 0:
-            raise InvalidInput(f"n={self.n}, seed={self.seed}: n must be 1 or more, seed 0 or more")
         if self.name == SHIFTED:
             return ShiftedScenes(self.n, self.seed)
         if self.name not in SPLITS:

@@ -203,7 +203,7 @@ class CaptioningTask:
     readers: str = ""
     candidates: Count = 8
     substitutes: str = ""
-    seed: int = 0
+    seed: Natural = 0
     view: ClassVar[View] = VIEW
 
     @property

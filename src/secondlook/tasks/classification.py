@@ -155,7 +155,7 @@ class ZeroShotTask:
     prompt: str = ""
     goal: Wish = "targeted"
     target: Literal["text", "image"] = "text"
-    seed: int = 0
+    seed: Natural = 0
     view: ClassVar[View] = VIEW
 
     def open(self) -> OpenClassification:

@@ -150,7 +150,7 @@ class GroundingTask:
     threshold: Share = 0.5
     side: Natural = 0
     candidates: Count = 4
-    seed: int = 0
+    seed: Natural = 0
     view: ClassVar[View] = VIEW
 
     def open(self) -> OpenGrounding:

@@ -196,7 +196,7 @@ class RetrievalTask:
     form: Literal["written", "sga"] = "written"
     attacked: tuple[Setting, ...] = SETTINGS
     rerank: Natural = 0
-    seed: int = 0
+    seed: Natural = 0
     view: ClassVar[View] = VIEW
 
     def __post_init__(self) -> None:

@@ -92,7 +92,7 @@ class TTE(Defense):
     padding: Share = 0.125
     flip_crops: bool = True
     blur: Weight = 0.0
-    seed: int = 0
+    seed: Natural = 0
     legacy_one_crop: bool = False
 
     def __post_init__(self) -> None:

@@ -126,7 +126,9 @@ class Turned(Purifier):
         self.degrees, self.name = degrees, f"affine:{degrees:g}"
 
     def reconstruct(self, x: Tensor, keys: Keys) -> Tensor:
-        """Turned, bilinear, the border repeated."""
+        """Turned, bilinear, the border repeated; torch makes no grid for an empty batch."""
+        if not len(x):
+            return x
         angle = math.radians(self.degrees)
         cos, sin = math.cos(angle), math.sin(angle)
         turn = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], dtype=x.dtype, device=x.device)

@@ -104,6 +104,8 @@ class DenoiserNetwork(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Noise ``[B, 3, 64, 64]`` in ``x`` at the steps ``t`` in [0, 1000), ``[B]``."""
+        if not len(x):  # torch's pixel_unshuffle hands an empty batch back with its channels as they were
+            return x.float()
         time = self.embed(sinusoid(t, self.time_width))
         high = self.high1(self.stem(F.pixel_unshuffle(x, 4)), time)
         low = self.low2(self.low1(self.down(high), time), time)

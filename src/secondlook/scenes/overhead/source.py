@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from secondlook.bounds import Count, Natural
 from secondlook.data import decoding, images
 from secondlook.data.base import Family, Samples, Source
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.errors import UnknownName
 from secondlook.registry import digest, register
 from secondlook.scenes.overhead.captions import PROMPT, captions as sentences, class_names
 from secondlook.scenes.overhead.renderer import render
@@ -70,18 +71,15 @@ class Overhead(Family):
         seed: names the world.
     """
 
-    n: int = 1000
-    seed: int = 0
+    n: Count = 1000
+    seed: Natural = 0
 
     def load(self) -> OverheadSource:
         """Opens the split ``name``.
 
         Raises:
             UnknownName: no such split.
-            InvalidInput: fewer than one site, or a negative seed.
         """
-        if self.n < 1 or self.seed < 0:
-            raise InvalidInput(f"n={self.n}, seed={self.seed}: n must be 1 or more, seed 0 or more")
         if self.name not in SPLITS:
             raise UnknownName("split of overhead", self.name, SPLITS)
         return OverheadSource(self.name, self.n, self.seed)
