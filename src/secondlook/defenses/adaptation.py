@@ -164,7 +164,8 @@ def embedded(embedder: Embedder, views: Tensor) -> Tensor:
     flat = views.flatten(0, 1)
     whole = torch.is_grad_enabled() and flat.requires_grad
     parts = [embedder.embed(part) for part in flat.split(len(flat) if whole else AT_ONCE)]
-    return torch.cat(parts).unflatten(0, views.shape[:2])
+    vectors: Tensor = torch.cat(parts).unflatten(0, views.shape[:2])
+    return vectors
 
 
 def embedder_of(model: Model, defense: str) -> Embedder:

@@ -47,7 +47,8 @@ class RegeneratedImages:
             for label, vector in zip(fresh, embedded(encoder, flat[:, None])[:, 0], strict=True):
                 self._known.setdefault(label, {})[encoder.name] = vector
         seen = torch.stack([self._known[label][encoder.name] for label in self._labels])
-        return seen.unflatten(0, self.pictures.shape[:2])
+        vectors: Tensor = seen.unflatten(0, self.pictures.shape[:2])
+        return vectors
 
     def take(self, rows: Tensor) -> RegeneratedImages:
         """Those of some of the samples."""
@@ -59,7 +60,8 @@ class RegeneratedImages:
 @torch.no_grad()
 def embedded(encoder: Embedder, pictures: Tensor) -> Tensor:
     """Unit vectors ``[B, P, D]`` of pictures ``[B, P, 3, h, w]``."""
-    return encoder.embed(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    vectors: Tensor = encoder.embed(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+    return vectors
 
 
 @dataclass(frozen=True, kw_only=True)
