@@ -15,7 +15,7 @@ from secondlook.bounds import Bounds
 from secondlook.errors import BrokenThreat, InvalidInput
 
 Norm = Literal["linf", "l2", "l1"]
-Knowledge = Literal["clean", "oblivious", "transfer", "adaptive"]
+Knowledge = Literal["clean", "oblivious", "transfer", "black-box", "adaptive"]
 
 LEVELS = 255
 _SLACK = 1e-5

@@ -85,6 +85,20 @@ def test_who_is_attacked_follows_from_what_is_known(planned: Callable[..., Plan]
     assert spec_of(made, "consensus", "transfer").id != spec_of(made, "consensus", "oblivious").id
 
 
+def test_a_black_box_asks_the_defended_model_and_takes_no_gradient(planned: Callable[..., Plan]) -> None:
+    square = {"name": "square", "queries": 4, "loss": ""}
+    attacks = [{**square, "knowledge": ["black-box", "adaptive"]}]
+    made = planned(attack={}, attacks=attacks, knowledge=["clean"], defenses=[{"name": "undefended"}, JPEG])
+    assert [row.knowledge for row in made.rows] == ["clean", "black-box", "adaptive"] * 2
+    asked, knows = (rows(made, "jpeg", known)[0] for known in ("black-box", "adaptive"))
+    assert asked.spec is not None and asked.spec.victims == (asked.guarded,)
+    # Queries are the same, whatever else is known; the bare model is asked where nothing defends it.
+    assert knows.spec is not None and knows.spec.id == asked.spec.id and knows.id != asked.id
+    assert spec_of(made, "undefended", "black-box").victims[0].bare
+    with pytest.raises(InvalidInput, match="pgd takes gradients, and a black-box attacker has none; take square"):
+        planned(attack={"name": "pgd"}, knowledge=["black-box"])
+
+
 def test_each_adaptive_attack_is_tried_without_a_bound(planned: Callable[..., Plan]) -> None:
     made = planned()
     known = {r.spec.id for r in made.rows if r.knowledge == "adaptive" and r.spec}

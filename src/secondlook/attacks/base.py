@@ -168,10 +168,12 @@ class Attack(FinalCall, ABC):
     Attributes:
         replays_bare: whether it also shows a defense what fools the bare model.
         transfers: whether it begins on surrogates, and goes on by queries to the victim.
+        only_asks: whether it takes no gradient of any model.
     """
 
     replays_bare: ClassVar[bool] = False
     transfers: ClassVar[bool] = False
+    only_asks: ClassVar[bool] = False
 
     @abstractmethod
     def search(self, objective: Objective, clean: Tensor, threat: Threat, keys: Keys) -> AttackResult:

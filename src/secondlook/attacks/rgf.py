@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class RGF(Attack):
         InvalidInput: a number outside its range.
     """
 
+    only_asks: ClassVar[bool] = True
     steps: Count = 8
     step: Reach = 1 / 255
     queries: Count = 100

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -68,6 +68,7 @@ class Square(Attack):
             needs them; a norm that no squares are known for.
     """
 
+    only_asks: ClassVar[bool] = True
     queries: Count = 5000
     p_init: Part = 0.8
     loss: Literal["", "margin", "ce"] = "margin"

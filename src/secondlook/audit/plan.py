@@ -52,6 +52,8 @@ DIAGNOSED_STEPS: Final = 10
 """Of each manner of a diagnosis, at most: the study's own attack has more."""
 DIAGNOSED_QUERIES: Final = 100
 """Of a diagnosis in the full budget."""
+ASKED: Final[tuple[Knowledge, ...]] = ("black-box", "adaptive")
+"""Attackers who have the defended model before them, its scores alone or all of it."""
 _EVASION = ("weight", "through")
 """What only who knows a detector needs."""
 
@@ -434,7 +436,7 @@ class _Planner:
         asks = (isinstance(attack, Attack) and attack.transfers) or objective in self.task.queried
         victims = self._victims(guarded, own, knowledge, attack, objective, says, asks)
         queried = self._queried(guarded, knowledge, attack, objective, victims) if asks else None
-        evades = knowledge == "adaptive" and victims[0].rejects and queried is None
+        evades = knowledge in ASKED and victims[0].rejects and queried is None
         options = AttackOptions(
             objective=objective, draws=says.draws, gradient=says.gradient, weight=says.weight, through=says.through
         )
@@ -529,10 +531,15 @@ class _Planner:
                 f"objective = {objective!r} is made on a surrogate and shown to the victim; write "
                 'knowledge = ["transfer"] under the attack'
             )
+        if knowledge == "black-box" and not asks and not getattr(attack, "only_asks", False):
+            raise InvalidInput(
+                f"{registry.describe(attack)['name']} takes gradients, and a black-box attacker has none; take square, "
+                "rgf, or hybrid with surrogates"
+            )
         if not asks:
             if knowledge == "oblivious" or (guarded.bare and knowledge != "transfer"):
                 return (self._bare(guarded.model),)
-            if knowledge == "adaptive":
+            if knowledge in ASKED:
                 instead = says.instead
                 return (self._guarded({**own, **instead}, guarded.model)[0],) if instead else (guarded,)
         chosen = self._chosen(says.surrogates)
@@ -571,10 +578,10 @@ class _Planner:
             what = f"objective = {objective!r}" if objective in self.task.queried else registry.describe(attack)["name"]
             raise InvalidInput(
                 f"{what} starts from one surrogate and queries the victim; name "
-                'one in surrogates, and write knowledge = ["transfer"], or ["adaptive"] to query '
+                'one in surrogates, and write knowledge = ["transfer"], or ["black-box"] to query '
                 "the victim behind its defense"
             )
-        return guarded if knowledge == "adaptive" else self._bare(guarded.model)
+        return guarded if knowledge in ASKED else self._bare(guarded.model)
 
     def _fits(self, model: Model, attack: Attack | PairAttack, objective: str) -> bool:
         if isinstance(attack, PairAttack):

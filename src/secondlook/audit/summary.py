@@ -16,7 +16,7 @@ from secondlook.audit.checks import Evidence, check_cell, check_group, sanity
 from secondlook.audit.columns import Rows
 from secondlook.audit.detection import detected
 from secondlook.audit.headline import headlines
-from secondlook.audit.plan import Plan, Row
+from secondlook.audit.plan import ASKED, Plan, Row
 from secondlook.audit.store import Record, Run, read_head
 from secondlook.decision import Outcome
 from secondlook.metrics import outcomes
@@ -205,7 +205,7 @@ def costs(ledger: list[Record]) -> Cost:
 
 def _surrogates(row: Row) -> list[str]:
     """The models that the attack was made on, where they are not the victim."""
-    if row.spec is None or (row.knowledge == "adaptive" and row.spec.queried is None):
+    if row.spec is None or (row.knowledge in ASKED and row.spec.queried is None):
         return []
     return [victim.model.name for victim in row.spec.victims]
 

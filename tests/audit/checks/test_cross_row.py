@@ -46,6 +46,13 @@ def test_queries_alone_must_not_win(theirs: int, ours: int, status: str, knowled
     assert asking.health == []
 
 
+def test_a_black_box_must_not_beat_who_knows_the_defense() -> None:
+    asking = black(0.5, knowledge="black-box")
+    knowing, asked = check_group([white(0.1, knowledge="adaptive"), asking], rows(white=20, black=100))
+    assert [(check.check, check.status) for check in knowing.health] == [("stronger than black-box", "fail")]
+    assert asked.health == []
+
+
 def test_only_the_best_of_those_with_the_gradient_has_to_win() -> None:
     cells = [white(0.1), white(0.9, id="best"), black(0.5)]
     weak, best, _ = check_group(cells, rows(white=20, best=180, black=100))

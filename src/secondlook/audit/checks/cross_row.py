@@ -95,7 +95,7 @@ def strongest(cell: Cell, cells: Sequence[Cell], records: Mapping[str, Rows]) ->
     """
     beside = _beside(cell, cells)
     knowing = [other for other in beside if other.knowledge == "adaptive"]
-    others = [other for other in beside if other.knowledge in ("oblivious", "transfer")]
+    others = [other for other in beside if other.knowledge in ("oblivious", "transfer", "black-box")]
     return _against(cell, knowing, others, records, lambda other: other.knowledge)
 
 
@@ -211,7 +211,7 @@ def monotone(cells: Sequence[Cell], parameter: str) -> list[tuple[str, Check]]:
 
 def _crafted_on_it(cell: Cell) -> bool:
     """Whether the attack saw the defense; else more of it may well be easier to notice."""
-    return cell.knowledge == "adaptive" or (cell.undefended and cell.knowledge == "oblivious")
+    return cell.knowledge in ("black-box", "adaptive") or (cell.undefended and cell.knowledge == "oblivious")
 
 
 def _step_up(below: Cell, above: Cell, parameter: str) -> Check:

@@ -53,12 +53,12 @@ def answers(rows: Rows) -> Check:
 def _fooled_at_once(cell: Cell, row: SampleRecord) -> bool:
     """Whether the attack left the sample before its first step, because it was done.
 
-    An adaptive attack is only believed where the decision that followed says the same.
+    An attack on the defended model is only believed where the decision that followed says the same.
     """
     steps = row.get("steps")
     if steps is None or steps > 1 or cell.settings.get("attack", {}).get("steps") == 1:
         return False
-    return cell.knowledge != "adaptive" or row["success"] > 0
+    return cell.knowledge not in ("black-box", "adaptive") or row["success"] > 0
 
 
 def gradients(rows: Rows) -> Check:

@@ -17,6 +17,7 @@ KNOWLEDGE: Final[Mapping[str, str]] = {
     "clean": "nobody attacks",
     "oblivious": "attacks the bare model and does not know the defense",
     "transfer": "attacks other models and knows neither this one nor its defense",
+    "black-box": "asks the defended model for its scores, and has no gradient of it",
     "adaptive": "knows the defense and attacks all of it",
 }
 """The kinds of attacker, from none to the strongest, with one line for each."""

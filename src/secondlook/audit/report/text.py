@@ -35,7 +35,13 @@ _ROOMY = 100
 _LONG = 20
 """Rows of a table that is not folded."""
 _STYLES: dict[Status, str] = {"pass": "green", "warn": "yellow", "fail": "bold red"}
-_KNOWLEDGE = {"clean": "dim", "oblivious": "blue", "transfer": "magenta", "adaptive": "bright_red"}
+_KNOWLEDGE = {
+    "clean": "dim",
+    "oblivious": "blue",
+    "transfer": "magenta",
+    "black-box": "green",
+    "adaptive": "bright_red",
+}
 
 
 def render(audit: Audit, console: Console) -> None:
