@@ -52,7 +52,7 @@ class Case:
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return f"{Path(self.model).stem.removeprefix('file:')} at {in_levels(fraction(self.eps))}"
+        return f"{Path(self.model.partition('?')[0]).stem.removeprefix('file:')} at {in_levels(fraction(self.eps))}"
 
     def open(self) -> tuple[UntargetedObjective, Tensor, Keys]:
         """The objective on the images, and a key for each of them."""
@@ -73,7 +73,7 @@ class Case:
 
 
 def exported(name: str) -> str:
-    return f"file:{SHARED}/data/models/{name}.pt2"
+    return f"file:{SHARED}/data/models/{name}.pt2?trust=true"
 
 
 SCENES = "scenes:test"

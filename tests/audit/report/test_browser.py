@@ -63,10 +63,18 @@ def look(browser: Any, page: str) -> Callable[..., Any]:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [scheme]})
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
         browser.get_log("browser")
-        browser.get(page)
+        load(browser, page, scripts)
         return browser
 
     return opened
+
+
+def load(browser: Any, page: str, scripts: bool) -> None:
+    """Loads the page, anew where a busy browser has let scripts run, or not, as the page before had it."""
+    for _ in range(5):
+        browser.get(page)
+        if bool(browser.find_elements(By.CSS_SELECTOR, ".filter")) == scripts:
+            return
 
 
 def ask(browser: Any, question: str) -> Any:
