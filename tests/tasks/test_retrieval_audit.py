@@ -349,7 +349,8 @@ def test_the_headline_is_the_worst_of_all_rows_search_by_search(audited: Audited
     assert headline.worst_reached.value == pytest.approx(sum(worst) / 10)
     assert headline.status == "withheld"
     assert headline.reasons == [
-        "adaptive: enough samples failed: n = 10; an interval may be 53 points wide; take n = 100 or more, 30 at the least"
+        "adaptive: enough samples failed: n = 10; an interval may be 53 points wide; "
+        "take n = 100 or more, 30 at the least"
     ]
 
 
