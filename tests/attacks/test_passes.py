@@ -8,8 +8,10 @@ import torch
 
 from secondlook import registry
 from secondlook.attacks.base import Attack, AttackResult, Objective, Passes
+from secondlook.attacks.synthesis import Synthesis
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.test_time.anti_adversary import AntiAdversary
 from secondlook.ledger import counting
 from secondlook.models.purifiers.filters import NoisePurifier
 from secondlook.objectives.base import Ensemble
@@ -71,6 +73,24 @@ def test_two_stages_are_told_apart() -> None:
     attack: Attack = registry.build("attack", "attackvlm", {"transfer_steps": 4, "line": 2, "steps": 2, "queries": 5})
     both = Ensemble(members=(HELD.objective, replace(HELD.objective)))
     assert attack.passes(both, TIGHT) == Passes(gradients=4, queries=3 + 2 * 6 + 1)
+
+
+def test_the_iterates_of_a_loop_and_the_clean_vector_are_counted() -> None:
+    """A gradient at four points of a loop needs no more than four of the whole loop."""
+    objective = replace(HELD.objective, victim=Guarded(HELD.objective.victim.model, AntiAdversary(steps=5)))
+    attack = Synthesis(steps=4, budget="full", queries=5)
+    assert {"iterates", "latent"} <= {each.name for each in attack.searches(objective, HELD.keys)[0]}
+    said = attack.passes(objective, TIGHT)
+    assert said is not None
+    with counting() as one:
+        objective(HELD.clean, HELD.keys)
+    with counting() as ledger:
+        attack(objective, HELD.clean, TIGHT, HELD.keys)
+    assert ledger.forwards <= (said.gradients + said.queries) * one.forwards
+    members = len(objective.victim.iterates)
+    assert members == 4
+    without = (said.gradients - (members - 1) * 5 + said.queries) * one.forwards
+    assert ledger.forwards > 0.5 * without
 
 
 def test_the_draws_of_a_manner_are_counted() -> None:

@@ -137,7 +137,7 @@ def test_the_manners_are_those_that_the_defense_has() -> None:
     assert names(behind(on, Steep())) == [*bare, *own, "straight-through"]
     noisy = behind(on, Consensus(purifier=NoisePurifier(0.1)))
     drawn = ["recorded draws", "1 draws", "4 draws", "16 draws"]
-    assert names(noisy, FULL) == [*bare, *own, "straight-through", *drawn, "continued", "queries"]
+    assert names(noisy, FULL) == [*bare, *own, "straight-through", *drawn, "latent", "continued", "queries"]
     assert names(replace(noisy, gradient="bpda")) == [*bare, *own]
     assert names(Slope(weights=images(40))) == ["as-is"], "an objective that knows no manners has one"
 

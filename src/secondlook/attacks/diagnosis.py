@@ -118,6 +118,9 @@ class _Bench:
 
     def measured(self, searches: Mapping[str, MannerSearch], refused: dict[str, str]) -> Measurements:
         ends, bare_success = dict[str, Tensor](), torch.zeros(len(self.clean), dtype=torch.bool)
+        searches = {
+            name: each._replace(objective=each.on(self.rows, self.clean, self.keys)) for name, each in searches.items()
+        }
         for name, search in searches.items():
             try:
                 ends[name], claimed = self._end(search)

@@ -52,6 +52,15 @@ class Mannered(Protocol):
         ...
 
 
+@runtime_checkable
+class Anchored(Objective, Protocol):
+    """An objective that has to be told of the clean inputs before it is evaluated."""
+
+    def anchored(self, clean: Tensor, keys: Keys) -> Objective:
+        """The same with all that it needs of the clean inputs, ``[B, ...]``."""
+        ...
+
+
 class MannerSearch(NamedTuple):
     """One attack on one manner.
 
@@ -67,6 +76,11 @@ class MannerSearch(NamedTuple):
     attack: Attack
     continued: bool = False
 
+    def on(self, rows: Tensor, clean: Tensor, keys: Keys) -> Objective:
+        """What is climbed for the samples ``rows`` of a batch, whose inputs and keys are given."""
+        objective = self.objective.take(rows)
+        return objective.anchored(clean, keys) if isinstance(objective, Anchored) else objective
+
 
 @register("attack", "synthesis")
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,8 @@ class Synthesis(Attack):
     A defense may hide its gradient: so its model is attacked bare, in all steps and not only until the
     bare model fails, and the result shown to it; the defense is climbed as it is, and straight past its
     transform; with more draws (EOT), with the draws of one moment replayed, with its gate taken away,
-    from where the bare attack ended, and by queries alone. Where several answers would do, they are tried by
+    with the mean over the iterates of its loop, away from the vector of the clean image, from where the
+    bare attack ended, and by queries alone. Where several answers would do, they are tried by
     :class:`~secondlook.attacks.candidate_halving.CandidateHalving`. Each other manner is an APGD, on
     cross-entropy and on a targeted margin where there are classes, else on the goal's own loss. No
     manner's own claim is believed: what it has made is evaluated by the true objective, on the threat's
@@ -145,8 +160,9 @@ class Synthesis(Attack):
             found = each.attack.passes(each.objective, threat)
             if found is None:
                 return None
-            looks = Passes(queries=self._looks(objective))
-            total += found * (getattr(each.objective, "draws", draws) / draws) + looks
+            looks = Passes(queries=self._looks(objective) + isinstance(each.objective, Anchored))
+            members = len(getattr(each.objective, "members", ())) or 1
+            total += found * (members * getattr(each.objective, "draws", draws) / draws) + looks
         return total
 
     def searches(self, objective: Objective, keys: Keys) -> tuple[list[MannerSearch], dict[str, None]]:
@@ -211,4 +227,4 @@ def searched(
     attack = manner.attack
     if manner.continued and isinstance(attack, APGD):
         attack = ContinuedAPGD.of(attack, best[rows])
-    return attack.search(manner.objective.take(rows), clean[rows], threat, keys)
+    return attack.search(manner.on(rows, clean[rows], keys), clean[rows], threat, keys)

@@ -30,6 +30,8 @@ from secondlook.randomness import Keys
 
 VIEWS = 256
 """Views that go through the model at once; more only take memory."""
+ITERATES = 4
+"""Points of a defense's loop, at most, that an attacker looks at together."""
 
 
 class Guarded:
@@ -112,6 +114,16 @@ class Guarded:
         """The bare model that rejects whatever the gate of the adaptation stops, for an attacker to aim at."""
         assert self.adaptation is not None
         return Guarded(self.model, PastGate(gated=self.adaptation, draws=self.defense.stochastic), caption=self.caption)
+
+    @cached_property
+    def iterates(self) -> tuple[Guarded, ...]:
+        """The same defense after 1 to all of its loop's steps, a few of them; none where it has no loop."""
+        steps = getattr(self.defense, "steps", 0) if self.adapts else 0
+        if steps < 2:
+            return ()
+        fewer = sorted({1 + round(at * (steps - 1) / (ITERATES - 1)) for at in range(ITERATES)} - {steps})
+        stopped = [replace(self.defense, **{"steps": count}) for count in fewer]
+        return (*(Guarded(self.model, each, caption=self.caption) for each in stopped), self)
 
     @property
     def stochastic(self) -> bool:

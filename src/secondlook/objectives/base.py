@@ -67,6 +67,9 @@ class GuardedModel(Protocol):
     def undefended(self) -> GuardedModel: ...
 
     @property
+    def iterates(self) -> Sequence[GuardedModel]: ...
+
+    @property
     def ungated(self) -> GuardedModel: ...
 
     def surrogate(self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full") -> Surrogate: ...
@@ -177,7 +180,13 @@ class GuardedObjective:
         }
         for draws in EOT:
             found[f"{draws} draws"] = replace(self, draws=draws) if drawn else "the defense draws nothing"
+        members = [replace(self, victim=victim) for victim in self.victim.iterates]
+        found["iterates"] = self._iterates(members) if members else "the defense has no loop of several steps"
         return found
+
+    def _iterates(self, members: Sequence[GuardedObjective]) -> Objective:
+        """The mean over the same defense after fewer steps of its loop."""
+        return Ensemble(members=tuple(members), split=False)
 
 
 @dataclass(frozen=True, kw_only=True)

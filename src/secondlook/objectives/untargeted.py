@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from secondlook.attacks.base import Objective
 from secondlook.attacks.class_objective import Logits, fooled, margin
 from secondlook.decision import Surrogate
 from secondlook.errors import InvalidInput
 from secondlook.labels import labels
 from secondlook.objectives.base import Ensemble, Goal, GuardedObjective
+from secondlook.objectives.latent import LatentDistance
 from secondlook.randomness import Keys
 
 
@@ -82,6 +85,16 @@ class UntargetedObjective(GuardedObjective):
     def logits(self, x: Tensor, keys: Keys) -> Logits:
         """Scores (K + 1 of them where the victim can reject) and auxiliary scores, by draw."""
         return with_rejection(self.victim.surrogate(x, keys, self.draws, self.gradient))
+
+    def _further(self, keys: Keys) -> Mapping[str, Objective | str]:
+        """Those of every goal, and away from where the clean image is seen."""
+        return {**super()._further(keys), "latent": LatentDistance(objective=self, origin=torch.zeros(0))}
+
+    def _iterates(self, members: Sequence[GuardedObjective]) -> Objective:
+        """With all scores, so that an attack can bring a loss of its own."""
+        return UntargetedEnsemble(
+            members=tuple(each for each in members if isinstance(each, UntargetedObjective)), split=False
+        )
 
     def with_draws(self, draws: int) -> UntargetedObjective:
         """The same with another number of fresh draws in each step."""

@@ -122,6 +122,21 @@ def test_synthesis_takes_the_published_form_by_what_fools_the_bare_model() -> No
     assert all(name.startswith("bare") for name in names) and names
 
 
+def test_the_mean_over_the_iterates_shows_the_published_form_a_gradient() -> None:
+    """What ten steps hide one step does not, by a factor of its length."""
+    through, threat = objective(replace(PUBLISHED, legacy_batch_norm=False)), Threat(eps=8 / 255)
+    assert [each.defense.steps for each in through.victim.iterates] == [1, 4, 7, 10]
+    mean = through.manners(True, KEYS)["iterates"]
+    bare = input_gradient(replace(through, victim=through.victim.undefended), X, KEYS)[0].flatten(1).norm(dim=1)
+    ratio = input_gradient(mean, X, KEYS)[0].flatten(1).norm(dim=1) / bare
+    assert bool((ratio > 1e-3).all()), ratio
+    as_is, iterates = (
+        int((~through(APGD(steps=4, loss="ce")(each, X, threat, KEYS).x, KEYS).success).sum())
+        for each in (through, mean)
+    )
+    assert iterates <= as_is - 3, (as_is, iterates)
+
+
 def test_models_without_vectors_and_unknown_templates_are_refused() -> None:
     with pytest.raises(InvalidInput, match="clipure-cos works with the vectors of an embedder"):
         Guarded(LinearClassifier(directions(3)), ClipureCos())
