@@ -152,11 +152,11 @@ FAST = AutoAttack(version="fast", steps=40, queries=150, check=0.0)
 
 def test_the_members_of_the_fast_version() -> None:
     fast = AutoAttack(version="fast")
-    assert list(fast.members()) == ["apgd-halving", "square-probe", "fab-t", "square", "standard"]
+    assert list(fast.members()) == ["apgd-halving", "apgd-ce", "square-probe", "fab-t", "square", "standard"]
     assert fast.members()["apgd-halving"] == TargetHalving()
     assert fast.members()["square-probe"] == Square(queries=100)
     assert fast.members()["standard"] == AutoAttack()
-    assert list(fast.members("l1")) == ["apgd-halving", "fab-t", "standard"]
+    assert list(fast.members("l1")) == ["apgd-halving", "apgd-ce", "fab-t", "standard"]
     assert "standard" not in replace(fast, check=0.0).members()
 
 

@@ -41,10 +41,11 @@ class AutoAttack(Attack):
 
     The version ``fast`` is no published attack: it is to come to what ``standard`` comes to for a
     tenth of its passes. :class:`~secondlook.attacks.target_halving.TargetHalving` spends on each
-    sample by how close it has come; the survivors get 100 queries of Square, and where those come
-    closer than the gradients did, FAB-T and Square in full (in L1, a short FAB-T). A share of the survivors, drawn by
-    their keys, gets the standard version on top, and a notice says what that found, what the
-    others may so hide, and what it cost.
+    sample by how close it has come, and the survivors get APGD-CE in full, whose start at random takes
+    some that no target does. Who is left then gets 100 queries of Square, and where those come closer
+    than the targets did, FAB-T and Square in full (in L1, a short FAB-T). A share of the survivors, drawn
+    by their keys, gets the standard version on top, and a notice says what that found, what the others
+    may so hide, and what it cost.
 
     Attributes:
         version: ``standard`` (APGD-CE, APGD-T, FAB-T, Square), ``plus`` (five restarts of APGD-CE,
@@ -63,7 +64,7 @@ class AutoAttack(Attack):
     version: Literal["standard", "plus", "rand", "fast"] = "standard"
     steps: Count = 100
     queries: Count = 5000
-    check: Share = 0.05
+    check: Share = 0.03
     width: Natural = 0
 
     def members(self, norm: Norm = "linf") -> Mapping[str, Attack]:
@@ -88,7 +89,10 @@ class AutoAttack(Attack):
     def _fast(self, norm: Norm) -> dict[str, Attack]:
         """The members of the version ``fast`` but for its check."""
         few = max(self.steps // 10, 1)
-        halving = {"apgd-halving": TargetHalving(steps=few, targets=TARGETS, width=self.width)}
+        halving: dict[str, Attack] = {
+            "apgd-halving": TargetHalving(steps=few, targets=TARGETS, width=self.width),
+            "apgd-ce": APGD(steps=self.steps, width=self.width),
+        }
         fab = FAB(steps=self.steps, targets=TARGETS, width=self.width)
         if norm == "l1":
             return halving | {"fab-t": replace(fab, steps=few)}
