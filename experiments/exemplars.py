@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from secondlook.data import load
