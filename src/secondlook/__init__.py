@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from secondlook.defenses.noise import NoiseVote as NoiseVote
     from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
     from secondlook.defenses.test_time.atac import ATAC as ATAC
+    from secondlook.defenses.test_time.atpt import ATPT as ATPT
     from secondlook.defenses.test_time.clipure_cos import ClipureCos as ClipureCos
     from secondlook.defenses.test_time.clipure_diff import ClipureDiff as ClipureDiff
     from secondlook.defenses.test_time.csr import CSR as CSR
