@@ -94,9 +94,9 @@ class ATPT(RTPT):
     a crop is a weak change of it, and a strong one elsewhere. The map is that of the image tower's last
     spatial features, each weighed by its gradient (HiResCAM, arXiv 2011.08891) for the class that the
     bare model names, which every tower with maps of convolutions or tokens on a grid has; the authors'
-    is a rollout of the attention of a vision transformer. Crops are mixed, for want of their augmentations, and views are
-    weighed as in R-TPT. It costs ``crops + 3`` forwards of the image tower, a backward through what is
-    behind those features, and of the text tower three forwards and a backward for each class.
+    is a rollout of the attention of a vision transformer. Crops are mixed, not their augmentations, and
+    views are weighed as in R-TPT. It costs ``crops + 3`` forwards of the image tower, a backward through
+    what is behind those features, and of the text tower three forwards and a backward for each class.
 
     Attributes:
         crops, share, least, rate, decay, temperature, prompt: see ``PromptTuning``.
