@@ -180,7 +180,9 @@ def _command(section: Section) -> str:
 def _drawn(audit: Audit, section: Section) -> Audit:
     """The part of a result that is drawn."""
     rows = [cell for cell in audit.cells if not section.figure or cell.defense in section.figure]
-    return audit.model_copy(update={"cells": rows})
+    kept = {cell.id for cell in rows}
+    claims = [each for each in audit.claims if each.row in kept]
+    return audit.model_copy(update={"cells": rows, "claims": claims})
 
 
 def _section(section: Section, audit: Audit) -> Iterator[str]:

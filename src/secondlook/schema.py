@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from math import nan
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypedDict, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypedDict, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from secondlook.errors import InvalidInput, refusal
+from secondlook.statistics import wilson
+from secondlook.threat import Norm, Pixels
 
 SCHEMA = 1
 Status = Literal["pass", "warn", "fail"]
@@ -390,6 +392,115 @@ class Cell(Plain):
         return self.metrics.get("success", self.metrics.get("target_top1"))
 
 
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+"""A share as papers print it, ``72.6``."""
+
+
+class PublishedFigure(Plain):
+    """What was published of a defense on one data set, as it was printed; of what is not said there is nothing."""
+
+    robust: Percent | None = None
+    """Accuracy under the attack, in percent."""
+    clean: Percent | None = None
+    """Accuracy without an attack, in percent."""
+    bare: Percent | None = None
+    """Accuracy of the model without the defense under the same attack, in percent."""
+    gain: tuple[float, ...] = Field((), max_length=2)
+    """Points of robust accuracy gained, or the least and the most; where no accuracy is known."""
+    over: str = ""
+    """Over what."""
+    data: str = ""
+    model: str = ""
+    attack: str = ""
+    knowledge: Literal["", "oblivious", "adaptive"] = ""
+    """Whether that attack was made on the bare model, or through the defense."""
+    norm: Norm = "linf"
+    eps: Pixels | None = None
+    """In pixel units; a card may say ``4/255``."""
+    n: int | None = Field(None, ge=1)
+    """Samples."""
+    source: Literal["summary", "code"]
+    """Where the figure, or what is said of the attack, was read: the paper's summary or the authors' code."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        """A figure, or why there is none."""
+        if self.robust is None and not self.gain and not self.note:
+            raise ValueError("it has neither robust nor gain; write in note why no figure is known")
+        if bool(self.gain) != bool(self.over):
+            raise ValueError('a gain is over something; write both: gain = [18.1], over = "the previous best"')
+        return self
+
+    @property
+    def metric(self) -> Metric | None:
+        """The robust accuracy as a share, with its interval where it is said of how many samples."""
+        if self.robust is None:
+            return None
+        share = self.robust / 100
+        if self.n is None:
+            return Metric(value=share, low=nan, high=nan)
+        return Metric(**wilson(share * self.n, self.n)._asdict())
+
+
+class ClaimCard(Plain):
+    """What was published of a defense, and what of it the package has built: a TOML file."""
+
+    paper: str = Field(min_length=1)
+    """What the paper calls the defense."""
+    venue: str = ""
+    arxiv: str = Field("", pattern=r"^(\d{4}\.\d{4,5})?$")
+    code: str = ""
+    """Where the authors' code is; empty where none is public."""
+    license: str = ""
+    """Of that code."""
+    built: Literal["published", "after"]
+    """``published``: written from what the authors' code does, at its settings; ``after``: from an abstract, with
+    numbers of our own."""
+    about: str = Field(min_length=1)
+    """What exactly it is faithful to."""
+    figures: tuple[PublishedFigure, ...] = Field(min_length=1)
+    """What was published, the chief figure first."""
+
+    @property
+    def chief(self) -> PublishedFigure:
+        """The first figure that says how robust the defense is; else the first."""
+        return next((each for each in self.figures if each.robust is not None), self.figures[0])
+
+
+class Kept(Plain):
+    """What the attackers of one budget leave of a defense's answers."""
+
+    threat: ThreatRow
+    goal: str
+    n: int
+    kept: dict[str, Metric]
+    """By what the attackers know, the share of the samples that all of those leave correct."""
+    worst: Metric
+    """Share that every attacker leaves correct."""
+    verdict: DiagnosisVerdict | None = None
+    """The gravest of the diagnoses of the rows."""
+    withheld: bool = False
+    """Whether a check has taken the headline away."""
+
+
+class Claimed(Plain):
+    """A defense in front of a model: what was published of it, and what is left of it here."""
+
+    task: str
+    model: str
+    defense: str
+    row: str
+    """Id of its clean row."""
+    card: ClaimCard | None = None
+    clean: Metric
+    """Share of the samples that are correct where nobody attacks."""
+    forwards: float
+    """Of an image through any network, for one answer."""
+    backwards: float
+    budgets: list[Kept]
+
+
 class Headline(Plain):
     """The worst that any attacker of the audit did to one defense, sample by sample."""
 
@@ -429,6 +540,8 @@ class Audit(Plain):
     provenance: dict[str, Any]
     cells: list[Cell]
     headline: list[Headline]
+    claims: list[Claimed] = Field(default_factory=list)
+    """Each defense beside what was published of it, where the study asks for it."""
     _run: Path | None = PrivateAttr(None)
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

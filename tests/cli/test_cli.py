@@ -505,7 +505,8 @@ def test_every_verb_that_computes_takes_a_device_alike(secondlook: Callable[...,
 def test_one_attack_defense_or_study_can_be_shown(secondlook: Callable[..., Ended]) -> None:
     assert "Auto-PGD" in (shown := secondlook("attacks", "apgd").out) and "rho=0.75" in shown
     assert "step=" in secondlook("attacks", "sga").out + secondlook("attacks", "pgd").out
-    assert "quality=75" in secondlook("defenses", "jpeg").out
+    assert "quality=75" in (jpeg := secondlook("defenses", "jpeg").out) and "Published:" not in jpeg
+    assert "claim: 72.6 % (ImageNet, ViT-L/14, 4/255)" in secondlook("defenses", "clipure-cos").out
     time, *text = secondlook("studies", "default").out.splitlines(keepends=True)
     assert re.fullmatch(r"# about [\d.]+ (s|min|h) at most on this machine\n", time)
     assert "".join(text) == shipped()["default"].read_text(encoding="utf-8")

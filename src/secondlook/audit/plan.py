@@ -14,6 +14,7 @@ from secondlook import registry
 from secondlook.attacks.base import Attack
 from secondlook.attacks.pairs import PairAttack
 from secondlook.attacks.synthesis import Synthesis
+from secondlook.audit.claims import card_of, read_card
 from secondlook.audit.study import Study, Table, Whole, believing_sweep, checked, sweep
 from secondlook.defenses.base import Defense
 from secondlook.defenses.calibration import refuse_evaluated
@@ -23,6 +24,7 @@ from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Embedder, Model, Purifier
 from secondlook.models.families.python import imported
+from secondlook.schema import ClaimCard
 from secondlook.tasks.base import AttackOptions, OpenTask
 from secondlook.threat import LEVELS, Knowledge, Threat
 
@@ -116,6 +118,7 @@ class Row:
         variant: which of the task's variants is scored.
         settings: the defense's, as plain values.
         control: whether it is there for defenses to be read beside, and no defense itself.
+        card: what was published of the defense, where the study asks for it.
     """
 
     id: str
@@ -127,6 +130,7 @@ class Row:
     variant: str
     settings: Table
     control: bool = False
+    card: ClaimCard | None = None
 
     @property
     def objective(self) -> str:
@@ -343,7 +347,16 @@ class _Planner:
 
     def _rows(self, model: Model) -> Iterator[Row]:
         for given in self.study.defenses:
-            yield from self._of(given, model, self.study.known)
+            for row in self._of(given, model, self.study.known):
+                yield replace(row, card=self._card(given, row))
+
+    def _card(self, given: Table, row: Row) -> ClaimCard | None:
+        """The card that a defense's table names, or else, where the study wants claims, that of its name."""
+        if "claim" in given:
+            if not isinstance(given["claim"], str):
+                raise InvalidInput(f'claim = {given["claim"]!r} is no path; name one card, claim = "mine.toml"')
+            return read_card(given["claim"])
+        return card_of(row.settings["name"]) if self.study.claims else None
 
     def _controls(self, model: Model, name: str = "") -> Iterator[Row]:
         """The controls in front of one of ``models``, or those that name another model."""
@@ -367,6 +380,7 @@ class _Planner:
     def _guarded(self, table: Table, model: Model) -> tuple[Guarded, str]:
         """The model behind the defense of a table, all of it on the device, and its label."""
         config = dict(table)
+        config.pop("claim", "")
         label = config.pop("label", "")
         name = config.pop("name", "consensus")
         defense: Defense = registry.build("defense", name, config)

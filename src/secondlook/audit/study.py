@@ -80,6 +80,9 @@ class Study(BaseModel):
     k tries gets through; 0 for no curve."""
     diagnosed: Whole = Field(8, ge=0)
     """Samples on which each manner of attacking a defense is tried by itself; 0 for no diagnosis."""
+    claims: bool = False
+    """Whether each defense is told beside what was published of it, as its card says. A table in ``defenses`` may
+    name a card of its own, ``claim = "mine.toml"``, with or without this."""
     examples: Whole = Field(8, ge=0)
     """Samples in the report's gallery."""
     plugins: list[str] = []
@@ -219,23 +222,35 @@ def read(name: str) -> Study:
     path = Path(name) if name.endswith(".toml") or os.sep in name else shipped().get(name)
     if path is None:
         raise UnknownName("study", name, shipped(), shipped())
+    near = difflib.get_close_matches(path.stem, shipped(), n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"name a TOML file, or a study: {', '.join(shipped())}"
+    return parse({"name": path.stem, **read_table(path, hint)}, str(path))
+
+
+def read_table(path: Path, hint: str = "name a TOML file") -> Table:
+    """What a TOML file says.
+
+    Args:
+        path: of the file.
+        hint: what to do where there is none.
+
+    Raises:
+        InvalidInput: there is no such file, or it is no TOML.
+    """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InvalidInput(f"{path} is no regular file, and reading it might never end; name a TOML file")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         what = "is a folder and no study" if path.is_dir() else f"is no such file ({error.strerror})"
-        near = difflib.get_close_matches(path.stem, shipped(), n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else f"name a TOML file, or a study: {', '.join(shipped())}"
         raise InvalidInput(f"{path} {what}; {hint}") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     # Beside its own, those of too many digits and of too many brackets.
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is no TOML: {error}") from None
-    return parse({"name": path.stem, **table}, str(path))
 
 
 def parse(table: Table, where: str) -> Study:
@@ -292,11 +307,16 @@ def checked(kind: type[M], table: Table, where: str) -> M:
 
 
 def _explained(error: ValidationError, kind: type[BaseModel]) -> str:
-    first = error.errors()[0]
+    # A key that is written wrongly is missing as well: what is there is told, and not what is not.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{key} is missing"
     if first["type"] != "extra_forbidden":
         reason = first["msg"].removeprefix("Value error, ")
-        return f"{key} = {first['input']!r}: {reason}" if key else reason
+        whole = first["type"] == "value_error" and isinstance(first["input"], dict)
+        value = "" if whole else f" = {first['input']!r}"
+        return f"{key}{value}: {reason}" if key else reason
     known = _fields(kind, first["loc"])
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(known)}"
@@ -305,7 +325,8 @@ def _explained(error: ValidationError, kind: type[BaseModel]) -> str:
 
 def _fields(kind: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
     """The keys that there are at a place."""
-    for part in where[:-1]:
-        inner = kind.model_fields[str(part)].annotation
+    for part in (part for part in where[:-1] if isinstance(part, str)):
+        said = kind.model_fields[part].annotation
+        inner = next(iter(get_args(said)), said)
         kind = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
     return list(kind.model_fields)

@@ -13,6 +13,7 @@ from secondlook import statistics
 from secondlook.attacks.base import Attack
 from secondlook.audit import diagnosis, resubmission
 from secondlook.audit.checks import Evidence, check_cell, check_group, sanity
+from secondlook.audit.claims import claimed
 from secondlook.audit.columns import Rows
 from secondlook.audit.detection import detected
 from secondlook.audit.headline import headlines
@@ -40,12 +41,14 @@ def summarize(plan: Plan, run: Run) -> Audit:
     records, ledger = by_cell(run), list(run.ledger)
     cells = [_cell(plan, row, records, ledger) for row in plan.rows if row.id in records]
     cells = check_group(detected(cells, records, ledger, plan.task.attributes()), records)
+    told = headlines(cells, records)
     return Audit(
         study=plan.study.name,
         title=plan.study.title or plan.study.name,
         provenance=_provenance(plan, run),
         cells=cells,
-        headline=headlines(cells, records),
+        headline=told,
+        claims=claimed(cells, told, records, {row.id: row.card for row in plan.rows if row.card}),
     )
 
 

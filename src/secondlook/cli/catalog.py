@@ -36,11 +36,23 @@ def attacks(name: One = "") -> None:
 
 
 def defenses(name: One = "") -> None:
-    """List the defenses, or show one with its settings."""
+    """List the defenses, or show one with its settings and what was published of it."""
     if name:
         _shown(("defense",), name)
+        _card(name)
         return
     _registered("defense")
+
+
+def _card(name: str) -> None:
+    """What the card of a defense says, if it has one."""
+    from secondlook.audit.claims import card_of
+    from secondlook.audit.report.claims import card_said
+    from secondlook.terminal import Terminal
+
+    card = card_of(name)
+    if card is not None:
+        Terminal(markup=False, highlight=False, emoji=False).print("", "Published:", *card_said(card), sep="\n")
 
 
 def studies(name: One = "") -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import curves, detection, diagnosis, outcomes, resubmission, words
+from secondlook.audit.report import claims, curves, detection, diagnosis, outcomes, resubmission, words
 from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import (
     KNOWLEDGE,
@@ -81,6 +81,9 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
         unfolded=_UNFOLDED,
+        comparisons=claims.comparisons(audit),
+        claims_caption=claims.CAPTION,
+        claims_key=claims.key(),
         provenance=provenance,
         studied=[name for name, _ in provenance if name.startswith(_STUDY)],
         glossary=glossary(audit),
@@ -105,10 +108,18 @@ class Chart(NamedTuple):
 
 
 def figure_svg(audit: Audit) -> str:
-    """A figure that stands by itself: every curve, or where there is none the outcomes of each row.
+    """A figure that stands by itself: claims, or else every curve, or where there is none the outcomes of each row.
 
     It brings its own style, and goes with the reader's light or dark.
     """
+    if compared := claims.comparisons(audit):
+        pictures = [
+            Chart(
+                f"{each.model} · {words.budget(each.threat)}", claims.picture(each), claims.WIDTH, claims.height(each)
+            )
+            for each in compared
+        ]
+        return _sheet(pictures, claims.key())
     drawn = [
         Chart(f"{panel.name} · {column.title}", curves.chart(panel, column), curves.WIDTH, HEIGHT)
         for panel in curves.panels(audit.cells)
@@ -262,6 +273,8 @@ def _environment() -> Environment:
         suspicions=detection.suspicions,
         roc=detection.roc,
         magnitude=diagnosis.magnitude,
+        claims_picture=claims.picture,
+        card=claims.card_said,
         sent_again=resubmission.sent_again,
         sentence=resubmission.sentence,
         hundredths=diagnosis.hundredths,

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from secondlook.audit.report.claims import CAPTION, Comparison, comparisons, headers, line_cells
 from secondlook.audit.report.matrix import (
     Block,
     Group,
@@ -66,6 +67,8 @@ def render(audit: Audit, console: Console) -> None:
         for trouble in grouped(block):
             if trouble.reason not in alike or len(trouble.rows) < len(block.rows):
                 console.print(_trouble(trouble, len(block.rows)))
+    for comparison in comparisons(audit):
+        console.print(Text(""), _claims(comparison, console.width >= _ROOMY), sep="\n")
     for note in _notes(audit):
         console.print(Text(f"\n{note}", style="dim"))
 
@@ -73,6 +76,7 @@ def render(audit: Audit, console: Console) -> None:
 def _notes(audit: Audit) -> list[str]:
     """What has to be said of all figures."""
     return [
+        *([CAPTION] if audit.claims else []),
         *caveats(audit),
         *(f"The task {task} is not installed here: its figures are shown as they are." for task in foreign(audit)),
     ]
@@ -156,6 +160,17 @@ def _health(row: Row) -> Text:
     return Text(row.status.upper(), style=_STYLES[row.status])
 
 
+def _claims(comparison: Comparison, roomy: bool) -> Table:
+    """What was published of each defense beside what is left of it."""
+    title = Text(f"Claimed, and left here · {comparison.title}")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in headers(comparison):
+        table.add_column(name, style=_KNOWLEDGE.get(name, ""), overflow="fold", no_wrap=name == "passes")
+    for line in comparison.lines:
+        table.add_row(*map(Text, line_cells(comparison, line, brief=not roomy)))
+    return table
+
+
 def _trouble(trouble: Trouble, of: int) -> Text:
     """One line for a kind of check: what it says of the first of its rows, and which they are."""
     line = Text(f"{trouble.status.upper()} ", style=_STYLES[trouble.status])
@@ -198,6 +213,8 @@ def markdown(audit: Audit) -> str:
     lines += [_plain(said), ""] if (said := opening(audit)) else []
     lines += [f"- {_plain(line)}" for line in _verdict_lines(audit)]
     lines += [line for note in _notes(audit) for line in ("", f"> {_plain(note)}")]
+    for comparison in comparisons(audit):
+        lines += ["", f"**Claimed, and left here: {_plain(comparison.title)}**", "", *_claims_rows(comparison)]
     for block in blocks(audit):
         lines += ["", *_markdown_block(block)]
     return "\n".join(lines) + "\n"
@@ -235,6 +252,13 @@ def _rows(block: Block, columns: Sequence[Column]) -> Iterator[str]:
     yield f"|{'---|' * 2}{'---:|' * (len(columns) + 1)}---|"
     for cells in _cells(block, columns):
         yield f"| {' | '.join(map(_plain, cells))} |"
+
+
+def _claims_rows(comparison: Comparison) -> Iterator[str]:
+    yield f"| {' | '.join(map(_plain, headers(comparison)))} |"
+    yield f"|{'---|' * len(headers(comparison))}"
+    for line in comparison.lines:
+        yield f"| {' | '.join(map(_plain, line_cells(comparison, line)))} |"
 
 
 def _measured(row: Row, column: Column) -> str:
