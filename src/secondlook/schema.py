@@ -455,8 +455,8 @@ class ClaimCard(Plain):
     license: str = ""
     """Of that code."""
     built: Literal["published", "after"]
-    """``published``: written from what the authors' code does, at its settings; ``after``: from an abstract, with
-    numbers of our own."""
+    """``published``: written from what the authors' code does, at its settings; ``after``: from an abstract, or with
+    parts or numbers of our own in place of the authors'."""
     about: str = Field(min_length=1)
     """What exactly it is faithful to."""
     figures: tuple[PublishedFigure, ...] = Field(min_length=1)

@@ -99,7 +99,7 @@ def test_the_page_and_the_figure_are_made_of_the_result_alone(judged: Audit) -> 
     read = parsed(page)
     assert "claims" in read.ids and "#claims" in read.addresses and "<script>alert" not in page
     said = " ".join(" ".join(read.text).split())
-    assert " ".join(CAPTION.split()) in said and "built: after the abstract. the abstract" in said
+    assert " ".join(CAPTION.split()) in said and "built: after the paper. the abstract" in said
 
 
 def test_an_audit_without_claims_says_nothing_of_them(audit: Audit) -> None:

@@ -23,7 +23,7 @@ _ACROSS: Final = Scale(low=0, high=1, start=_LEFT, end=_RIGHT)
 _TICKS: Final = ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
 _DRAWN: Final = ("oblivious", "adaptive")
 """The attackers whose leavings are drawn; the table has all."""
-_BUILT: Final = {"published": "from what the published code does", "after": "after the abstract"}
+_BUILT: Final = {"published": "from what the published code does", "after": "after the paper"}
 CAPTION: Final = (
     "A claim is of its paper's data, model and attack, what is measured of those of this audit: a ring and the dots "
     "on its line are of different data and models, and only the dots are of the same samples."
@@ -63,7 +63,7 @@ class Line:
 
     @property
     def title(self) -> str:
-        """The name, and whether the defense was built from an abstract alone."""
+        """The name, and whether parts or numbers of the defense are not the authors'."""
         return f"{self.name} (after)" if self.card and self.card.built == "after" else self.name
 
     @property
