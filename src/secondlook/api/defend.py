@@ -9,6 +9,7 @@ from secondlook import registry
 from secondlook.api.subject import FunctionClassifier, Subject, as_model, classifier
 from secondlook.defenses.base import Defense
 from secondlook.defenses.guarded import Guarded
+from secondlook.defenses.stack import Stack
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Embedder
 
@@ -26,25 +27,26 @@ def defend(
         model: an ``nn.Module`` or another function from pixels ``[B, C, H, W]`` in [0, 1] to
             logits, a name such as ``scenes:classifier``, or a model of this package: a classifier,
             an embedder or a captioner.
-        defense: a name, see ``secondlook defenses``, or a defense such as ``sl.Jpeg(quality=50)``.
+        defense: a name, see ``secondlook defenses``, or a defense such as ``sl.Jpeg(quality=50)``; of
+            several a :class:`~secondlook.defenses.stack.Stack` is made.
         classes: the names of the classes: they make a zero-shot classifier of an embedder, and a
             defense needs them that asks a second model by name.
-        settings: of the defense, where it is given by name.
+        settings: of the defense, where it is given by name, or of the stack.
 
     Raises:
         UnknownName: no such model, defense or setting; the nearest are offered.
-        InvalidInput: the model is none, a setting does not fit, or there are several defenses.
+        InvalidInput: the model is none, a setting does not fit, or the defenses make no stack.
 
     Example:
-        ``defend(net, "jpeg", quality=75)``
+        ``defend(net, "jpeg", quality=75)`` or ``defend(net, ["jpeg", "multishield"])``
     """
     several = list(defense) if isinstance(defense, list | tuple) else [defense]
-    if len(several) != 1:
-        raise InvalidInput(f"defense={several!r} are {len(several)} defenses; give one")
+    if not several:
+        raise InvalidInput("defense=[] names no defense; write 'jpeg', or several for a stack")
     made = as_model(model, classes)
     if classes is not None and isinstance(made, Embedder):
         made = classifier(made, classes)
-    built = _built(several[0], settings)
+    built = _built(several[0], settings) if len(several) == 1 else Stack(stack=several, **settings)
     try:
         return Guarded(made, built)
     except InvalidInput as error:

@@ -382,7 +382,7 @@ class _Planner:
         config = dict(table)
         config.pop("claim", "")
         label = config.pop("label", "")
-        name = config.pop("name", "consensus")
+        name = config.pop("name", "stack" if "stack" in config else "consensus")
         defense: Defense = registry.build("defense", name, config)
         guarded = self.task.guarded(model, defense)
         if guarded.detector is not None and not self.task.rejectable:

@@ -263,7 +263,7 @@ def parse(table: Table, where: str) -> Study:
 
 
 def sweep(table: Table) -> Iterator[Table]:
-    """One table for each combination of the values that are lists.
+    """One table for each combination of the values that are lists; ``stack`` is swept if it is a list of lists.
 
     Raises:
         InvalidInput: a list is empty.
@@ -271,9 +271,14 @@ def sweep(table: Table) -> Iterator[Table]:
     for key, value in table.items():
         if value == []:
             raise InvalidInput(f"{key} = [] sweeps over nothing; give a value or take the key away")
-    options = [value if isinstance(value, list) else [value] for value in table.values()]
+    options = [value if _swept(key, value) else [value] for key, value in table.items()]
     for values in itertools.product(*options):
         yield dict(zip(table, values, strict=True))
+
+
+def _swept(key: str, value: object) -> bool:
+    """Whether a value is a list to sweep over; the members of a stack are one value."""
+    return isinstance(value, list) and (key != "stack" or all(isinstance(each, list) for each in value))
 
 
 def believing_sweep(given: Table, believing: bool) -> Iterator[Table]:

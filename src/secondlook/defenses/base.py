@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -43,10 +43,13 @@ class Suspicion(NamedTuple):
     Attributes:
         value: ``[B]``, higher is more likely attacked.
         auxiliary: ``[B, M, K]``, scores of M further models that have to agree; None for none.
+        each: ``[B, D]``, of a detector that is made of D others what each of them says, in the units of
+            ``value``, which is their largest; None of others.
     """
 
     value: Tensor
     auxiliary: Tensor | None = None
+    each: Tensor | None = None
 
 
 class Regeneration(NamedTuple):
@@ -97,6 +100,11 @@ class Detector(ABC):
     def caption_of(self, name: str) -> str:
         """A class of a classifier as a caption."""
         return name
+
+    @property
+    def alone(self) -> Mapping[str, Any]:
+        """Of a detector that is made of several, the whole defense with each of them alone, by name."""
+        return {}
 
     @property
     def regeneration(self) -> Regeneration | None:

@@ -126,6 +126,11 @@ class Guarded:
         return (*(Guarded(self.model, each, caption=self.caption) for each in stopped), self)
 
     @property
+    def links(self) -> Mapping[str, Guarded]:
+        """Where several detectors are joined, the same defense with each of them alone, by name."""
+        return self.detector.alone if self.detector is not None else {}
+
+    @property
     def stochastic(self) -> bool:
         """Whether two decisions on one input may differ."""
         return self.defense.stochastic or (self.detector is not None and self.detector.stochastic)
@@ -222,7 +227,7 @@ class Guarded:
             if self.detector.reads_captions:
                 said = [bool(text.strip()) for text in answer.captions]
                 accepted = accepted & torch.tensor(said, dtype=torch.bool, device=accepted.device)
-            return replace(decision, accepted=accepted, suspicion=found)
+            return replace(decision, accepted=accepted & decision.accepted, suspicion=found)
 
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] | None = None) -> Tensor:
         """``[B]``, of the model's own answers, or of ``captions`` where they are given.
@@ -283,10 +288,13 @@ class Guarded:
         least = max(self.threshold, self.detector.least_threshold)
         shape = (len(x), draws)
         auxiliary = found.auxiliary
+        slack = least - (found.value[:, None] if found.each is None else found.each)
+        # Whoever is rejected by several detectors has to get past each of them.
+        acceptance = slack.clamp_max(0).sum(1) + slack.amin(1).clamp_min(0)
         return Surrogate(
             features=features,
             scores=scores,
-            acceptance=(least - found.value).view(shape),
+            acceptance=acceptance.view(shape),
             auxiliary=None if auxiliary is None else auxiliary.unflatten(0, shape),
         )
 

@@ -70,6 +70,9 @@ class GuardedModel(Protocol):
     def iterates(self) -> Sequence[GuardedModel]: ...
 
     @property
+    def links(self) -> Mapping[str, GuardedModel]: ...
+
+    @property
     def ungated(self) -> GuardedModel: ...
 
     def surrogate(self, x: Tensor, keys: Keys, draws: int = 1, gradient: Gradient = "full") -> Surrogate: ...
@@ -181,6 +184,7 @@ class GuardedObjective:
         for draws in EOT:
             found[f"{draws} draws"] = replace(self, draws=draws) if drawn else "the defense draws nothing"
         members = [replace(self, victim=victim) for victim in self.victim.iterates]
+        found |= {f"{name} alone": replace(self, victim=victim) for name, victim in self.victim.links.items()}
         found["iterates"] = self._iterates(members) if members else "the defense has no loop of several steps"
         return found
 
