@@ -64,7 +64,7 @@ class Stack(Defense):
         ``sl.defend(model, ["jpeg", "multishield"])``
     """
 
-    stack: Any
+    stack: Any = ("jpeg", "noise")
     false_rejection: Share = 0.05  # type: ignore[misc]
     calibrate_on: str = "scenes:calibration"
     calibrate_samples: Natural = 1000  # type: ignore[misc]
