@@ -174,7 +174,7 @@ def test_a_study_names_a_stack_by_its_members() -> None:
     study = parse(
         {"name": "s", "models": ["scenes:clip"], "task": {"samples": 2}, "defenses": [{"stack": table["stack"]}]}, "s"
     )
-    (label,) = {cell.label for cell in plan(study).cells}
+    (label,) = {row.label for row in plan(study).rows}
     assert label == "stack jpeg + noise"
 
 
