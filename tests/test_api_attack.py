@@ -352,9 +352,9 @@ class TestAGuardedModel:
         assert answer.suspicion.shape == (5,)
         assert torch.equal(sl.defend(net, "undefended")(x).outputs, net(x))
 
-    def test_of_several_defenses_is_refused(self) -> None:
-        with pytest.raises(sl.InvalidInput, match="2 defenses; give one"):
-            sl.defend("scenes:classifier", ["jpeg", "noise"])
+    def test_of_several_defenses_is_behind_a_stack(self) -> None:
+        made = sl.defend("scenes:classifier", ["jpeg", "noise"]).defense
+        assert made == sl.Stack(stack=["jpeg", "noise"])
 
     def test_of_a_defense_that_is_made_already_is_the_same(self) -> None:
         x, net = torch.rand(4, 3, 8, 8), linear(torch.randn(3, 3, 8, 8))
