@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from secondlook.defenses.mirrorcheck import MirrorCheck as MirrorCheck
     from secondlook.defenses.multishield import MultiShield as MultiShield
     from secondlook.defenses.noise import NoiseVote as NoiseVote
+    from secondlook.defenses.stack import Stack as Stack
     from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
     from secondlook.defenses.test_time.atac import ATAC as ATAC
     from secondlook.defenses.test_time.atpt import ATPT as ATPT
