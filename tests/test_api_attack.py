@@ -239,11 +239,12 @@ class TestAModel:
             assert torch.equal(found.x, plain.x)
 
 
+@pytest.mark.parametrize("spoil", [lambda s: s * float("nan"), lambda s: s + float("inf")])
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "autoattack"])
-def test_nan_is_never_correct_and_never_a_success(attack: str) -> None:
+def test_what_is_no_number_is_never_correct_and_never_a_success(attack: str, spoil: Any) -> None:
     x = torch.rand(3, 3, 4, 4)
     settings = {"queries": 5} if attack == "square" else {"steps": 3}
-    found = sl.attack(lambda x: x.mean((2, 3)) * float("nan"), x, [0, 1, 2], attack, eps=EPS, **settings)
+    found = sl.attack(lambda x: spoil(x.mean((2, 3))), x, [0, 1, 2], attack, eps=EPS, **settings)
     assert not found.success.any() and set(found.outcome) == {Outcome.WRONG}
     assert found.by == ("", "", "")
 

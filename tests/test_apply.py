@@ -124,10 +124,11 @@ def test_cropping_is_told_before_and_only_where_it_happens(folder: Path, tmp_pat
     told: list[str] = []
     written = attacked(folder, tmp_path / "out", model=model, notify=told.append)
     assert [Path(each.source).name for each in written if each.clean] == ["dot.png"]
-    (line,) = told
+    _, line = told  # after what is no image
     assert "sized sees 9x12 pixels: 1 of 9 images" in line
+    (folder / "notes.txt").unlink()
     attacked(folder, tmp_path / "other", notify=told.append)
-    assert told == [line]
+    assert told[1:] == [line]
     (tmp_path / "two").mkdir()
     for name in ("a.png", "a.clean.png"):
         (tmp_path / "two" / name).write_bytes((folder / "dot.png").read_bytes())
@@ -169,6 +170,22 @@ def test_untargeted_takes_any_other_answer_than_the_clean_one(tmp_path: Path) ->
     assert all(each.success and each.after < each.before for each in written)
     with pytest.raises(InvalidInput, match="--other cat --other dog"):
         attacked(place / "red", tmp_path / "more", others=(), target=None)
+
+
+def test_who_is_taken_for_the_target_already_is_told_from_a_success(tmp_path: Path) -> None:
+    place = tiny.write_folder(tmp_path / "classes", 12)
+    for each in attacked(place, tmp_path / "out", others=(), threat=Threat(eps=20 / 255)):
+        assert each.already == (Path(each.file).parent.name == "red")
+
+
+@pytest.mark.parametrize("verb", ["attack", "purify"])
+def test_what_is_no_image_is_counted_and_told(folder: Path, verb: str) -> None:
+    (folder / "deeper" / "photo.heic").write_bytes(b"heic")
+    told: list[str] = []
+    for _ in range(2):  # the second time beside what was written
+        verbs(verb)(folder, folder / "out", notify=told.append)
+        (folder / "out" / "more.txt").write_text("written by others")
+    assert told == [f"of {folder}, 2 files are no images that are read here: 1 .heic, 1 .txt"] * 2
 
 
 @pytest.mark.parametrize(

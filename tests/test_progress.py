@@ -89,7 +89,7 @@ def test_a_log_gets_a_line_for_each_thing_and_says_what_is_left(capsys: pytest.C
         bar._log._at = 0.0
         bar(1, 4, "row 1 of 2: jpeg")
         bar(1, 4, "row 1 of 2: jpeg, 100 forwards")
-        bar(1, 4, "row 1 of 2: jpeg, 200 forwards")
+        bar(1, 4, "row 1 of 2: jpeg, 200 of at most 1,400 forwards")
         bar(2, 4, "row 2 of 2: noise")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2

@@ -48,6 +48,7 @@ class AdversarialFile:
         before: score of ``label`` on the clean image: a cosine, or a classifier's score.
         after: the same on the adversarial, as the PNG holds it.
         success: whether the target now ranks first among the candidates, or the clean answer no more.
+        already: whether the target ranked first on the clean image, so that nothing was left to attack.
         clean: the PNG of the clean image as the model is given it; empty where that is the source's own size.
     """
 
@@ -57,6 +58,7 @@ class AdversarialFile:
     before: float
     after: float
     success: bool
+    already: bool = False
     clean: str = ""
 
 
@@ -137,14 +139,19 @@ def png_names(files: Sequence[Path]) -> list[str]:
     return [f"{(path.with_suffix('') if clear else path).as_posix()}.png" for path in files]
 
 
-def _found(folder: Path, out: Path) -> list[Path]:
-    """The images of a folder and of those in it, but for what was written; no link leads out of it."""
+def _found(folder: Path, out: Path, notify: Callable[[str], None]) -> list[Path]:
+    """The images of a folder and of those in it, but for what was written; no link leads out of it.
+
+    What is passed over is told.
+    """
     place, files = out.resolve(), images.find(folder, deep=True)
     if folder.resolve() in place.parents:
         files = [path for path in files if place not in path.resolve().parents]
     if not files:
         raise InvalidInput(f"no images in {folder} but those in {out}, where this writes; put some there")
     refuse_links(files, (folder,), named=False)
+    if passed_over := images.left_out(folder, out):
+        notify(f"of {folder}, {passed_over}")
     return files
 
 
@@ -216,7 +223,7 @@ def attack_folder(
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, a bad target.
     """
-    files = _found(folder, out)
+    files = _found(folder, out, notify)
     others = others or [name for name in _sub_folders(files, folder) if name != target]
     classifier = as_classifier(model, target, others)
     classifier.to(device)
@@ -301,6 +308,7 @@ def _judged(
             before=round(float(before[row, label]), 4),
             after=round(float(after[row, label]), 4),
             success=(int(after[row].argmax()) == label) != untargeted,
+            already=int(before[row].argmax()) == label and not untargeted,
         )
         for row, label in enumerate(labels.tolist())
     ]
@@ -322,16 +330,26 @@ def _write(
 
 
 def purify_folder(
-    folder: Path, out: Path, *, purifier: Purifier, samples: int, seed: int, tick: Tick, device: torch.device = CPU
+    folder: Path,
+    out: Path,
+    *,
+    purifier: Purifier,
+    samples: int,
+    seed: int,
+    tick: Tick,
+    device: torch.device = CPU,
+    notify: Callable[[str], None] = _unsaid,
 ) -> list[Path]:
     """Writes ``samples`` reconstructions of each image, each at the image's own size, in the same sub-folders.
+
+    Files that are no images are passed over, and ``notify`` is told of them.
 
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, no samples.
     """
     if samples < 1:
         raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
-    files = _found(folder, out)
+    files = _found(folder, out, notify)
     names, written = png_names(_relative(files, folder)), []
     _make_folder(out, folder, files, names)
     purifier.to(device)

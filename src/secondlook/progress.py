@@ -167,7 +167,7 @@ class _Log:
 
     def note(self) -> None:
         """Writes a line if something else is done than in the last one; short steps alike share one."""
-        kind, done = re.sub(r"(, [\d,]+ forwards$)|\d[\d.,]*", "", self.bar.what), self.bar.done
+        kind, done = re.sub(r"(, [\d,]+( of at most [\d,]+)? forwards$)|\d[\d.,]*", "", self.bar.what), self.bar.done
         far = done != self._done and time.monotonic() - self._at >= _APART * self.beat
         if kind != self._begun or far:
             self._begun, self._done = kind, done

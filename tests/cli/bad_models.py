@@ -84,6 +84,7 @@ ANSWERS: dict[str, Callable[[Tensor], Any]] = {
     "numpy": lambda x: logits(x).detach().numpy(),
     "raises": lambda x: 1 / 0,
     "raises_key": lambda x: {}[x.shape],
+    "raises_in_a_library": lambda x: torch.nn.functional.linear(x, torch.rand(6, 5)),
     "raises_lines": lambda x: (_ for _ in ()).throw(RuntimeError("one\ntwo\nthree")),
 }
 CLASSES: dict[str, Any] = {
@@ -147,6 +148,13 @@ RETURNED: dict[str, Any] = {
 }
 
 
+def _network(*layers: torch.nn.Module) -> torch.nn.Module:
+    """A network of torch's own layers, of whose code no line is the user's."""
+    made = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(3 * 5 * 5, len(NAMES)))
+    made.classes = NAMES  # type: ignore[assignment]
+    return made
+
+
 def _raising() -> Any:
     raise RuntimeError("boom\nsecond line")
 
@@ -158,6 +166,8 @@ FACTORIES: dict[str, Callable[[], Any]] = {
     **{f"image_{name}": lambda f=f: Looks(f, letters) for name, f in IMAGES.items()},  # type: ignore[misc]
     **{f"text_{name}": lambda f=f: Looks(colors, f) for name, f in TEXTS.items()},  # type: ignore[misc]
     **{f"returned_{name}": lambda r=r: r for name, r in RETURNED.items()},  # type: ignore[misc]
+    "network_of_another_size": _network,
+    "network_of_another_depth": lambda: _network(torch.nn.Conv2d(5, 3, 1)),
     "raising": _raising,
     "wants_arguments": lambda x: x,  # type: ignore[dict-item, misc]
 }

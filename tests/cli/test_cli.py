@@ -300,6 +300,17 @@ def test_a_mistake_is_one_line_and_status_2(
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], ended.err
 
 
+@pytest.mark.parametrize("factory", ["answer_raises_in_a_library", "network_of_another_size"])
+def test_what_a_library_raises_in_a_user_s_model_is_theirs(
+    secondlook: Callable[..., Ended], study: Path, factory: str
+) -> None:
+    """With the line of their code, where there is one."""
+    ended = secondlook("audit", study, "--model", f"python:tests.cli.bad_models:{factory}")
+    place = r"bad_models\.py, line \d+: " if factory.startswith("answer") else ""
+    said = rf"error: {place}python:\S+:{factory} raised RuntimeError on pixels \(\d+, 3, 8, 8\) on cpu: mat1 and mat2 .*"
+    assert ended.status == 2 and re.fullmatch(said, ended.err.strip()), ended.err
+
+
 def test_a_defect_is_no_user_s_mistake(
     secondlook: Callable[..., Ended], study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,7 @@ def test_an_untargeted_attack_needs_no_target_and_a_targeted_one_does(
     assert ended.status == 0, ended.err
     assert ended.out.count("  success") == 6 and (tmp_path / "adversarial" / "red").is_dir()
     assert "--goal untargeted for any wrong answer" in secondlook(*words).err
-    assert "leave one away" in secondlook(*words, "--goal", "untargeted", "--target", "red").err
+    assert "leave one out" in secondlook(*words, "--goal", "untargeted", "--target", "red").err
     assert "'any' is unknown" in secondlook(*words, "--goal", "any").err
 
 

@@ -249,7 +249,7 @@ def test_rsicd_broken_lines(tmp_path: Path, lines: str, said: str) -> None:
 
 def test_rsicd_lines_are_one_split(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text('{"filename": "port_1.jpg", "captions": ["x"]}')
-    with pytest.raises(InvalidInput, match=r"is one split; leave #val away"):
+    with pytest.raises(InvalidInput, match=r"is one split; leave #val out"):
         data.load(f"rsicd:{tmp_path}/test.jsonl#val")
 
 

@@ -287,7 +287,7 @@ def test_the_noise_of_the_purifier_can_be_set() -> None:
         ({"rule": "majorty"}, "rule='majorty'; write 'plurality', 'majority' or 'mean'"),
         ({"purifier": 3}, "purifier=3 is no purifier; try scenes:vae"),
         ({"purifier": LinearClassifier(directions(3))}, "is no purifier"),
-        ({"noise": 0.5}, "coin has no noise to tune; leave noise=0.5 away"),
+        ({"noise": 0.5}, "coin has no noise to tune; leave noise=0.5 out"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], says: str) -> None:

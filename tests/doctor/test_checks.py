@@ -115,7 +115,7 @@ BROKEN: list[tuple[str, Callable[[], Model], str, str]] = [
     ("texts", lambda: ToyEmbedder(text=lambda t: torch.ones(len(t), 5)), "fail", "tokenizer"),
     ("texts", lambda: ToyEmbedder(text=lambda t: torch.eye(7)[: len(t)]), "fail", "one space"),
     ("texts", lambda: ToyEmbedder(text=lambda t: torch.eye(5)[: len(t)] + len(t)), "fail", "padding"),
-    ("logits", lambda: ToyClassifier(lambda j, x: j.plain(x).softmax(1)), "fail", "leave the softmax away"),
+    ("logits", lambda: ToyClassifier(lambda j, x: j.plain(x).softmax(1)), "fail", "leave the softmax out"),
     ("output range", lambda: ToyPurifier(lambda x, k: 2 * x - 1), "fail", "(out + 1) / 2"),
     ("output size", m.Cropper, "fail", "write reconstruct()"),
     ("stochastic flag", lambda: ToyPurifier(m.still), "fail", "stochastic = False"),

@@ -257,7 +257,7 @@ class _Call:
             won = _lead(scores, self.wanted[rows]) > 0
         else:
             won = _lead(scores, truth) < 0
-        known = ~scores.isnan().any(1)
+        known = ~(scores.isnan() | scores.isposinf()).any(1)
         outcome = [
             each if sure or each is not Outcome.CORRECT else Outcome.WRONG
             for each, sure in zip(decision.outcomes(truth), known.tolist(), strict=True)
@@ -330,7 +330,7 @@ def _built(attack: object, settings: dict[str, Any], targeted: bool) -> Attack:
     if targeted and isinstance(made, AutoAttack | FAB):
         raise InvalidInput(
             f"{type(made).__name__} wants any wrong class, and there is a target; write "
-            "attack='apgd', or leave target away"
+            "attack='apgd', or leave target out"
         )
     return made
 

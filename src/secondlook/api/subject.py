@@ -15,7 +15,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model
-from secondlook.models.logits import LogitClassifier, logits_of
+from secondlook.models.logits import LogitClassifier, asked, logits_of
 from secondlook.models.zeroshot import ZeroShot
 
 Subject: TypeAlias = nn.Module | Model | str | Callable[[Tensor], Any]
@@ -133,7 +133,7 @@ class FunctionClassifier(LogitClassifier):
     def _logits(self, x: Tensor) -> Tensor:
         if self._answered:
             return super()._logits(x)
-        logits = logits_of(self._first(x), self.name, len(x))
+        logits = logits_of(asked(self.function, x, self.name), self.name, len(x))
         self.classes = self.classes or tuple(str(k) for k in range(logits.shape[1]))
         if logits.shape[1] != len(self.classes):
             raise InvalidInput(
@@ -142,17 +142,3 @@ class FunctionClassifier(LogitClassifier):
             )
         self._answered = True
         return logits
-
-    def _first(self, x: Tensor) -> Any:
-        """The first answer; whatever a user's function raises is named."""
-        try:
-            return self.function(x)
-        except (InvalidInput, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise InvalidInput(
-                f"{self.name} raised {type(error).__name__} on pixels {tuple(x.shape)} on "
-                f"{x.device}: {reason}; it has to take pixels [B, C, H, W] in [0, 1] and to "
-                "answer logits [B, K]"
-            ) from error

@@ -140,7 +140,7 @@ def _stored(
     if ":" in name and not Path(name).exists():
         return ImportedSet(name, opened, threat, words)
     if threat is not None or words >= 0:
-        raise InvalidInput(f"{name} says itself what it was made with; leave eps and words away")
+        raise InvalidInput(f"{name} says itself what it was made with; leave eps and words out")
     stored = AdversarialSet(Path(folder))
     _check_same(stored, opened)
     return stored

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -125,7 +126,9 @@ def _told(error: Exception) -> str:
     from secondlook.errors import SecondlookError, refusal
 
     if isinstance(error, SecondlookError):
-        return str(error)
+        cause = error.__cause__
+        place = None if cause is None else _own_code(cause)
+        return str(error) if place is None else f"{place}: {error}"
     if (place := _own_code(error)) is not None:
         return f"{place}: {type(error).__name__}: {error}"
     if isinstance(error, OSError):
@@ -155,16 +158,21 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _own_code(error: BaseException) -> str | None:
-    """The line of a user's own module, named by ``python:`` or ``plugins``, that raised an error; else None."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
+    """The line of a user's own code, named by ``python:`` or ``plugins``, in which an error arose; else None.
+
+    A library that it calls may have raised it, but nothing of this package.
+    """
+    family = sys.modules.get("secondlook.models.families.python")
+    ours, place = Path(__file__).parents[1], None
+    if family is None:
         return None
-    family, file = sys.modules.get("secondlook.models.families.python"), trace.tb_frame.f_code.co_filename
-    if family is None or file not in family.own_files():
-        return None
-    return f"{Path(file).name}, line {trace.tb_lineno}"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename)
+        if ours in file.parents:
+            place = None
+        elif family.is_own(file):
+            place = f"{file.name}, line {line}"
+    return place
 
 
 def _say(text: str) -> None:

@@ -57,12 +57,18 @@ def attack(
             seed=seed,
             tick=tick,
             device=place,
-            notify=lambda text: Terminal(stderr=True, highlight=False, markup=False, emoji=False).print(text),
+            notify=_notify,
         )
     for each in written:
-        mark = "success" if each.success else "failure"
+        mark = ("already" if each.already else "success") if each.success else "failure"
         console.print(f"{each.file}  {each.before:+.3f} → {each.after:+.3f}  {mark}")
     console.print(f"{len(written)} images in {out}, each within {threat} of its source", soft_wrap=True)
+
+
+def _notify(text: str) -> None:
+    from secondlook.terminal import Terminal
+
+    Terminal(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)
 
 
 def _check_goal(goal: str, target: str | None) -> None:
@@ -73,7 +79,7 @@ def _check_goal(goal: str, target: str | None) -> None:
     if goal == "targeted" and target is None:
         raise InvalidInput("what shall the model see? write --target cat, or --goal untargeted for any wrong answer")
     if goal == "untargeted" and target is not None:
-        raise InvalidInput(f"--goal untargeted takes any other answer, and --target {target!r} one; leave one away")
+        raise InvalidInput(f"--goal untargeted takes any other answer, and --target {target!r} one; leave one out")
 
 
 def purify(
@@ -101,5 +107,7 @@ def purify(
         raise InvalidInput(f"--purifier {purifier} is no purifier; try scenes:vae")
     with progress("purify", lines=True) as tick:
         tuned = made if noise < 0 else made.with_noise(noise)
-        written = purify_folder(folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place)
+        written = purify_folder(
+            folder, out, purifier=tuned, samples=samples, seed=seed, tick=tick, device=place, notify=_notify
+        )
     Terminal(highlight=False, markup=False, emoji=False).print(f"{len(written)} images in {out}", soft_wrap=True)

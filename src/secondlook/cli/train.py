@@ -35,7 +35,7 @@ def train(
 
     own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
     if model not in own and (data or test):
-        raise InvalidInput(f"{model} is trained on scenes; leave --data and --test away")
+        raise InvalidInput(f"{model} is trained on scenes; leave --data and --test out")
     chosen = str(engine.device(device))
     with progress(model, lines=True) as tick:
         if model in own:

@@ -134,8 +134,12 @@ def find(folder: Path | str, deep: bool = False) -> list[Path]:
     return found
 
 
-def left_out(folder: Path | str) -> str:
+def left_out(folder: Path | str, out: Path | None = None) -> str:
     """What :func:`find` passes over in a folder and below it, in words; empty where it is nothing.
+
+    Args:
+        folder: where the images lie.
+        out: a folder that does not count, into which a command writes.
 
     Example:
         ``3 files are no images that are read here: 2 .heic, 1 .txt``
@@ -143,7 +147,7 @@ def left_out(folder: Path | str) -> str:
     kinds = Counter(
         path.suffix.lower() or "without a suffix"
         for path in _walked(Path(folder))
-        if path.suffix.lower() not in EXTENSIONS
+        if path.suffix.lower() not in EXTENSIONS and not (out and out.resolve() in path.resolve().parents)
     )
     if not kinds:
         return ""

@@ -76,7 +76,7 @@ def _entries(place: Place) -> Iterator[Entry]:
         yield from of_splits(place.file, place.split)
         return
     if place.split:
-        raise InvalidInput(f"{place.file} is one split; leave #{place.split} away")
+        raise InvalidInput(f"{place.file} is one split; leave #{place.split} out")
     for where, record in records(place.file):
         captions = several(record.get("captions"), "captions", where)
         # The lines name a folder, the JSON does not; an image has one name in both.

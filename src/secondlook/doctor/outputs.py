@@ -100,7 +100,7 @@ def logits(subject: ModelUnderTest) -> Outcome:
     if within and bool(((scores.sum(1) - 1).abs() <= _SUM).all()):
         return failed(
             f"{measured}, each row with sum 1: probabilities",
-            "return the logits and leave the softmax away; its gradient vanishes where the model "
+            "return the logits and leave the softmax out; its gradient vanishes where the model "
             "is certain, and attacks look weaker than they are",
         )
     return passed(measured)

@@ -97,7 +97,7 @@ def _under(model: Any, manner: EngineSettings) -> Any:
             "classifiers from images to logits do"
         )
     if manner.compile and isinstance(model, Purifier):
-        raise InvalidInput(f"{model.name} is a purifier, which is not compiled; leave it away")
+        raise InvalidInput(f"{model.name} is a purifier, which is not compiled; leave it out")
     model.engine = Engine(manner)
     if manner.checkpoint:
         checkpointed(model.modules, model.name)

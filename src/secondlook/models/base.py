@@ -266,7 +266,7 @@ class Purifier(Model):
         Raises:
             InvalidInput: this purifier has no such knob, or not at that value.
         """
-        raise InvalidInput(f"{self.name} has no noise to tune; leave noise={noise:g} away")
+        raise InvalidInput(f"{self.name} has no noise to tune; leave noise={noise:g} out")
 
     def probe_answers(self) -> Sequence[Answer]:
         keys = Keys.of(0, range(IMAGES)).fold("probe")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, resized
+from secondlook.models.runtime.memory import out_of_memory
 
 
 class LogitClassifier(Classifier):
@@ -49,7 +50,7 @@ class LogitClassifier(Classifier):
         return out.to(x.device)
 
     def _logits(self, x: Tensor) -> Tensor:
-        out = logits_of(self.function(x), self.name, len(x))
+        out = logits_of(asked(self.function, x, self.name), self.name, len(x))
         wanted = (len(x), len(self.classes))
         if tuple(out.shape) != wanted:
             raise InvalidInput(
@@ -61,6 +62,26 @@ class LogitClassifier(Classifier):
     def scores(self, features: Tensor) -> Tensor:
         """The logits as they are."""
         return features
+
+
+def asked(function: Callable[[Tensor], Any], x: Tensor, name: str) -> Any:
+    """What a user's function answers; what it raises is told by its name, but for too little memory.
+
+    Raises:
+        InvalidInput: it raised something, which is the cause.
+    """
+    try:
+        return function(x)
+    except InvalidInput:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise InvalidInput(
+            f"{name} raised {type(error).__name__} on pixels {tuple(x.shape)} on {x.device}: {reason}; "
+            "it has to take pixels [B, C, H, W] in [0, 1] and to answer logits [B, K]"
+        ) from error
 
 
 def logits_of(out: Any, name: str, count: int) -> Tensor:

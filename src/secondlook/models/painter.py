@@ -79,7 +79,7 @@ class Painter(Model):
         spoilt = [text for text, one in zip(texts, made, strict=True) if not one.isfinite().all()]
         if spoilt:
             raise InvalidInput(
-                f"{self.name} painted NaN or infinite pixels of {spoilt[0]!r}; run it in fp32, or leave it away"
+                f"{self.name} painted NaN or infinite pixels of {spoilt[0]!r}; run it in fp32, or leave it out"
             )
         return made
 

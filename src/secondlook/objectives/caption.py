@@ -35,7 +35,7 @@ class CaptionObjective(ABC):
 
     def __post_init__(self) -> None:
         if len({len(several) for several in self.texts}) > 1 or () in self.texts:
-            raise InvalidInput("each image needs texts, as many as every other; leave some away")
+            raise InvalidInput("each image needs texts, as many as every other; leave some out")
 
     @abstractmethod
     def __call__(self, x: Tensor, keys: Keys) -> Evaluation:

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,23 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
         return name
 
     return write
+
+
+def test_a_network_may_hold_an_exported_program(module: Callable[[str], str]) -> None:
+    """Which takes no call of ``eval``."""
+    text = """
+        import torch
+        from torch import nn
+        class Holds(nn.Module):
+            classes, size = ("a", "b"), (4, 4)
+            def __init__(self):
+                super().__init__()
+                net, free = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval(), {0: torch.export.Dim("b", min=1)}
+                self.held = torch.export.export(net, (torch.rand(2, 3, 4, 4),), dynamic_shapes=(free,)).module()
+            def forward(self, x): return self.held(x)
+        """
+    model = load(f"python:{module(textwrap.dedent(text))}:Holds")
+    assert isinstance(model, Classifier) and model(torch.rand(3, 3, 4, 4)).shape == (3, 2)
 
 
 def test_a_network_with_classes_becomes_a_classifier(module: Callable[[str], str]) -> None:

@@ -20,7 +20,7 @@ from secondlook.models.logits import LogitClassifier, class_names, image_size
 from secondlook.registry import register
 
 _own: set[str] = set()
-"""Names of the modules that were imported at a user's word."""
+"""Names of the modules that were imported at a user's word, and of those that what they make is written in."""
 
 
 @register("model", "python")
@@ -52,7 +52,9 @@ class Python(ModelFamily):
             build = _find(full, found, factory)
             made = _call(full, build)
         model = _as_model(full, made)
-        model.code = source_hash([build, type(made), *_parts(made), *_parts(model)])
+        classes = [type(made), *_parts(made), *_parts(model)]
+        _own.update(each.__module__ for each in classes)
+        model.code = source_hash([build, *classes])
         return model
 
 
@@ -91,9 +93,10 @@ def imported(full: str, name: str) -> ModuleType:
     return module
 
 
-def own_files() -> set[str]:
-    """The files of the modules that a user has named."""
-    return {str(getattr(sys.modules.get(name), "__file__", "")) for name in _own}
+def is_own(path: Path) -> bool:
+    """Whether a file is that of a module which a user has named, or of a class of what it made; none is installed."""
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in _own}
+    return str(path) in files and "site-packages" not in path.parts
 
 
 def _ended(stop: SystemExit) -> str:
@@ -155,6 +158,13 @@ def _as_model(full: str, made: Any) -> Model:
             f"{full}() returned a {type(made).__name__} without an attribute `classes`; "
             "set it to the names of its logits, in order"
         )
-    modules = (made.eval().requires_grad_(False),) if isinstance(made, nn.Module) else ()
+    modules = (_settled(made),) if isinstance(made, nn.Module) else ()
     size = getattr(made, "size", None)
     return LogitClassifier(full, made, made.classes, size=size, modules=modules)
+
+
+def _settled(network: nn.Module) -> nn.Module:
+    """The network in eval mode and frozen; an exported program that it holds takes no call of ``eval``."""
+    for part in network.modules():
+        part.training = False
+    return network.requires_grad_(False)

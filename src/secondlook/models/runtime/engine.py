@@ -92,7 +92,7 @@ class Engine:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             reason = str(error).strip().splitlines()[0]
-            raise InvalidInput(f"the encoder cannot be compiled: {reason}; leave compile=true away") from error
+            raise InvalidInput(f"the encoder cannot be compiled: {reason}; leave compile=true out") from error
 
 
 def _check_answer(out: object, count: int, who: str) -> None:
@@ -180,7 +180,7 @@ def checkpointed(modules: Iterable[nn.Module], name: str) -> None:
     """
     blocks = [block for module in modules for block in _blocks(module)]
     if not blocks:
-        raise InvalidInput(f"{name} is no row of like blocks; leave checkpoint=true away")
+        raise InvalidInput(f"{name} is no row of like blocks; leave checkpoint=true out")
     for block in blocks:
         block.forward = partial(_again, block.forward)
 

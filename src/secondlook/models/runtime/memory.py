@@ -39,7 +39,7 @@ def halving(act: Callable[[slice], T], count: int) -> tuple[list[T], int]:
             start += size
             continue
         except (MemoryError, RuntimeError) as error:
-            if not _short(error):
+            if not out_of_memory(error):
                 raise
             if size == 1:
                 raise InvalidInput(
@@ -53,7 +53,7 @@ def halving(act: Callable[[slice], T], count: int) -> tuple[list[T], int]:
     return made, size
 
 
-def _short(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether it tells of too little memory."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or any(words in str(error) for words in _SAID)
