@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tests.audit.mortal import Mortal
 Make = Callable[..., Study]
 Run = Callable[[Study], tuple[Path, Audit]]
 TASKS = ("classification", "captioning", "grounding", "retrieval")
+EVERY = (*TASKS, "unlabeled")
 SHADES, DIALS = "python:tests.audit.shades", "python:tests.audit.dials"
 
 
@@ -94,6 +96,17 @@ def classification(pictures: Path, worlds: None) -> Make:
         return parse(plain | changes, "the test")
 
     return made
+
+
+@pytest.fixture
+def unlabeled(tmp_path: Path, pictures: Path, classification: Make) -> Make:
+    """A study of images whose classes nobody knows, with changes."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        (flat / f"{number}.png").write_bytes(path.read_bytes())
+    task = {"name": "unlabeled", "data": f"folder:{flat}", "samples": 0}
+    return partial(classification, task=task)
 
 
 @pytest.fixture

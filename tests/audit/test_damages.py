@@ -9,7 +9,7 @@ import pytest
 from secondlook.audit.api import run_study
 from secondlook.audit.study import Study
 from secondlook.errors import BrokenRun, SecondlookError
-from tests.audit.conftest import TASKS
+from tests.audit.conftest import EVERY
 from tests.audit.damages import DAMAGES
 from tests.audit.deaths import State, state
 from tests.audit.test_deaths import small
@@ -41,15 +41,15 @@ def mended(study: Study, folder: Path, whole: State) -> list[str]:
     raise AssertionError(f"no end of it: {told}")
 
 
-@pytest.mark.parametrize("first", range(len(TASKS)), ids=TASKS)
+@pytest.mark.parametrize("first", range(len(EVERY)), ids=EVERY)
 def test_a_damage_is_mended_or_told_and_never_silent(
     first: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Each damage on one task, in turn; ``benchmarks/bench_deaths.py`` does all of them to every task."""
-    study, sound = small(TASKS[first], request), tmp_path / "sound"
+    study, sound = small(EVERY[first], request), tmp_path / "sound"
     whole = state(sound, run_study(study, sound))
     assert len(DAMAGES) == 60
-    for name, damage in list(DAMAGES.items())[first :: len(TASKS)]:
+    for name, damage in list(DAMAGES.items())[first :: len(EVERY)]:
         folder = tmp_path / re.sub(r"\W+", "-", name)
         shutil.copytree(sound, folder)
         damage(folder)

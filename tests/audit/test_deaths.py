@@ -16,6 +16,7 @@ from tests.audit.test_run import ROOT
 
 SMALL = {
     "classification": {"batch": 3, "task": {"samples": 4}},
+    "unlabeled": {"batch": 3, "task": {"samples": 4}},
     "captioning": {"batch": 2, "task": {"samples": 3}, "defenses": [MIRROR], "attack": {"name": "mortal"}},
     "grounding": {"batch": 2, "task": {"samples": 3}, "attacks": [{"name": "mortal"}]},
     "retrieval": {"batch": 2, "task": {"samples": 3, "attacked": ["both"]}},
@@ -28,7 +29,7 @@ def small(task: str, request: pytest.FixtureRequest) -> Study:
     """A study of a few samples of a task; MirrorCheck guards the captioner."""
     make, changes = request.getfixturevalue(task), dict(SMALL[task])
     table = {**make().task, **changes.pop("task")}
-    study: Study = make(**changes, task=table, examples=1)
+    study: Study = make(**{**changes, "task": table, "examples": 1})
     return study
 
 

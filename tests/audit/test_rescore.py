@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from secondlook.audit.adversarial import AdversarialSet
-from secondlook.audit.rescore import Rescored, replayed, rescored
+from secondlook.audit.api import run_study
+from secondlook.audit.rescore import Rescored, replayed, rescored, scored_again
 from secondlook.data.images import write_png
 from secondlook.errors import BrokenThreat, InvalidInput
+from secondlook.models import load
 from secondlook.models.io.preprocessing import DEVIATION, MEAN
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.schema import Audit
@@ -22,7 +24,7 @@ from secondlook.tasks.retrieval import RetrievalTask
 from secondlook.threat import Threat
 from tests import tiny
 from tests.audit import dials
-from tests.audit.conftest import DIALS, Make, Run
+from tests.audit.conftest import DIALS, EVERY, Make, Run
 from tests.audit.test_adversarial import TASK, stored
 
 COUNT, EPS = 12, 30 / 255
@@ -40,6 +42,26 @@ def test_scored_again_it_is_what_the_run_has_found(ran: Run, retrieval: Make) ->
     for setting in ("query", "gallery", "both"):
         again = rescored(stored(folder), dials.dial(), TASK, setting)  # type: ignore[arg-type]
         assert {k: v.value for k, v in again.metrics.items()} == pytest.approx(metrics(audit, setting))
+
+
+@pytest.mark.parametrize("task", [each for each in EVERY if each != "retrieval"])
+def test_a_set_of_any_task_is_scored_again_to_what_its_run_has_found(
+    task: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    make: Make = request.getfixturevalue(task)
+    study, folder = make(task={**make().task, "samples": 4}, defenses=[{"name": "undefended"}]), tmp_path / "run"
+    audit = run_study(study, folder)
+    keys = ("original_top1", "success")
+    wanted = sorted(tuple(cell.metrics[key].value for key in keys) for cell in audit.cells if cell.attack != "none")
+    places, found = sorted((folder / "adversarial").iterdir()), []
+    for place in places:
+        kind, again = scored_again(place, load(study.models[0]))
+        assert kind == task
+        found.append(tuple(again.metrics[key].value for key in keys))
+    assert sorted(found) == [pytest.approx(row) for row in wanted] and wanted
+    wrong = {"captioning": "scenes:clip", "grounding": "scenes:captioner"}.get(task, "scenes:ae")
+    with pytest.raises(InvalidInput, match="try |neither embeds nor classifies"):
+        scored_again(places[0], load(wrong))
 
 
 def test_on_another_model_it_is_the_transfer_row(ran: Run, retrieval: Make) -> None:

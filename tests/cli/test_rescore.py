@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from secondlook import cli
+from secondlook.audit.api import run_study
+from secondlook.audit.study import parse
 from secondlook.data import load
 from secondlook.data.images import write_png
 from tests.audit.test_rescore import Save, bundle
@@ -60,3 +62,17 @@ def test_a_bundle_is_scored_and_measured(
     assert run(monkeypatch, bundle(), "--model", "python:tests.audit.test_rescore:eye") == 0
     out = capsys.readouterr().out
     assert "measured linf eps = 30.00/255" in out and "target top-1" in out and "unchecked" in out
+
+
+def test_a_searched_set_takes_model_and_samples_of_its_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = {"name": "search", "models": ["scenes:clip"], "seed": 4, "attack": {"name": "pair-pgd", "steps": 1}}
+    study |= {"task": {"name": "retrieval", "data": "scenes:test", "samples": 3}}
+    run_study(parse(study, "the test"), tmp_path / "run")
+    (place,) = (tmp_path / "run" / "adversarial").iterdir()
+    assert run(monkeypatch, place, "--json", "found.json") == 0, capsys.readouterr()
+    assert json.loads((tmp_path / "found.json").read_text())["denominators"]["image_to_text_r1"] == 3
+    assert run(monkeypatch, place, "--seed", 5) == 2
+    assert "take the samples and the seed of its run" in capsys.readouterr().err

@@ -122,7 +122,7 @@ class AdversarialSet:
         self.folder, self.files = folder, sorted(folder.glob("*.safetensors"))
         heads = [_head(path) for path in self.files]
         if not heads:
-            raise BrokenRun(f"{folder} holds no adversarial set; name RUN/adversarial/ID")
+            raise BrokenRun(f"{folder} holds no adversarial set; name {_sets_in(folder) or 'RUN/adversarial/ID'}")
         for path, head in zip(self.files, heads, strict=True):
             if head is None or not fits(SetHead, head):
                 raise BrokenRun(f"{path} is damaged, or no part of an adversarial set; {REMADE}")
@@ -196,6 +196,12 @@ class AdversarialSet:
         if missing := [name for name in ids if name not in found]:
             raise BrokenRun(f"{self.folder} has no image {missing[0]} ({len(missing)} missing)")
         return torch.stack([found[name] for name in ids])
+
+
+def _sets_in(run: Path) -> str:
+    """The sets of a run, where somebody names the run itself: the first three."""
+    found = sorted({path.parent for path in run.glob("adversarial/*/*.safetensors")})
+    return ", ".join(map(str, found[:3])) + (f" or another of its {len(found)}" if len(found) > 3 else "")
 
 
 def _head(path: Path) -> Record | None:

@@ -228,7 +228,9 @@ def stored() -> dict[str, float]:
 def announcement(plan: Plan, jobs: Sequence[Job]) -> str:
     """What a run takes at most, in a line."""
     count, attacks = len(plan.task.rows), len(plan.specs)
+    held = ((count, "sample"), (len(plan.rows), "row"), (attacks, "attack"))
+    counts = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in held)
     return (
-        f"about {span(sum(job.seconds for job in jobs))} at most on this machine: {count} sample{'s' * (count != 1)}, "
-        f"{len(plan.rows)} row{'s' * (len(plan.rows) != 1)}, {attacks} attack{'s' * (attacks != 1)}; attacks that succeed early take less"
+        f"about {span(sum(job.seconds for job in jobs))} at most on this machine: {counts}; "
+        "attacks that succeed early take less"
     )

@@ -116,6 +116,7 @@ def scored_again(folder: Path, model: Model, device: torch.device | None = None)
     task, stored = opened(parse(read_head(head.parent)["study"], str(head)), device), AdversarialSet(folder)
     if stored.about["data"] != task.source.hash:
         raise InvalidInput(f"{folder} was made of other data than {task.settings.data} holds now; put those back")
+    task.check(model, model.name)
     (asked, *_), place = list(task.prompted(model, [])), {name: at for at, name in enumerate(task.ids)}
     guarded, objective = task.guarded(asked, Undefended()), str(stored.about["attack"].get("objective", ""))
     before, after = list[Record](), list[Record]()
@@ -127,7 +128,8 @@ def scored_again(folder: Path, model: Model, device: torch.device | None = None)
         given = Pairs(part.adversarial.images.to(batch.pairs.images), part.adversarial.captions)
         for pairs, rows in ((batch.pairs, before), (given, after)):
             answer = task.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
-            rows += [{"cell": "", **row} for row in task.records(batch, guarded, [answer], objective)]
+            found = task.records(batch, guarded, [answer], objective)
+            rows += [{"cell": "", "sample": name, **row} for name, row in zip(part.ids, found, strict=True)]
     found = figures(task, after, before)
     clean = {"clean_original_top1": share([row["original_top1"] for row in before])}
     return registry.describe(task.settings)["name"], Rescored(found.metrics | clean, found.denominators, stored.about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from secondlook.cli.audit import Device, Samples
 from secondlook.progress import progress
 
 Stored = Annotated[str, typer.Argument(help="RUN/adversarial/ID, sga:ADVERSARIAL.json@FOLDER, illusions:FOLDER#300.")]
-Model = Annotated[str, typer.Option(help="Any embedder; of illusions: any classifier, too.")]
-Data = Annotated[str, typer.Option(help="The clean data that the set was made of.")]
-Form = Annotated[str, typer.Option(help="Captions as they are written, or in the form of sga.")]
+Model = Annotated[str | None, typer.Option(help="By default the first of the set's run, or scenes:clip.")]
+Data = Annotated[str | None, typer.Option(help="The clean data that an imported set was made of.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of the samples and targets.")]
+Form = Annotated[str | None, typer.Option(help="Captions as they are written, or in the form of sga.")]
 AttackResult = Annotated[str, typer.Option(help="query, gallery or both.")]
 Eps = Annotated[str, typer.Option(help="Hold an imported set to this radius: 2/255.")]
 Words = Annotated[int, typer.Option(help="Hold it to so many words a caption; -1 measures.")]
@@ -22,11 +23,11 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the result here
 
 def rescore(
     stored: Stored,
-    model: Model = "scenes:clip",
-    data: Data = "scenes:test",
-    samples: Samples = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples and targets.")] = 0,
-    form: Form = "written",
+    model: Model = None,
+    data: Data = None,
+    samples: Samples = None,
+    seed: Seed = None,
+    form: Form = None,
     attacked: AttackResult = "both",
     eps: Eps = "",
     norm: Annotated[str, typer.Option(help="linf, l2 or l1.")] = "linf",
@@ -47,42 +48,70 @@ def rescore(
     from secondlook.threat import Threat
 
     bound, place = Threat.parse(norm, eps or "8/255"), engine.device(device)
-    threat = bound if eps else None
-    settings = {"data": data, "samples": samples or 0, "seed": seed, "form": form, "attacked": [attacked]}
-    task = registry.build("task", "retrieval", settings)
+    threat, study = bound if eps else None, _study(stored)
+    name = model or _victim(study)
+    own = study.get("task") if isinstance(study.get("task"), dict) else {}
+    typed = {"data": data, "samples": samples, "seed": seed, "form": form}
+    # Of a set of a run, what nobody has typed is the run's.
+    settings = {"data": "scenes:test", "samples": 0, "seed": study.get("seed", 0)} | (own if _searches(study) else {})
+    settings |= {key: value for key, value in typed.items() if value is not None} | {"attacked": [attacked]}
+    task = registry.build("task", "retrieval", {key: value for key, value in settings.items() if key != "name"})
     with progress("rescore", lines=True) as tick:
-        tick(0, 1, f"loading {model}")
-        made = load(model)
+        tick(0, 1, f"loading {name}")
+        made = load(name)
         made.to(place)
         tick(0, 1, stored)
         if stored.startswith("illusions:"):
             kind, found = "zeroshot", replayed(stored, made, threat=threat)
-        elif _sample_by_sample(stored):
+        elif study and not _searches(study):
             kind, found = scored_again(Path(stored), made, place)
         elif isinstance(made, Embedder):
             kind, found = "retrieval", rescored(stored, made, task, task.attacked[0], threat=threat, words=words)
         else:
-            raise InvalidInput(f"{model} embeds no texts, and a search needs both; try scenes:clip")
+            raise InvalidInput(f"{name} embeds no texts, and a search needs both; try scenes:clip")
     render_rescored(found, made.name, kind, Terminal(highlight=False))
     if json is not None:
         write_atomic(json, found.written().encode())
 
 
-def _sample_by_sample(stored: str) -> bool:
-    """Whether it is a set of a run whose task is no retrieval.
+def _study(stored: str) -> dict[str, Any]:
+    """The study of the run that a set lies in; empty where it lies in none.
 
     Raises:
-        InvalidInput: that run's study runs code of its writer's choice.
+        InvalidInput: it runs code of its writer's choice.
     """
     from secondlook.audit.store import read_head
     from secondlook.cli.audit import running
     from secondlook.errors import InvalidInput
 
     run = Path(stored).parent.parent
-    study = read_head(run).get("study", {}) if (run / "run.json").exists() else {}
-    task = study.get("task", {})
-    if not study or (isinstance(task, dict) and task.get("name") == "retrieval"):
-        return False
-    if code := running({"plugins": study.get("plugins"), "task": task}):
+    if not (run / "run.json").exists():
+        return {}
+    study = read_head(run).get("study")
+    if not isinstance(study, dict):
+        return {}
+    if code := running({"plugins": study.get("plugins"), "task": study.get("task")}):
         raise InvalidInput(f"the study of {stored} runs code, {code}; its set is not scored again")
-    return True
+    return study
+
+
+def _searches(study: dict[str, Any]) -> bool:
+    """Whether it is scored as a whole."""
+    task = study.get("task")
+    return isinstance(task, dict) and task.get("name") == "retrieval"
+
+
+def _victim(study: dict[str, Any]) -> str:
+    """The model that is asked where nobody names one: the first of the study.
+
+    Raises:
+        InvalidInput: it runs code, which a folder of somebody else's may name.
+    """
+    from secondlook.cli.audit import running
+    from secondlook.errors import InvalidInput
+
+    models = study.get("models")
+    first = models[0] if isinstance(models, list) and models and isinstance(models[0], str) else "scenes:clip"
+    if running(first):
+        raise InvalidInput(f"the run's model {first} runs code to be loaded; if you trust it, write --model {first!r}")
+    return first
