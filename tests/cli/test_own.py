@@ -89,7 +89,7 @@ def test_a_set_of_an_audit_is_scored_again(secondlook: Callable[..., Ended], tmp
             assert metrics["clean_original_top1"]["value"] == 1
             found.append(metrics["original_top1"]["value"])
             assert "runs code to be loaded; if you trust it, write --model" in secondlook("rescore", place).err
-    assert str(place) in secondlook("rescore", "run").err
+    assert place.name in secondlook("rescore", "run").err
     assert len(wanted) > 1 and sorted(found) == pytest.approx(wanted)
 
 
