@@ -126,6 +126,7 @@ SETTINGS = [
     "attack=5",
     "adaptive=5",
     *(f"attacks={value}" for value in ("5", "[5]", "[{}, 5]", "[{name='pgd',knowledge=3}]", "[{name='nope'}]")),
+    "attacks=[{name='pgd'},{name='pgd'}]",
     *(f"attacks=[{{name='pgd',knowledge={value}}}]" for value in ("['x']", "'x'", "true", "[5]")),
     *(
         f"defenses={value}"

@@ -75,6 +75,10 @@ def test_broken_sounds(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InvalidInput, match=r"a\.wav cannot be read as a sound .*replace"):
             read_wave(path)
+    for at, spoilt, message in ((34, b"\x0c\0", "12 bits a sample; write it"), (24, bytes(4), "at 0 Hz; write it")):
+        path.write_bytes(whole[:at] + spoilt + whole[at + len(spoilt) :])
+        with pytest.raises(InvalidInput, match=message):
+            read_wave(path)
     with pytest.raises(InvalidInput, match=r"a\.wav holds no sample"):
         read_wave(pcm(path, b"", 2))
     with pytest.raises(InvalidInput, match=r"b\.wav cannot be opened \(No such file"):

@@ -128,8 +128,8 @@ def scored_again(folder: Path, model: Model, device: torch.device | None = None)
         given = Pairs(part.adversarial.images.to(batch.pairs.images), part.adversarial.captions)
         for pairs, rows in ((batch.pairs, before), (given, after)):
             answer = task.answer(batch, pairs, guarded, batch.keys.fold("decide", 0))
-            found = task.records(batch, guarded, [answer], objective)
-            rows += [{"cell": "", "sample": name, **row} for name, row in zip(part.ids, found, strict=True)]
+            records = task.records(batch, guarded, [answer], objective)
+            rows += [{"cell": "", "sample": name, **row} for name, row in zip(part.ids, records, strict=True)]
     found = figures(task, after, before)
     clean = {"clean_original_top1": share([row["original_top1"] for row in before])}
     return registry.describe(task.settings)["name"], Rescored(found.metrics | clean, found.denominators, stored.about)

@@ -158,6 +158,14 @@ class Study(BaseModel):
             raise ValueError(f"label = {min(twice)!r} stands at two defenses; give each its own")
         return value
 
+    @field_validator("attacks")
+    @classmethod
+    def _each_once(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """No attack has two rows that are the same."""
+        if twice := [table for at, table in enumerate(value) if table in value[:at]]:
+            raise ValueError(f"{twice[0].get('name', 'an attack')!r} stands there twice; leave one out")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _at_home(cls, table: Any) -> Any:

@@ -50,12 +50,9 @@ def rescore(
     bound, place = Threat.parse(norm, eps or "8/255"), engine.device(device)
     threat, study = bound if eps else None, _study(stored)
     name = model or _victim(study)
-    own = study.get("task") if isinstance(study.get("task"), dict) else {}
     typed = {"data": data, "samples": samples, "seed": seed, "form": form}
-    # Of a set of a run, what nobody has typed is the run's.
-    settings = {"data": "scenes:test", "samples": 0, "seed": study.get("seed", 0)} | (own if _searches(study) else {})
-    settings |= {key: value for key, value in typed.items() if value is not None} | {"attacked": [attacked]}
-    task = registry.build("task", "retrieval", {key: value for key, value in settings.items() if key != "name"})
+    settings = _search(study) | {key: value for key, value in typed.items() if value is not None}
+    task = registry.build("task", "retrieval", settings | {"attacked": [attacked]})
     with progress("rescore", lines=True) as tick:
         tick(0, 1, f"loading {name}")
         made = load(name)
@@ -99,6 +96,13 @@ def _searches(study: dict[str, Any]) -> bool:
     """Whether it is scored as a whole."""
     task = study.get("task")
     return isinstance(task, dict) and task.get("name") == "retrieval"
+
+
+def _search(study: dict[str, Any]) -> dict[str, Any]:
+    """The search that a set is taken for where nobody says another: that of its run, if it has one."""
+    own = study["task"] if _searches(study) else {}
+    plain = {"data": "scenes:test", "samples": 0, "seed": study.get("seed", 0)}
+    return plain | {key: value for key, value in own.items() if key != "name"}
 
 
 def _victim(study: dict[str, Any]) -> str:

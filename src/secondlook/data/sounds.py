@@ -73,7 +73,19 @@ def _pcm(path: Path) -> tuple[NDArray[Any], int]:
         if not channels or not 1 <= width <= 4 or not rate:
             form = f"{channels} channels of {8 * width} bits at {rate} Hz"
             raise InvalidInput(f"{path} says that it has {form}; write it anew")
+        if (bits := _bits(path)) != 8 * width:
+            raise InvalidInput(f"{path} says that it has {bits} bits a sample; write it anew, with 16 or 24")
         return _scaled(content, width).reshape(-1, channels), rate
+
+
+def _bits(path: Path) -> int:
+    """Bits of a sample, as the head of a WAV file has them; :mod:`wave` tells whole bytes."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while (head := file.read(8)) and head[:4] != b"fmt ":
+            length = int.from_bytes(head[4:], "little")
+            file.seek(length + length % 2, 1)
+        return int.from_bytes(file.read(16)[14:], "little")
 
 
 def _scaled(content: bytes, width: int) -> NDArray[Any]:
