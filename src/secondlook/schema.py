@@ -63,6 +63,10 @@ class SampleRecord(TypedDict, total=False):
     """Words that the attack has changed in each of the sample's texts."""
     through: int
     """How many of the study's ``resubmitted`` further decisions gave the attacker what the goal says."""
+    certified: int
+    """The class that smoothing certifies with the study's ``certified`` draws, -1 where it abstains."""
+    radius: float
+    """The L2 radius, in pixel units, in which that cannot change."""
     by: int | None
     """Which member of a composed attack fooled the sample, -1 for none."""
     first_loss: float | None
@@ -222,6 +226,25 @@ class Vote(Plain):
     """Inputs by eta, in ten equal bins from 0 to 1."""
 
 
+class Certification(Plain):
+    """What randomized smoothing certifies of the clean inputs of a row."""
+
+    draws: int
+    """On each input, for the certificate alone."""
+    confidence: float
+    """That an input's certificate holds."""
+    sigma: float
+    """Deviation of the noise, in pixel units."""
+    abstained: Metric
+    """Share of the inputs of which nothing is certified."""
+    right: Metric
+    """Share of which the right class is certified, at any radius."""
+    median: float
+    """Median radius, L2 in pixel units; a wrong answer's counts as 0."""
+    radii: list[float]
+    """Of all inputs, from the largest down; a wrong answer's is 0."""
+
+
 class Resubmission(Plain):
     """How often an attacked input gets through a randomized defense that is sent it k times, k from 1 to ``tries``.
 
@@ -351,6 +374,8 @@ class Cell(Plain):
     resolution: list[int] = Field(default_factory=list)
     """Height and width that were attacked."""
     vote: Vote | None = None
+    certification: Certification | None = None
+    """Of clean rows of a defense that begins with Gaussian noise, where the study asks for it."""
     resubmission: Resubmission | None = None
     """Of attacked rows of a randomized defense, where the study asks for it."""
     goal: str = "targeted"

@@ -48,6 +48,7 @@ def evaluate(
     draws: int = 1,
     rescore: int = 3,
     resubmitted: int = 0,
+    certified: int = 0,
     batch_size: int = 50,
     classes: Sequence[str] | None = None,
     title: str = "",
@@ -76,6 +77,8 @@ def evaluate(
         rescore: fresh decisions of a randomized defense on each input.
         resubmitted: how often each attacked input is sent again to a randomized defense, for the curve
             of the chance that one of k tries gets through; 0 for none.
+        certified: draws of the certificate of each input behind a defense that begins with Gaussian
+            noise, at no attack and at attacks in L2; 0 for none.
         batch_size: samples that are attacked together.
         classes: the names of the classes, which an embedder needs for data in memory.
         title: of the report.
@@ -100,6 +103,7 @@ def evaluate(
             "batch": batch_size,
             "rescore": rescore,
             "resubmitted": resubmitted,
+            "certified": certified,
             "surrogates": list(surrogates),
             "knowledge": list(knowledge),
             "models": [stack.enter_context(ModelInMemory.holding(made.name, made))],

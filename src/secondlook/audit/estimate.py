@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 
 from secondlook.attacks.base import Attack, Objective, input_gradient
+from secondlook.audit.certification import draws
 from secondlook.audit.generate import generate, is_made, objective
 from secondlook.audit.integrity import Done
 from secondlook.audit.pace import Job
@@ -137,8 +138,8 @@ def measured(plan: Plan, tick: Tick) -> Costs:
 def _answer(plan: Plan, row: Row, batch: Batch) -> Cost:
     """All answers to a sample, and those of the bare model beside them."""
     task, guarded = plan.task, row.guarded
-    repeats = plan.study.rescore if guarded.stochastic or task.stochastic else 1
-    repeats += tries(plan, row)
+    repeats: float = plan.study.rescore if guarded.stochastic or task.stochastic else 1
+    repeats += tries(plan, row) + 1.1 * draws(plan, row) / max(guarded.draws, 1)
     keys = batch.keys.fold("estimate")
     one = _timed(lambda: task.answer(batch, batch.pairs, guarded, keys), len(batch.ids), guarded.forget)
     return Cost(one.seconds * (repeats + 1), one.forwards * (repeats + 1))

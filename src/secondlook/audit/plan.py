@@ -429,6 +429,7 @@ class _Planner:
             self.study.rescore,
             *[self.models.hash(model) for model in self.task.uses("")],
             *([self.study.resubmitted] if self.study.resubmitted else []),
+            *([f"certified {self.study.certified}"] if self.study.certified else []),
         ]
         return Row(
             id=registry.digest(identity),

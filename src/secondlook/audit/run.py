@@ -12,7 +12,7 @@ import torch
 
 from secondlook import registry
 from secondlook.attacks.pairs import Pairs
-from secondlook.audit import diagnosis, resubmission
+from secondlook.audit import certification, diagnosis, resubmission
 from secondlook.audit.adversarial import Adversarial
 from secondlook.audit.collective import score_all
 from secondlook.audit.estimate import Costs, announcement, measured
@@ -172,6 +172,9 @@ class _Work:
             if resubmission.tries(self.plan, row):
                 again = resubmission.successes(self.plan, row, batch, given)
                 rows = [{**found, "through": through} for found, through in zip(rows, again, strict=True)]
+        if certification.draws(self.plan, row):
+            promised = certification.certificates(self.plan, row, batch, given)
+            rows = [{**found, **promise} for found, promise in zip(rows, promised, strict=True)]
         named = [{"cell": row.id, "sample": name, **found} for name, found in zip(batch.ids, rows, strict=True)]
         done.add(row, chunk.number, about, named)
 

@@ -78,6 +78,8 @@ class Study(BaseModel):
     resubmitted: Whole = Field(0, ge=0)
     """How often each attacked input is sent again to a randomized defense, for the curve of the chance that one of
     k tries gets through; 0 for no curve."""
+    certified: Whole = Field(0, ge=0)
+    """Draws of the certificate of each input behind a defense that begins with Gaussian noise; 0 for none."""
     diagnosed: Whole = Field(8, ge=0)
     """Samples on which each manner of attacking a defense is tried by itself; 0 for no diagnosis."""
     claims: bool = False

@@ -11,7 +11,7 @@ import numpy as np
 
 from secondlook import statistics
 from secondlook.attacks.base import Attack
-from secondlook.audit import diagnosis, resubmission
+from secondlook.audit import certification, diagnosis, resubmission
 from secondlook.audit.checks import Evidence, check_cell, check_group, sanity
 from secondlook.audit.claims import claimed
 from secondlook.audit.columns import Rows
@@ -85,6 +85,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         surrogates=_surrogates(row),
         resolution=_resolution(plan, row),
         vote=_vote(row, rows),
+        certification=certification.certification(plan, row, rows),
         resubmission=resubmission.curve(rows, resubmission.tries(plan, row)),
         goal=plan.task.goal(row.objective),
         control=row.control,
@@ -162,8 +163,14 @@ def _evidence(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) 
         inspection=inspections.get(plan.clean(row).id),
         stochastic=row.guarded.stochastic,
         chance=plan.task.chance,
+        certified=_certified(records.get(plan.clean(row).id, [])),
         bare=_bare(plan, row, records),
     )
+
+
+def _certified(clean: Sequence[SampleRecord]) -> dict[str, tuple[int, float]]:
+    """What is certified of each clean input."""
+    return {record["sample"]: (record["certified"], record["radius"]) for record in clean if "radius" in record}
 
 
 def _bare(plan: Plan, row: Row, records: Records) -> statistics.Interval | None:

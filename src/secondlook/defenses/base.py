@@ -148,6 +148,18 @@ class Adapted(NamedTuple):
     scores: Tensor
 
 
+class Certificate(NamedTuple):
+    """What no perturbation within a radius changes.
+
+    Attributes:
+        answer: the class of each image, ``[B]``; -1 where the certificate abstains.
+        radius: L2 in pixel units, ``[B]``; 0 where nothing is certified.
+    """
+
+    answer: Tensor
+    radius: Tensor
+
+
 class Adaptation(ABC):
     """Work with the guarded model itself, at test time, for each input alone.
 
@@ -237,6 +249,11 @@ class Defense:
         return 1
 
     @property
+    def smoothing(self) -> float:
+        """Deviation of the Gaussian noise that every view begins with, in pixel units; 0 where none does."""
+        return 0.0
+
+    @property
     def calibration(self) -> Source | None:
         """The clean data that a threshold comes from; None where none does."""
         return None
@@ -269,6 +286,10 @@ class Defense:
         Raises:
             InvalidInput: there is none for such a model.
         """
+        return None
+
+    def certificate(self, guarded: Any, x: Tensor, keys: Keys, samples: int, confidence: float) -> Certificate | None:
+        """One of the defense's own, for :func:`~secondlook.defenses.certificate.certify`; None for that of a vote."""
         return None
 
     def views(self, x: Tensor, keys: Keys, draws: int, first: int = 0, gradient: Gradient = "full") -> Tensor:

@@ -26,3 +26,8 @@ class NoiseVote(Consensus):
     def __post_init__(self) -> None:
         object.__setattr__(self, "purifier", NoisePurifier(self.sigma))
         super().__post_init__()
+
+    @property
+    def smoothing(self) -> float:
+        """Its noise."""
+        return self.sigma

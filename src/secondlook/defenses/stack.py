@@ -121,6 +121,11 @@ class Stack(Defense):
         return self._voting.early_stop
 
     @property
+    def smoothing(self) -> float:
+        """That of the first transform: what follows the noise is a part of the classifier."""
+        return next((each.smoothing for each in self.members if each.transforms), 0.0)
+
+    @property
     def calibration(self) -> Source | None:
         """The half of the clean images that the threshold of the whole comes from; None without a detector."""
         halves: tuple[Source, ...] = self.__dict__["_halves"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from secondlook.audit.checks import cross_row, masking, optimization, sanity
+from secondlook.audit.checks import certificate, cross_row, masking, optimization, sanity
 from secondlook.audit.checks.base import Evidence as Evidence, Row, RowCheck, Rows
 from secondlook.schema import Cell, Check
 
@@ -29,6 +29,7 @@ ROW_CHECKS: Final[Sequence[RowCheck]] = (
     masking.reaching,
     masking.outdone,
     masking.standing_alone,
+    certificate.kept,
     sanity.flagged,
 )
 """What is checked of each row by itself, in the order of the report."""

@@ -28,6 +28,7 @@ class Evidence:
         hashes: of the models, by name.
         stochastic: whether the defense says that its decisions differ.
         chance: the share that guessing gets right; None where the task knows none.
+        certified: of each clean input of the row's model the class and the radius that are certified.
         bare: right of the undefended model on clean inputs, with its interval; None where no row has it.
     """
 
@@ -40,6 +41,7 @@ class Evidence:
     hashes: Mapping[str, str] = field(default_factory=dict)
     stochastic: bool = False
     chance: float | None = None
+    certified: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     bare: Interval | None = None
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import claims, curves, detection, diagnosis, outcomes, resubmission, words
+from secondlook.audit.report import certification, claims, curves, detection, diagnosis, outcomes, resubmission, words
 from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import (
     KNOWLEDGE,
@@ -77,6 +77,7 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         detectors=detection.detectors(matrix),
         diagnoses=diagnosis.diagnosed(matrix),
         resubmitted=resubmission.resubmitted(matrix),
+        promises=certification.promises(matrix),
         galleries=[
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
@@ -276,6 +277,8 @@ def _environment() -> Environment:
         claims_picture=claims.picture,
         card=claims.card_said,
         sent_again=resubmission.sent_again,
+        certified_curve=certification.certified_curve,
+        certified_sentence=certification.certified_sentence,
         sentence=resubmission.sentence,
         hundredths=diagnosis.hundredths,
     )

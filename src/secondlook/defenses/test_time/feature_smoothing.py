@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from secondlook.bounds import Count, Part
 from secondlook.defenses.adaptation import embedder_of, zero_shot
-from secondlook.defenses.base import Adaptation, Defense
+from secondlook.defenses.base import Adaptation, Certificate, Defense
 from secondlook.defenses.guarded import VIEWS, Guarded
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Model, evaluating
@@ -57,6 +57,15 @@ class FeatureSmoothing(Defense):
         """One noisy copy of each input."""
         return (x + self.sigma * keys.normal(x.shape[1:], like=x)).clamp(0, 1)
 
+    @property
+    def smoothing(self) -> float:
+        """Its noise."""
+        return self.sigma
+
+    def certificate(self, guarded: Any, x: Tensor, keys: Keys, samples: int, confidence: float) -> Certificate | None:
+        """That of :func:`certified`: not a vote is certified, but the mean."""
+        return certified(guarded, x, keys, samples, confidence)
+
     def adaptation(self, model: Model) -> Adaptation | None:
         """None: what is said of a copy is the model's own.
 
@@ -65,18 +74,6 @@ class FeatureSmoothing(Defense):
         """
         embedder_of(model, "feature-smoothing")
         return None
-
-
-class Certificate(NamedTuple):
-    """What no perturbation within a radius changes.
-
-    Attributes:
-        answer: the class of each image, ``[B]``.
-        radius: L2 in pixel units, ``[B]``; 0 where nothing is certified.
-    """
-
-    answer: Tensor
-    radius: Tensor
 
 
 def smoothed_cosine(cosine: Tensor, distance: float) -> Tensor:
