@@ -177,7 +177,7 @@ class TestTheRun:
         assert not list(tmp_path.iterdir())
         with pytest.raises(sl.InvalidInput, match="the run that made this audit is gone"):
             lost.save(tmp_path / "lost")
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(sl.InvalidInput, match="raised ZeroDivisionError"):
             sl.evaluate(lambda x: NET(x) if len(x) == 1 else 1 / 0, (X, Y), eps="8/255")
         assert not list(tmp_path.iterdir())
 
