@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from secondlook.defenses.test_time.hedge import Hedge as Hedge
     from secondlook.defenses.test_time.rtpt import RTPT as RTPT
     from secondlook.defenses.test_time.scc import SCC as SCC
+    from secondlook.defenses.test_time.tapt import TAPT as TAPT
     from secondlook.defenses.test_time.tpt import TPT as TPT
     from secondlook.defenses.test_time.ttc import TTC as TTC
     from secondlook.defenses.test_time.tte import TTE as TTE

@@ -10,11 +10,13 @@ import typer
 from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
-_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip or captions-mlm"
+_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip, captions-mlm, or for tapt prompts:EMBEDDER"
 _DATA = (
     "cifar10-clip: photographs, cifar10:PATH.npz. captions-mlm: a file with a caption a line, a "
-    "table with image,caption, or flickr8k:FOLDER."
+    "table with image,caption, or flickr8k:FOLDER. prompts: images of classes; scenes:train where none are named."
 )
+_SCENES = "scenes:train"
+_TEST = "The same: others, to measure on."
 
 
 def train(
@@ -23,9 +25,10 @@ def train(
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 2,
     data: Annotated[str, typer.Option(help=_DATA)] = "",
-    test: Annotated[str, typer.Option(help="The same two: others, to measure on.")] = "",
+    test: Annotated[str, typer.Option(help=_TEST)] = "",
 ) -> None:
-    """Train a model from nothing. Continues a killed training."""
+    """Train a model, or what a defense learns of one. Continues a killed training."""
+    from secondlook.defenses.test_time.prompt_training import train_prompts
     from secondlook.errors import InvalidInput
     from secondlook.models.runtime import engine
     from secondlook.scenes.overhead.training import train_overhead
@@ -34,12 +37,16 @@ def train(
     from secondlook.terminal import Terminal
 
     own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
-    if model not in own and (data or test):
+    parts = {"prompts": train_prompts}
+    kind, _, embedder = model.partition(":")
+    if model not in own and kind not in parts and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test out")
     chosen = str(engine.device(device))
     with progress(model, lines=True) as tick:
         if model in own:
             card = own[model](data, out, test=test, device=chosen, tick=tick)
+        elif kind in parts:
+            card = parts[kind](embedder, out, data=data or _SCENES, test=test, device=chosen, tick=tick)
         elif model.startswith("overhead-"):
             card = train_overhead(model, out, device=chosen, tick=tick)
         else:

@@ -148,7 +148,7 @@ class Scenes:
         """What there is, with its role, size and clean figures."""
         folder = _weights_folder(weights)
         names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".json"))
-        lines = {name: _line(_card(folder, name)) for name in names}
+        lines = {name: _line(read_card(folder, name)) for name in names}
         return lines if weights else lines | {name: line for name, (_, line) in WITHOUT_WEIGHTS.items()}
 
     def load(self) -> Model:
@@ -178,9 +178,9 @@ def load_from(folder: Traversable, name: str, full: str, trust: bool = False) ->
     Raises:
         InvalidInput: its weights are missing, damaged or of another version.
     """
-    card = _card(folder, name)
+    card = read_card(folder, name)
     if "base" in card:
-        return load_difference(_verified(folder, name, card), card, full, trust)
+        return load_difference(verified(folder, name, card), card, full, trust)
     architecture = dict(card["architecture"])
     kind = NETWORKS.get(architecture.pop("network"))
     if kind is None:
@@ -189,7 +189,7 @@ def load_from(folder: Traversable, name: str, full: str, trust: bool = False) ->
         network = kind.network(**architecture)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise InvalidInput(f"{full}: its card describes no {kind.network.__name__}: {error}; train it again") from None
-    _fill(network, _verified(folder, name, card), full)
+    _fill(network, verified(folder, name, card), full)
     return kind.model(full, network)
 
 
@@ -197,7 +197,12 @@ def _weights_folder(weights: Path | None) -> Traversable:
     return weights or files("secondlook.scenes").joinpath("weights")
 
 
-def _card(folder: Traversable, name: str) -> dict[str, Any]:
+def read_card(folder: Traversable, name: str) -> dict[str, Any]:
+    """The card ``NAME.json`` of a folder.
+
+    Raises:
+        InvalidInput: it is none that this package has written.
+    """
     file = folder.joinpath(f"{name}.json")
     try:
         card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -213,8 +218,12 @@ def _line(card: dict[str, Any]) -> str:
     return f"{card['role']}, {card['parameters'] / 1e6:.1f} M parameters; {measured}"
 
 
-def _verified(folder: Traversable, name: str, card: dict[str, Any]) -> bytes:
-    """The bytes of the weights, checked against the card."""
+def verified(folder: Traversable, name: str, card: dict[str, Any]) -> bytes:
+    """The bytes of the weights ``NAME.safetensors``, checked against the card.
+
+    Raises:
+        InvalidInput: they are missing, or others than the card says.
+    """
     file = folder.joinpath(f"{name}.safetensors")
     if not file.is_file():
         raise InvalidInput(f"{file} is missing; run: {card['command']}")

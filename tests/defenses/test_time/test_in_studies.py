@@ -26,7 +26,7 @@ DEFENSES: dict[str, dict[str, object]] = {
     "tte": {"crops": 0},
     "ttp": {"widths": 1},
 }
-TUNED = ("atpt", "rtpt", "tpt")
+TUNED = ("atpt", "rtpt", "tapt", "tpt")
 """Need a text tower that can be tuned."""
 
 

@@ -19,12 +19,16 @@ class SharedEntropy(TunedPrompt):
 
     def doubt(self, logits: Tensor) -> Tensor:
         """The entropy of the mean of the distributions."""
-        together = logits.log_softmax(-1).logsumexp(1)
-        return entropy(together)
+        return shared_entropy(logits)
 
     def shares(self, vectors: Tensor) -> Tensor:
         """1 for the image itself."""
         return torch.zeros_like(vectors[..., 0]).index_fill(1, torch.zeros(1).long().to(vectors.device), 1)
+
+
+def shared_entropy(logits: Tensor) -> Tensor:
+    """Of the mean of the distributions of an image's views, ``[B, V, K] -> [B]``, in nats."""
+    return entropy(logits.log_softmax(-1).logsumexp(1))
 
 
 @register("defense", "tpt")

@@ -178,7 +178,7 @@ def checkpointed(modules: Iterable[nn.Module], name: str) -> None:
     Raises:
         InvalidInput: the networks have no blocks; ``name`` is what the model is called.
     """
-    blocks = [block for module in modules for block in _blocks(module)]
+    blocks = [block for module in modules for block in like_blocks(module)]
     if not blocks:
         raise InvalidInput(f"{name} is no row of like blocks; leave checkpoint=true out")
     for block in blocks:
@@ -191,11 +191,11 @@ def _again(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def like_blocks(module: nn.Module) -> Iterator[nn.Module]:
     """The outermost rows of two or more modules of one class."""
     for part in module.children():
         row = list(part.children()) if isinstance(part, nn.ModuleList | nn.Sequential) else []
         if len(row) > 1 and len({type(block) for block in row}) == 1:
             yield from row
         else:
-            yield from _blocks(part)
+            yield from like_blocks(part)
