@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -195,6 +196,16 @@ def load_from(folder: Traversable, name: str, full: str, trust: bool = False) ->
 
 def _weights_folder(weights: Path | None) -> Traversable:
     return weights or files("secondlook.scenes").joinpath("weights")
+
+
+def part_name(kind: str, model: str) -> str:
+    """What the card and weights of something learned of a model are called, without their ends.
+
+    Example:
+        >>> part_name("prior", "scenes:clip-vit")
+        'prior-scenes-clip-vit'
+    """
+    return "-".join([kind, *filter(None, re.split(r"\W+", model))])
 
 
 def read_card(folder: Traversable, name: str) -> dict[str, Any]:

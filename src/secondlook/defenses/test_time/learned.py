@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Embedder, Model
-from secondlook.scenes.family import read_card, verified
+from secondlook.scenes.family import part_name, read_card, verified
 
 Kind = Literal["prior", "prompts"]
 """Of clean vectors, for ``clipure-diff``; trained against attacks, for ``tapt``."""
@@ -48,19 +47,9 @@ class Found(NamedTuple):
     state: dict[str, Tensor]
 
 
-def file_name(kind: Kind, model: str) -> str:
-    """What the files of a model's part are called, without their ends.
-
-    Example:
-        >>> file_name("prior", "scenes:clip-vit")
-        'prior-scenes-clip-vit'
-    """
-    return "-".join([kind, *filter(None, re.split(r"\W+", model))])
-
-
 def shipped(kind: Kind, embedder: Embedder) -> bool:
     """Whether the package has such a part for an embedder."""
-    return _folder().joinpath(f"{file_name(kind, embedder.name)}.json").is_file()
+    return _folder().joinpath(f"{part_name(kind, embedder.name)}.json").is_file()
 
 
 def learned(kind: Kind, embedder: Embedder, place: str = "") -> Found:
@@ -76,11 +65,11 @@ def learned(kind: Kind, embedder: Embedder, place: str = "") -> Found:
     """
     path = Path(place).expanduser()
     folder: Traversable = path.parent if place else _folder()
-    name = path.name if place else file_name(kind, embedder.name)
+    name = path.name if place else part_name(kind, embedder.name)
     made = f"secondlook train {kind}:{embedder.name}"
     if not folder.joinpath(f"{name}.json").is_file():
         lacks = f"there is no {place}.json" if place else f"the package has no {kind} for {embedder.name}"
-        raise InvalidInput(f"{lacks}; run: {made}, and name {kind}='weights/{file_name(kind, embedder.name)}'")
+        raise InvalidInput(f"{lacks}; run: {made}, and name {kind}='weights/{part_name(kind, embedder.name)}'")
     card = read_card(folder, name)
     base = card.get("base", {})
     if card.get("kind") != kind or base.get("hash") != embedder.weights_hash:

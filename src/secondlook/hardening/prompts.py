@@ -16,7 +16,6 @@ from secondlook.attacks.pgd import PGD
 from secondlook.data import load as open_source
 from secondlook.data.base import Source
 from secondlook.defenses.test_time.image_tokens import OpenTower
-from secondlook.defenses.test_time.learned import file_name
 from secondlook.defenses.test_time.prompts import OpenPrompt
 from secondlook.defenses.test_time.tapt import DEPTH, TOKENS, Prompts, statistics
 from secondlook.errors import InvalidInput
@@ -25,6 +24,7 @@ from secondlook.models.base import Embedder
 from secondlook.places import at_home
 from secondlook.progress import Tick
 from secondlook.randomness import Keys
+from secondlook.scenes.family import part_name
 from secondlook.scenes.training.loop import Loss, Recipe, Training
 from secondlook.scenes.training.losses import CrossEntropy
 from secondlook.scenes.training.train import write_model
@@ -112,13 +112,13 @@ def train_prompts(
     shots = _shots(source, SHOTS * len(source.classes), embedder, recipe.seed)
     network = _prompted(embedder, source, recipe.seed)
     recipe = replace(recipe, images=len(shots.truth))
-    training = Training(network.prompts, recipe, out / f"{file_name('prompts', model)}.checkpoint", data=source.hash)
+    training = Training(network.prompts, recipe, out / f"{part_name('prompts', model)}.checkpoint", data=source.hash)
     training.run(prompt_loss(network, shots), len(shots.truth), tick)
     _note_statistics(network, shots)
     weights = save({key: value.cpu().contiguous() for key, value in network.prompts.state_dict().items()})
     held_out = _shots(open_source(test), MEASURED, embedder, 0) if test else None
-    return write_model(training, weights, _figures(network, held_out), out / file_name("prompts", model), {
-        "name": file_name("prompts", model),
+    return write_model(training, weights, _figures(network, held_out), out / part_name("prompts", model), {
+        "name": part_name("prompts", model),
         "kind": "prompts",
         "role": "prompts of both towers for tapt",
         "base": {"name": model, "hash": embedder.weights_hash},

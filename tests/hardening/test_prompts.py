@@ -13,7 +13,7 @@ from secondlook.data import load as load_data
 from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.test_time.image_tokens import OpenTower
 from secondlook.defenses.test_time.learned import learned
-from secondlook.defenses.test_time.prompt_training import RECIPE, THREAT, Prompted, train_prompts
+from secondlook.hardening.prompts import RECIPE, THREAT, Prompted, train_prompts
 from secondlook.defenses.test_time.prompts import OpenPrompt
 from secondlook.defenses.test_time.tapt import TAPT, Prompts, statistics
 from secondlook.errors import InvalidInput
