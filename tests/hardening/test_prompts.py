@@ -13,10 +13,10 @@ from secondlook.data import load as load_data
 from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.test_time.image_tokens import OpenTower
 from secondlook.defenses.test_time.learned import learned
-from secondlook.hardening.prompts import RECIPE, THREAT, Prompted, train_prompts
 from secondlook.defenses.test_time.prompts import OpenPrompt
 from secondlook.defenses.test_time.tapt import TAPT, Prompts, statistics
 from secondlook.errors import InvalidInput
+from secondlook.hardening.prompts import RECIPE, THREAT, Prompted, train_prompts
 from secondlook.models import load
 from secondlook.models.base import Embedder
 from secondlook.randomness import Keys

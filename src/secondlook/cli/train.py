@@ -28,8 +28,8 @@ def train(
     test: Annotated[str, typer.Option(help=_TEST)] = "",
 ) -> None:
     """Train a model, or what a defense learns of one. Continues a killed training."""
-    from secondlook.hardening.prompts import train_prompts
     from secondlook.errors import InvalidInput
+    from secondlook.hardening.prompts import train_prompts
     from secondlook.models.runtime import engine
     from secondlook.scenes.overhead.training import train_overhead
     from secondlook.scenes.training import own_captions, photographs
