@@ -17,8 +17,8 @@ from secondlook.schema import Audit, ClaimCard, Claimed, Kept, Metric, Published
 WIDTH: Final = 420.0
 """Of the picture, in its own units."""
 _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 10.0, WIDTH - 10, 14.0, 40.0, 34.0
-_DROP, _RADIUS = 24.0, 5.0
-"""From the top of a row to its line; of a dot."""
+_DROP, _RADIUS, _APART = 25.0, 4.5, 2.5
+"""From the top of a row to its line; of a dot; how far its dots are off it, so that none hides another."""
 _ACROSS: Final = Scale(low=0, high=1, start=_LEFT, end=_RIGHT)
 _TICKS: Final = ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
 _DRAWN: Final = ("oblivious", "adaptive")
@@ -192,7 +192,8 @@ def _drawn(line: Line, top: float) -> Markup:
     name = tag("text", line.title, class_="strong", x=_LEFT, y=top + 12)
     said = tag("text", line.said, class_="dim", text_anchor="end", x=_RIGHT, y=top + 12)
     track = tag("line", class_="axis", x1=_LEFT, x2=_RIGHT, y1=y, y2=y, opacity=0.35)
-    dots = [_dot(line, knowledge, y) for knowledge in _DRAWN if line.kept(knowledge)]
+    heights = dict(zip(_DRAWN, (y - _APART, y + _APART), strict=True))
+    dots = [_dot(line, name, height) for name, height in heights.items() if line.kept(name)]
     return tag("g", track, name, said, *dots, *([_ring(line, y)] if line.claim else []))
 
 
