@@ -10,12 +10,11 @@ import typer
 from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
-_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip, captions-mlm, or for tapt prompts:EMBEDDER"
+_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip, captions-mlm, prompts:EMBEDDER or prior:EMBEDDER"
 _DATA = (
     "cifar10-clip: photographs, cifar10:PATH.npz. captions-mlm: a file with a caption a line, a "
-    "table with image,caption, or flickr8k:FOLDER. prompts: images of classes; scenes:train where none are named."
+    "table with image,caption, or flickr8k:FOLDER. prompts: images of classes, prior: any images; scenes:train if none."
 )
-_SCENES = "scenes:train"
 _TEST = "The same: others, to measure on."
 
 
@@ -34,10 +33,11 @@ def train(
     from secondlook.scenes.overhead.training import train_overhead
     from secondlook.scenes.training import own_captions, photographs
     from secondlook.scenes.training.train import train as trained
+    from secondlook.scenes.training.vector_prior import train_prior
     from secondlook.terminal import Terminal
 
     own = {photographs.NAME: photographs.train_photos, own_captions.NAME: own_captions.train_captions}
-    parts = {"prompts": train_prompts}
+    parts = {"prompts": train_prompts, "prior": train_prior}
     kind, _, embedder = model.partition(":")
     if model not in own and kind not in parts and (data or test):
         raise InvalidInput(f"{model} is trained on scenes; leave --data and --test out")
@@ -46,7 +46,7 @@ def train(
         if model in own:
             card = own[model](data, out, test=test, device=chosen, tick=tick)
         elif kind in parts:
-            card = parts[kind](embedder, out, data=data or _SCENES, test=test, device=chosen, tick=tick)
+            card = parts[kind](embedder, out, data=data, test=test, device=chosen, tick=tick)
         elif model.startswith("overhead-"):
             card = train_overhead(model, out, device=chosen, tick=tick)
         else:

@@ -33,6 +33,8 @@ from secondlook.threat import Threat
 THREAT: Final = Threat(norm="linf", eps=1 / 255)
 INNER: Final = PGD(steps=2, step=0.75 / 255, keep_best=False)
 JUDGE: Final = PGD(steps=20)
+DATA: Final = "scenes:train"
+"""Where none are named."""
 SHOTS: Final = 16
 """Images of each class, on average."""
 MEASURED: Final = 200
@@ -90,7 +92,7 @@ def train_prompts(
     Args:
         model: an embedder by name.
         out: the folder of weights and card.
-        data: images of classes by name; none of them should be evaluated on.
+        data: images of classes by name, :data:`DATA` where it is empty; none of them should be evaluated on.
         test: others of the same classes, to measure on; empty measures nothing.
         device: where to train.
         tick: called with the progress.
@@ -102,7 +104,7 @@ def train_prompts(
     Raises:
         InvalidInput: no embedder, data without classes, or towers that cannot be tuned.
     """
-    embedder = load(model)
+    embedder, data = load(model), data or DATA
     if not isinstance(embedder, Embedder):
         raise InvalidInput(f"{model} is no embedder; prompts are trained for one, prompts:scenes:clip-vit")
     embedder.to(torch.device(device))

@@ -1,4 +1,4 @@
-"""CLIPure-Diff: its schedule, its exact prior, and where ten steps of the published length lead."""
+"""CLIPure-Diff: its priors, and where ten steps of the published length lead."""
 
 from __future__ import annotations
 
@@ -12,30 +12,26 @@ from torch.nn import functional as F
 
 from secondlook.defenses.coupling import COUPLED, coupling
 from secondlook.defenses.guarded import Guarded
-from secondlook.defenses.test_time.clipure_diff import ClipureDiff, Prior, TowardsClean, signal
+from secondlook.defenses.test_time.clipure_diff import ClipureDiff, ExactPrior, TowardsClean, surprise
+from secondlook.defenses.test_time.learned import Learned
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from tests.analytic import LinearClassifier, directions
 from tests.defenses.test_time.scenes import KEYS, X, clip, fooled, gradients
 from tests.tiny import eye
 
-SMALL = ClipureDiff(clean_samples=20)
+SMALL = ClipureDiff()
+EXACT = ClipureDiff(prior="exact", clean_samples=20)
 
 
-def test_the_schedule_is_the_cosine() -> None:
-    shares = signal(torch.arange(1000.0))
-    assert bool((shares.diff() < 0).all()) and float(shares[0]) == pytest.approx(1, abs=1e-3)
-    assert float(shares[899]) == pytest.approx(math.cos((0.9 + 0.008) / 1.008 * math.pi / 2) ** 2, abs=1e-4)
-
-
-def test_the_denoiser_is_the_expectation_over_what_is_known() -> None:
+def test_the_exact_prior_is_the_expectation_over_what_is_known() -> None:
     known = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     noised, share = torch.tensor([[0.6, 0.2]]), torch.tensor([[0.5]])
     far = [((noised - math.sqrt(0.5) * math.sqrt(2) * one) ** 2).sum() / (2 * 0.5) for one in known]
     beliefs = torch.stack([-each for each in far]).softmax(0)
-    found = Prior(known).denoised(noised, share)
+    found = ExactPrior(known)(noised, share)
     assert torch.allclose(found[0], math.sqrt(2) * beliefs, atol=1e-6)
-    near = Prior(known).surprise(known, torch.tensor([[0.999]]), torch.zeros(2, 2))
+    near = surprise(ExactPrior(known), known, torch.tensor([[0.999]]), torch.zeros(2, 2))
     assert float(near.max()) < 1e-3
 
 
@@ -44,7 +40,7 @@ def prior_of_one(cosine: float, settings: ClipureDiff) -> Tensor:
     drawn = F.normalize(Keys.of(0, range(5)).normal((768,)).double(), dim=1)
     clean, rest = drawn[0], drawn[1:] - (drawn[1:] @ drawn[0])[:, None] * drawn[0]
     start = cosine * clean + math.sqrt(1 - cosine**2) * F.normalize(rest, dim=1)
-    work = TowardsClean(eye(), Prior(clean[None]), settings)
+    work = TowardsClean(eye(), ExactPrior(clean[None]), settings)
     return (work.purified(start, Keys.of(0, range(4))).detach() * start).sum(1)
 
 
@@ -55,26 +51,43 @@ def test_with_a_denoiser_that_says_always_the_same_ten_steps_lead_nearly_back() 
     assert float(prior_of_one(0.2, ClipureDiff(steps=9)).max()) < 0.5
 
 
+def adaptation(settings: ClipureDiff, name: str = "scenes:clip") -> TowardsClean:
+    found = Guarded(clip(name), settings).adaptation
+    assert isinstance(found, TowardsClean)
+    return found
+
+
 def test_small_steps_lead_towards_what_is_known() -> None:
-    work = Guarded(clip(), replace(SMALL, steps=3, step=0.1)).adaptation
-    assert isinstance(work, TowardsClean)
-    vectors = clip().embedder.embed(X).detach()
-    found = work.purified(vectors, KEYS).detach()
-    middle = F.normalize(work.prior.known.mean(0), dim=0)
-    assert bool((found @ middle > vectors @ middle).all())
+    vectors, exact = clip().embedder.embed(X).detach(), adaptation(EXACT).prior
+    assert isinstance(exact, ExactPrior)
+    middle = F.normalize(exact.known.mean(0), dim=0)
+    for settings in (SMALL, EXACT):
+        found = adaptation(replace(settings, steps=3, step=0.1)).purified(vectors, KEYS).detach()
+        assert bool((found @ middle > vectors @ middle).all())
 
 
-def test_neighbors_are_felt_in_the_published_form_alone() -> None:
-    assert float(coupling(Guarded(clip(), SMALL), X[:4], KEYS[:4], kept=2).max()) < COUPLED
-    published = replace(SMALL, legacy_batch_norm=True)
+def test_the_trained_prior_is_a_part_of_the_defense_and_the_exact_one_stands_in_for_it() -> None:
+    for name in ("scenes:clip", "scenes:clip-vit"):
+        (part,) = adaptation(SMALL, name).parts
+        assert isinstance(part, Learned) and part.name.startswith(f"prior of {name}")
+    assert adaptation(EXACT).parts == ()
+    assert isinstance(adaptation(ClipureDiff(clean_samples=20), "scenes:clip-mixer").prior, ExactPrior)
+
+
+@pytest.mark.parametrize("settings", [SMALL, EXACT])
+def test_neighbors_are_felt_in_the_published_form_alone(settings: ClipureDiff) -> None:
+    victim = Guarded(clip(), settings)
+    assert float(coupling(victim, X[:4], KEYS[:4], kept=2).max()) < COUPLED
+    published = replace(settings, legacy_batch_norm=True)
     assert float(coupling(Guarded(clip(), published), X[:4], KEYS[:4], kept=2).max()) > COUPLED
 
 
-def test_it_runs_under_attack_and_the_published_gradient_is_none() -> None:
-    full, _ = gradients(SMALL)
-    detached, _ = gradients(replace(SMALL, legacy_detached=True))
+@pytest.mark.parametrize("settings", [SMALL, EXACT])
+def test_it_runs_under_attack_and_the_published_gradient_is_none(settings: ClipureDiff) -> None:
+    full, _ = gradients(settings)
+    detached, _ = gradients(replace(settings, legacy_detached=True))
     assert float(detached.norm() / full.norm()) < 1e-6
-    assert fooled(SMALL) >= 1
+    assert fooled(settings) >= 1
 
 
 def test_models_without_vectors_and_moments_that_are_none_are_refused() -> None:

@@ -1,15 +1,16 @@
 """CLIPure-Diff: gradient steps on the embedding up its likelihood under a diffusion model of clean ones.
 
-The authors take the prior of DALL-E 2. Here the prior is that of the embedder's own clean vectors:
-of a noised vector the expectation of the clean one over a set of them is known in closed form, which
-is what a denoiser is trained towards. It needs no training and fits every embedder.
+The authors take the prior of DALL-E 2. Here the prior is one of the embedder's own clean vectors: a
+small denoiser that is trained on them, or, where nobody has trained one, the expectation over a set
+of them, which is known in closed form, fits every embedder, and is what a denoiser that has seen no
+others is trained towards.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -19,28 +20,24 @@ from secondlook.data import load
 from secondlook.defenses.adaptation import answering, embedder_of
 from secondlook.defenses.calibration import clean_scores
 from secondlook.defenses.test_time.clipure_cos import Clipure, Uphill
+from secondlook.defenses.test_time.learned import Learned, learned, shipped
 from secondlook.models.base import Classifier, Embedder, Model, evaluating
 from secondlook.randomness import Keys
 from secondlook.registry import register
+from secondlook.scenes.models.vector_denoiser import MOMENTS, VectorDenoiser, noised, signal
 
-MOMENTS: Final = 1000
-"""Of the noise schedule."""
-OFFSET: Final = 0.008
-"""Of the cosine schedule (Nichol & Dhariwal 2021)."""
-
-
-def signal(moments: Tensor) -> Tensor:
-    """The share of the signal that is left, ``alpha_bar``, at moments in [0, 1000).
-
-    Example:
-        >>> [f"{float(share):.4f}" for share in signal(torch.tensor([0.0, 500.0, 900.0]))]
-        ['1.0000', '0.4923', '0.0236']
-    """
-    first = math.cos(OFFSET / (1 + OFFSET) * math.pi / 2) ** 2
-    return torch.cos(((moments + 1) / MOMENTS + OFFSET) / (1 + OFFSET) * math.pi / 2).square() / first
+EXACT: Final = "exact"
+"""The name of the prior in closed form."""
 
 
-class Prior:
+class Prior(Protocol):
+    """Tells the clean vectors that noised ones are expected to be; all of the length ``sqrt(D)``."""
+
+    def __call__(self, noised: Tensor, share: Tensor) -> Tensor:
+        """Of noised vectors ``[B, D]``, at the shares ``[B, 1]`` of the signal, the expected clean ones."""
+
+
+class ExactPrior:
     """The expectation of a clean vector, given a noised one, over a set of clean ones.
 
     Args:
@@ -51,18 +48,18 @@ class Prior:
     def __init__(self, vectors: Tensor) -> None:
         self.known = vectors * math.sqrt(vectors.shape[1])
 
-    def denoised(self, noised: Tensor, share: Tensor) -> Tensor:
+    def __call__(self, noised: Tensor, share: Tensor) -> Tensor:
         """Of noised vectors ``[B, D]``, at the shares ``[B, 1]`` of the signal, the expected clean ones."""
         known = self.known.to(noised)
         # All known ones are of one length, so that of the distance only the product differs.
         beliefs = (noised @ known.T * share.sqrt() / (1 - share)).softmax(1)
         return beliefs @ known
 
-    def surprise(self, vectors: Tensor, share: Tensor, noise: Tensor) -> Tensor:
-        """The mean squared error of denoising unit vectors ``[B, D]``, ``[B]``."""
-        clean = vectors * math.sqrt(vectors.shape[1])
-        noised = share.sqrt() * clean + (1 - share).sqrt() * noise
-        return (self.denoised(noised, share) - clean).square().mean(1)
+
+def surprise(prior: Prior, vectors: Tensor, share: Tensor, noise: Tensor) -> Tensor:
+    """The mean squared error of denoising unit vectors ``[B, D]``, ``[B]``."""
+    clean = vectors * math.sqrt(vectors.shape[1])
+    return (prior(noised(clean, share, noise), share) - clean).square().mean(1)
 
 
 class TowardsClean(Uphill):
@@ -72,13 +69,21 @@ class TowardsClean(Uphill):
         model: who answers.
         prior: of its vectors.
         settings: of the defense.
+        parts: models inside the prior.
     """
 
     settings: ClipureDiff
 
-    def __init__(self, model: Classifier | Embedder, prior: Prior, settings: ClipureDiff) -> None:
+    def __init__(
+        self, model: Classifier | Embedder, prior: Prior, settings: ClipureDiff, parts: tuple[Model, ...] = ()
+    ) -> None:
         super().__init__(model, settings)
-        self.prior = prior
+        self.prior, self._parts = prior, parts
+
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        """The trained prior, if it is one."""
+        return self._parts
 
     def likelihood(self, vectors: Tensor, keys: Keys) -> Tensor:
         """Less the error."""
@@ -87,7 +92,8 @@ class TowardsClean(Uphill):
         if self.settings.legacy_one_moment:
             drawn = drawn[:1].expand(len(vectors), -1)
         share = signal(drawn).clamp_min(1e-9).to(vectors)
-        return -self.prior.surprise(vectors, share, keys.fold("noise").normal(vectors.shape[1:], like=vectors))
+        noise = keys.fold("noise").normal(vectors.shape[1:], like=vectors)
+        return -surprise(self.prior, vectors, share, noise)
 
 
 @register("defense", "clipure-diff")
@@ -99,13 +105,16 @@ class ClipureDiff(Clipure):
     the last hundred of a thousand, where hardly any signal is left. With a denoiser that answered the
     same to everything, ten steps of the published length of 30 would turn the vector there and nearly
     back; each step's own noise turns it elsewhere, and clean answers are lost on a model for which the
-    length was not chosen. The loop is the published one; the prior is not DALL-E 2's, but the exact
-    one of clean images.
+    length was not chosen. The loop is the published one; the prior is not DALL-E 2's, but a small one of
+    clean images, without texts.
 
     Attributes:
         steps: of the purification.
         step: length of each, as a multiple of the vector's own.
-        clean: clean data, by name, whose vectors are the prior; not the data that is evaluated.
+        prior: what ``secondlook train prior:MODEL`` wrote, without its ends; ``exact`` takes the
+            expectation over the vectors of ``clean``. Empty takes the package's trained one, which there
+            is for ``scenes:clip`` and ``scenes:clip-vit``, and the exact one for others.
+        clean: clean data, by name, of the exact prior; not the data that is evaluated.
         clean_samples: how many of its images.
         first_moment: the least noisy moment that is drawn.
         legacy_batch_norm: divides by the norm of the whole batch's gradient, as published: an
@@ -115,9 +124,10 @@ class ClipureDiff(Clipure):
         legacy_half: takes the vector in 16 bits, as the published encoder gives it.
 
     Raises:
-        InvalidInput: a number out of range, or, in front of a model, no embedder.
+        InvalidInput: a number out of range, or, in front of a model, no embedder, or a prior of another.
     """
 
+    prior: str = ""
     clean: str = "scenes:calibration"
     clean_samples: Count = 500
     first_moment: Annotated[int, Bounds(0, MOMENTS - 1)] = 900
@@ -126,7 +136,15 @@ class ClipureDiff(Clipure):
 
     def adaptation(self, model: Model) -> TowardsClean:
         """The steps on the vectors of ``model``."""
-        embedder, size = embedder_of(model, "clipure-diff"), getattr(model, "size", None)
+        embedder, answers = embedder_of(model, "clipure-diff"), answering(model, "clipure-diff")
+        if self.prior == EXACT or not (self.prior or shipped("prior", embedder)):
+            return TowardsClean(answers, self._exact(embedder), self)
+        found = learned("prior", embedder, self.prior)
+        network = VectorDenoiser(dim=found.state["out.bias"].shape[0])
+        network.load_state_dict(found.state)
+        return TowardsClean(answers, network, self, (Learned(found.name, network),))
+
+    def _exact(self, embedder: Embedder) -> ExactPrior:
         with torch.no_grad(), evaluating(embedder.modules):
-            known = clean_scores(load(self.clean), lambda x, _: embedder.embed(x), size, self.clean_samples)
-        return TowardsClean(answering(model, "clipure-diff"), Prior(known), self)
+            size = getattr(embedder, "size", None)
+            return ExactPrior(clean_scores(load(self.clean), lambda x, _: embedder.embed(x), size, self.clean_samples))

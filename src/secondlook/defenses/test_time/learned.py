@@ -48,8 +48,11 @@ class Found(NamedTuple):
 
 
 def shipped(kind: Kind, embedder: Embedder) -> bool:
-    """Whether the package has such a part for an embedder."""
-    return _folder().joinpath(f"{part_name(kind, embedder.name)}.json").is_file()
+    """Whether the package has such a part for an embedder of this name and these weights."""
+    folder, name = _folder(), part_name(kind, _plain(embedder))
+    if not folder.joinpath(f"{name}.json").is_file():
+        return False
+    return bool(read_card(folder, name)["base"]["hash"] == embedder.weights_hash)
 
 
 def learned(kind: Kind, embedder: Embedder, place: str = "") -> Found:
@@ -65,11 +68,11 @@ def learned(kind: Kind, embedder: Embedder, place: str = "") -> Found:
     """
     path = Path(place).expanduser()
     folder: Traversable = path.parent if place else _folder()
-    name = path.name if place else part_name(kind, embedder.name)
-    made = f"secondlook train {kind}:{embedder.name}"
+    name = path.name if place else part_name(kind, _plain(embedder))
+    made = f"secondlook train {kind}:{_plain(embedder)}"
     if not folder.joinpath(f"{name}.json").is_file():
         lacks = f"there is no {place}.json" if place else f"the package has no {kind} for {embedder.name}"
-        raise InvalidInput(f"{lacks}; run: {made}, and name {kind}='weights/{part_name(kind, embedder.name)}'")
+        raise InvalidInput(f"{lacks}; run: {made}, and name {kind}='weights/{part_name(kind, _plain(embedder))}'")
     card = read_card(folder, name)
     base = card.get("base", {})
     if card.get("kind") != kind or base.get("hash") != embedder.weights_hash:
@@ -83,6 +86,11 @@ def learned(kind: Kind, embedder: Embedder, place: str = "") -> Found:
     except SafetensorError as error:
         raise InvalidInput(f"{name} holds no weights: {error}; run: {made}") from None
     return Found(f"{kind} of {embedder.name} {card['sha256'][:8]}", card, state)
+
+
+def _plain(embedder: Embedder) -> str:
+    """Its name without settings of how it is run."""
+    return embedder.name.partition("?")[0]
 
 
 def _folder() -> Traversable:
