@@ -327,7 +327,7 @@ def test_purified_images_keep_their_size_and_are_drawn_anew(folder: Path, tmp_pa
 
 
 def test_no_samples_is_nothing_to_write(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="samples=0 leaves nothing to write; write 1 or more"):
+    with pytest.raises(InvalidInput, match="samples=0; write 1 to 10,000 reconstructions"):
         purify_folder(folder, tmp_path / "out", purifier=tiny.shift(), samples=0, seed=0, tick=silent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from secondlook.randomness import Keys
 from secondlook.threat import LEVELS, Threat
 
 BATCH = 16
+MOST = 10_000
 CPU = torch.device("cpu")
 ANYTHING_ELSE = "something else"
 _NO_WORD = "qzxvkj"
@@ -347,8 +349,8 @@ def purify_folder(
     Raises:
         InvalidInput: no folder, no images in it, an image that cannot be read, no samples.
     """
-    if samples < 1:
-        raise InvalidInput(f"samples={samples} leaves nothing to write; write 1 or more")
+    if not 1 <= samples <= MOST:
+        raise InvalidInput(f"samples={reprlib.repr(samples)}; write 1 to {MOST:,} reconstructions of each image")
     files = _found(folder, out, notify)
     names, written = png_names(_relative(files, folder)), []
     _make_folder(out, folder, files, names)

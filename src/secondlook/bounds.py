@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -19,6 +20,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 from secondlook.errors import InvalidInput
 
 T = TypeVar("T", bound=type)
+
+LARGEST = 2**63 - 1
+"""Of whole numbers: what a file, a tensor and another program hold."""
 
 
 class Bounds(NamedTuple):
@@ -82,7 +86,9 @@ class _Number(NamedTuple):
         try:
             found = operator.index(value) if self.whole else float(value)
         except (TypeError, ValueError, OverflowError):
-            raise InvalidInput(f"{field}={value!r}; write {self}") from None
+            raise InvalidInput(f"{field}={reprlib.repr(value)}; write {self}") from None
+        if self.whole and abs(found) > LARGEST:
+            raise InvalidInput(f"{field}={reprlib.repr(found)}; write a whole number of 63 bits or fewer")
         if not math.isfinite(found) or found not in self.bounds:
             raise InvalidInput(f"{field}={value:g}; write {self}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -19,6 +20,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    if not path.name:  # "." and "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     draft = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         # "x" is O_CREAT with O_EXCL, which opens nothing that is there, nor through a link.

@@ -74,6 +74,8 @@ def study(tmp_path: Path, pictures: Path) -> Path:
     return path
 
 
+HUGE = "9" * 400
+"""No float holds it."""
 SETTINGS = [
     *(
         f"{key}={value}"
@@ -146,6 +148,13 @@ SETTINGS = [
     *(f"surrogates={value}" for value in ("5", "[5]", "['nope']")),
     *(f"plugins={value}" for value in ("5", "[5]", "['.x']", "['no.such.module']", "['']")),
     *(f"prompts={value}" for value in ("5", "[5]", "['no set']")),
+    *(f"{key}={HUGE}" for key in ("seed", "batch", "rescore", "resubmitted", "diagnosed", "examples")),
+    *(f"{key}={HUGE}" for key in ("task.samples", "task.seed", "attack.steps", "attack.draws", "attack.step")),
+    *(f"{key}={2**63}" for key in ("batch", "task.samples", "attack.steps")),
+    *(f"{key}=10001" for key in ("rescore", "resubmitted")),
+    f"threat.eps=[{HUGE}]",
+    f"threat.eps=['1/{HUGE}']",
+    f"defenses=[{{name='noise',samples={HUGE}}}]",
     "nope=1",
     "batch",
     "=5",
@@ -236,7 +245,10 @@ COMMANDS: list[tuple[str, ...]] = [
     (*ATTACK, "--out", "{study}"),
     (*ATTACK, "--out", "/dev/null"),
     *((*PURIFY, "--noise", value) for value in ("nan", "inf")),
-    *((*PURIFY, "--samples", value) for value in ("0", "-1")),
+    *((*PURIFY, "--samples", value) for value in ("0", "-1", HUGE)),
+    (*ATTACK, "--seed", HUGE),
+    ("harden", "--seed", HUGE, "--out", "h"),
+    *(("doctor", EYE, "--samples", "2", "--json", value) for value in (".", "/", "{folder}")),
     *((*PURIFY, "--device", value) for value in ("gpu", "cuda:99")),
     *(("purify", "{pictures}/red", "--purifier", value) for value in ("", "x", "scenes:clip", "diffusers:nope", EYE)),
     ("purify", "{pictures}/red", "--purifier", "scenes:vae", "--noise", "1e9"),
@@ -315,7 +327,8 @@ USAGE = [
     ("train", "scenes:clip", "--workers", "0"),
     ("doctor",),
     ("doctor", "x", "--samples", "0"),
-    ("doctor", "x", "--size", "0"),
+    *(("doctor", "x", "--size", value) for value in ("0", HUGE)),
+    ("harden", "--workers", HUGE),
     ("merge",),
     ("merge", "x"),
 ]

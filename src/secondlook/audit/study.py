@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from secondlook.bounds import LARGEST
 from secondlook.errors import InvalidInput, UnknownName
 from secondlook.places import at_home, everywhere
 from secondlook.threat import Knowledge, Norm, Pixels, Threat
@@ -38,8 +39,10 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_flag)]
+Whole = Annotated[int, BeforeValidator(_no_flag), Field(le=LARGEST)]
 """A whole number, for which ``true`` is none."""
+_MOST = 10_000
+"""Decisions on one input."""
 
 
 class Budget(BaseModel):
@@ -73,9 +76,9 @@ class Study(BaseModel):
     seed: Whole = Field(0, ge=0)
     batch: Whole = Field(50, ge=1)
     """Samples that are attacked together; it changes speed and memory, not results."""
-    rescore: Whole = Field(3, ge=1)
+    rescore: Whole = Field(3, ge=1, le=_MOST)
     """Fresh decisions of a randomized defense on each adversarial."""
-    resubmitted: Whole = Field(0, ge=0)
+    resubmitted: Whole = Field(0, ge=0, le=_MOST)
     """How often each attacked input is sent again to a randomized defense, for the curve of the chance that one of
     k tries gets through; 0 for no curve."""
     certified: Whole = Field(0, ge=0)

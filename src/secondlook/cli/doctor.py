@@ -13,7 +13,7 @@ from secondlook.progress import progress
 Model = Annotated[str, typer.Argument(help="Any model by name: hf:FOLDER, python:MODULE:FACTORY …")]
 Data = Annotated[str, typer.Option(help="Labelled images for the clean accuracy: folder:PHOTOS.")]
 Samples = Annotated[int, typer.Option(min=1, help="How many of them.")]
-Size = Annotated[int, typer.Option(min=1, help="Side of the images, where the model names none.")]
+Size = Annotated[int, typer.Option(min=1, max=8192, help="Side of the images, where the model names none.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result here, too.")]
 
 

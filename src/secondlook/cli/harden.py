@@ -23,7 +23,7 @@ Lr = Annotated[float, typer.Option(help="Peak learning rate; 0: 1e-3 for scenes:
 Eps = Annotated[str, typer.Option(help="Radius in pixel units, 4/255; empty: the method's own.")]
 Average = Annotated[float, typer.Option(help="Decay of the weights' moving average; 0: none.")]
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Encoders in bf16; losses stay in fp32.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that render scenes.")]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes that render scenes.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the method, a=1.")]
 
 

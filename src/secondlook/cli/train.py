@@ -22,7 +22,7 @@ def train(
     model: Annotated[str, typer.Argument(help=_MODEL)],
     out: Annotated[Path, typer.Option(help="Where weights and card go.")] = Path("weights"),
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that render scenes.")] = 2,
     data: Annotated[str, typer.Option(help=_DATA)] = "",
     test: Annotated[str, typer.Option(help=_TEST)] = "",
 ) -> None:
