@@ -61,6 +61,29 @@ def test_a_place_that_holds_none(tmp_path: Path, family: str, place: str) -> Non
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder:{at}?keep=0.9&keep=0.8", "stands twice"),
+        ("folder:{at}?links=maybe", "write links=true or links=false"),
+        ("folder:{at}", "class 0 of .* has a blank name"),
+        ("sga:{at}/long.json", "File name too long; .* write a shorter one"),
+        ("csv:{at}/long.csv", "File name too long"),
+        ("folder:{at}/" + "a" * 300, "File name too long"),
+    ],
+)
+def test_a_name_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
+    for color, inner in ((10, " "), (200, "dog")):
+        (tmp_path / inner).mkdir()
+        Image.new("RGB", (8, 8), (color, 0, 0)).save(tmp_path / inner / "1.png")
+    far = "a" * 5000 + ".png"
+    (tmp_path / "long.json").write_text(json.dumps([{"image": far, "caption": ["x"]}]))
+    (tmp_path / "long.csv").write_text(f"image,caption\n{far},x\n")
+    with pytest.raises(InvalidInput, match=message) as raised:
+        data.load(name.format(at=tmp_path))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 700
+
+
 QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(["image", "caption", "images", "filename", "split", "sentences", "raw", "captions", "bbox", "x"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from secondlook import registry
 from secondlook.data.base import Listing, Source
 from secondlook.data.confined import folders, refuse_links, refuse_outside
 from secondlook.data.sounds import Sounds
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.errors import InvalidInput, UnknownName, refusal
 from secondlook.variables import filled, untold
 
 
@@ -54,14 +57,28 @@ def _open(name: str, settings: dict[str, Any]) -> Listing:
     if not rest:
         example = next(iter(listed(family)), "PATH")
         raise InvalidInput(f"data {name!r} names a family alone; write {family}:{example}")
-    with untold(rest):
+    with untold(rest), _told_of_system(name):
         place, said = _settings(filled(rest))
         links = said.pop("links", "false")
+        if links not in ("true", "false"):
+            raise InvalidInput(f"links={links} in {name!r}; write links=true or links=false")
         opened: Listing = registry.build("data", family, {"name": place, **said, **settings}).load()
         refuse_outside(opened.files, folders(place))
         if links != "true":
             refuse_links(opened.files, folders(place))
+    if blank := [at for at, each in enumerate(opened.classes) if not each.strip()]:
+        raise InvalidInput(f"class {blank[0]} of {name!r} has a blank name; give each class a name")
     return opened
+
+
+@contextmanager
+def _told_of_system(name: str) -> Iterator[None]:
+    """What the system refuses while a source is listed, such as a name that is too long, is told in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        place = "" if error.filename is None else f": {reprlib.repr(str(error.filename))}"
+        raise InvalidInput(f"data {reprlib.repr(name)} cannot be read{place}: {refusal(error)}") from error
 
 
 _TAIL = re.compile(r"\?(\w+=[^?]*)$")
@@ -73,7 +90,10 @@ def _settings(rest: str) -> tuple[str, dict[str, str]]:
     if tail is None or Path(rest).expanduser().exists():
         return rest, {}
     pairs = [part.partition("=") for part in tail[1].split("&")]
-    return rest[: tail.start()], {key: value for key, _, value in pairs}
+    said = {key: value for key, _, value in pairs}
+    if len(said) < len(pairs):
+        raise InvalidInput(f"a setting stands twice in ?{tail[1]}; write each once")
+    return rest[: tail.start()], said
 
 
 def listed(family: str) -> dict[str, str]:
