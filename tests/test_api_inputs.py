@@ -103,6 +103,8 @@ def test_labels_that_are_none_are_refused(y: object, says: str) -> None:
         ("photos/", "x is str; give a torch tensor or a NumPy array"),
         (None, "x is NoneType"),
         (X.to("meta"), "x is on the device meta"),
+        (X.to_sparse(), r"x is no dense tensor; write x\.to_dense\(\)"),
+        (np.ma.masked_array(X.numpy(), mask=X.numpy() > 0.5), r"x is a masked array; write x\.filled"),
         (X.numpy().astype(object), "x is an array of object"),
     ],
 )
@@ -173,6 +175,8 @@ def test_a_model_that_is_none_is_refused(model: Any, says: str) -> None:
         ({"eps": float("nan")}, "is not positive"),
         ({"eps": "8:255"}, "is not a number; write 8/255"),
         ({"eps": None}, "eps=None is not a number; write 8/255"),
+        ({"eps": True}, "eps=True is not a number; write 8/255"),
+        ({"eps": 10**400}, "is not a number; write 8/255"),
         ({"eps": [EPS, EPS / 2]}, "is not a number; write 8/255"),
         ({"norm": "Linf"}, "norm='Linf' is unknown; write 'linf'"),
         ({"norm": float("inf")}, "norm=inf is unknown; write 'linf'"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _SAME: Final = "run the same command again; what is finished is safe"
@@ -65,6 +67,33 @@ class BrokenThreat(SecondlookError, AssertionError):
 
 class BrokenRun(SecondlookError):
     """A run directory that cannot be continued; the message says what to do with it."""
+
+
+def checked_name(kind: str, name: object) -> str:
+    """A name of a model or of data, as a text that a system takes.
+
+    Raises:
+        InvalidInput: it is no text, or has a NUL in it.
+    """
+    if not isinstance(name, str):
+        raise InvalidInput(f"{kind} {reprlib.repr(name)} is a {type(name).__name__}; write its name, FAMILY:NAME")
+    if "\0" in name:
+        raise InvalidInput(f"{kind} {reprlib.repr(name)} has a NUL in its name; write it without")
+    return name
+
+
+@contextmanager
+def telling_of_files(what: str) -> Iterator[None]:
+    """What the system refuses within the block, such as a name that is too long, is told in a sentence.
+
+    Raises:
+        InvalidInput: it refused something; ``what`` is what was read.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = "" if error.filename is None else f": {reprlib.repr(str(error.filename))}"
+        raise InvalidInput(f"{what} cannot be read{place}: {refusal(error)}") from error
 
 
 def refusal(error: OSError) -> str:

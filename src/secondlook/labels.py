@@ -44,7 +44,11 @@ def tensor(value: object, field: str) -> Tensor:
         InvalidInput: it is none of them.
     """
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise InvalidInput(f"{field} is no dense tensor; write {field}.to_dense()")
         return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInput(f"{field} is a masked array; write {field}.filled(...), what stands where nothing is")
     try:
         array = np.asarray(value) if isinstance(value, list | tuple | np.generic) else value
         if isinstance(array, np.ndarray) and array.dtype.kind in "fiub":

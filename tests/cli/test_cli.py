@@ -279,10 +279,7 @@ def test_shards_and_merge(secondlook: Callable[..., Ended], study: Path, tmp_pat
             "'stps'; did you mean steps",
         ),
         (["purify", "nowhere", "--purifier", "python:tests.tiny:shift"], "nowhere cannot be read as a folder"),
-        (
-            ["purify", ".", "--purifier", "python:tests.tiny:shift", "--samples", "0"],
-            "samples=0; write 1 to 10,000",
-        ),
+        (["purify", ".", "--purifier", "python:tests.tiny:shift", "--samples", "0"], "samples=0; write 1 to 10,000"),
         (["purify", ".", "--purifier", "python:tests.tiny:eye"], "is no purifier; try scenes:vae"),
         (["purify", ".", "--purifier", "python:tests.tiny:blind", "--noise", "0.5"], "has no noise to tune"),
         (["doctor", "python:tests.tiny:eyes"], "did you mean eye"),

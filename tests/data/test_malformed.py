@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-from secondlook import data
+from secondlook import data, models, registry
 from secondlook.audit.study import read
 from secondlook.data import images
 from secondlook.errors import InvalidInput
@@ -59,6 +59,33 @@ def test_a_place_that_holds_none(tmp_path: Path, family: str, place: str) -> Non
             data.load(f"{family}:{tmp_path / place if place else ''}")
         )
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("family", registry.names("data"))
+def test_no_name_of_data_reaches_the_system_that_it_does_not_take(family: str) -> None:
+    for name, message in (
+        (f"{family}:a\0b", "has a NUL in its name"),
+        (5, "5 is a int"),
+        (Path("x"), "is a PosixPath"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            data.load(name)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput) as raised:
+        data.load(f"{family}:{'a' * 5000}")
+    assert len(str(raised.value)) < 11_000
+
+
+@pytest.mark.parametrize("family", registry.names("model"))
+def test_no_name_of_a_model_reaches_the_system_that_it_does_not_take(family: str) -> None:
+    for name, message in (
+        (f"{family}:a\0b", "has a NUL in its name"),
+        (5, "5 is a int"),
+        (Path("x"), "is a PosixPath"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            models.load(name)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        models.load(f"{family}:{'a' * 5000}")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -64,12 +65,12 @@ def radius(eps: object) -> float:
     Raises:
         InvalidInput: it is neither.
     """
-    if isinstance(eps, Real):
-        return float(eps)
     try:
+        if isinstance(eps, Real) and not isinstance(eps, bool):
+            return float(eps)
         return fraction(str(eps))
-    except InvalidInput:
-        raise InvalidInput(f"eps={eps!r} is not a number; write 8/255") from None
+    except (InvalidInput, OverflowError):
+        raise InvalidInput(f"eps={reprlib.repr(eps)} is not a number; write 8/255") from None
 
 
 def back(value: Tensor, like: Array) -> Array:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from secondlook import registry
 from secondlook.data.base import Listing, Source
 from secondlook.data.confined import folders, refuse_links, refuse_outside
 from secondlook.data.sounds import Sounds
-from secondlook.errors import InvalidInput, UnknownName, refusal
+from secondlook.errors import InvalidInput, UnknownName, checked_name, telling_of_files
 from secondlook.variables import filled, untold
 
 
@@ -51,13 +49,13 @@ def load_sounds(name: str, **settings: Any) -> Sounds:
 
 
 def _open(name: str, settings: dict[str, Any]) -> Listing:
-    family, colon, rest = name.partition(":")
+    family, colon, rest = checked_name("data", name).partition(":")
     if not colon and family not in registry.names("data"):
         raise UnknownName("data", name, _spellings(), [f"{family}:…" for family in registry.names("data")])
     if not rest:
         example = next(iter(listed(family)), "PATH")
         raise InvalidInput(f"data {name!r} names a family alone; write {family}:{example}")
-    with untold(rest), _told_of_system(name):
+    with untold(rest), telling_of_files(f"data {reprlib.repr(name)}"):
         place, said = _settings(filled(rest))
         links = said.pop("links", "false")
         if links not in ("true", "false"):
@@ -69,16 +67,6 @@ def _open(name: str, settings: dict[str, Any]) -> Listing:
     if blank := [at for at, each in enumerate(opened.classes) if not each.strip()]:
         raise InvalidInput(f"class {blank[0]} of {name!r} has a blank name; give each class a name")
     return opened
-
-
-@contextmanager
-def _told_of_system(name: str) -> Iterator[None]:
-    """What the system refuses while a source is listed, such as a name that is too long, is told in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        place = "" if error.filename is None else f": {reprlib.repr(str(error.filename))}"
-        raise InvalidInput(f"data {reprlib.repr(name)} cannot be read{place}: {refusal(error)}") from error
 
 
 _TAIL = re.compile(r"\?(\w+=[^?]*)$")

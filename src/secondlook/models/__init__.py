@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from secondlook import registry
-from secondlook.errors import InvalidInput, UnknownName
+from secondlook.errors import InvalidInput, UnknownName, checked_name, telling_of_files
 from secondlook.models.base import Embedder, Purifier
 from secondlook.models.logits import LogitClassifier
 from secondlook.models.runtime.engine import Engine, EngineSettings, checkpointed
@@ -28,7 +29,7 @@ def load(name: str) -> Any:
         UnknownName: no such family, setting, or model in it; the nearest names are offered.
         InvalidInput: the name has no family, or a setting no value.
     """
-    family, colon, rest = name.partition(":")
+    family, colon, rest = checked_name("model", name).partition(":")
     if not colon:
         known = [f"{f}:{model}" for f in registry.names("model") for model in listed(f) or ("…",)]
         raise UnknownName("model", name, known, [f"{family}:…" for family in registry.names("model")])
@@ -74,7 +75,7 @@ def configured(family: str, config: Mapping[str, str]) -> Any:
     ours = {key: config[key] for key in config if key in _OURS and key not in known}
     manner = _manner(ours)
     own = {key: value for key, value in config.items() if key not in ours}
-    with untold(" ".join(own.values())):
+    with untold(" ".join(own.values())), telling_of_files(f"model {family}:{reprlib.repr(own['name'])}"):
         model = registry.build("model", family, {key: filled(value) for key, value in own.items()}).load()
     if filled(own["name"]) != own["name"]:
         model.name = model.name.replace(filled(own["name"]), own["name"])
