@@ -66,7 +66,7 @@ def radius(eps: object) -> float:
         InvalidInput: it is neither.
     """
     try:
-        if isinstance(eps, Real) and not isinstance(eps, bool):
+        if isinstance(eps, Real) and eps is not True and eps is not False:
             return float(eps)
         return fraction(str(eps))
     except (InvalidInput, OverflowError):
