@@ -66,7 +66,7 @@ def radius(eps: object) -> float:
         InvalidInput: it is neither.
     """
     try:
-        if isinstance(eps, Real) and eps is not True and eps is not False:
+        if isinstance(eps, Real) and type(eps) is not bool:
             return float(eps)
         return fraction(str(eps))
     except (InvalidInput, OverflowError):
