@@ -65,10 +65,10 @@ def radius(eps: object) -> float:
     Raises:
         InvalidInput: it is neither.
     """
+    if isinstance(eps, bool):
+        raise InvalidInput(f"eps={eps} is not a number; write 8/255")
     try:
-        if isinstance(eps, Real) and type(eps) is not bool:
-            return float(eps)
-        return fraction(str(eps))
+        return float(eps) if isinstance(eps, Real) else fraction(str(eps))
     except (InvalidInput, OverflowError):
         raise InvalidInput(f"eps={reprlib.repr(eps)} is not a number; write 8/255") from None
 
