@@ -12,6 +12,7 @@ from secondlook import registry
 from secondlook.audit.claims import card_of, claimed, read_card
 from secondlook.audit.headline import headlines
 from secondlook.audit.plan import plan
+from secondlook.audit.study import read
 from secondlook.errors import InvalidInput
 from secondlook.schema import Cell, ClaimCard, Diagnosis, PublishedFigure
 from secondlook.statistics import wilson
@@ -52,6 +53,8 @@ def test_every_test_time_defense_has_a_card_and_every_card_a_defense() -> None:
     folder = Path(test_time.__path__[0]) / "claims"
     assert {path.stem for path in folder.iterdir()} == names
     assert card_of("jpeg") is None
+    # The study of claims has them all, and what they are read beside.
+    assert {table["name"] for table in read("referee").defenses} == names | {"undefended"} and read("referee").claims
 
 
 @pytest.mark.parametrize(
