@@ -103,6 +103,20 @@ def test_the_chief_figure_is_the_first_that_says_how_robust() -> None:
     assert card.model_copy(update={"figures": (gain, gain)}).chief is gain
 
 
+def test_a_defense_may_be_for_some_models_alone(tmp_path: Path) -> None:
+    folder, eye, third = tiny.write_folder(tmp_path / "images", 6), "python:tests.tiny:eye", "python:tests.tiny:third"
+    tables = [{"name": "undefended"}, {"name": "ttc", "models": [third]}]
+    made = plan(tiny.study(folder, models=[eye, third], defenses=tables)).rows
+    found = {(row.guarded.model.name, row.settings["name"]) for row in made}
+    assert found == {("tiny:eye", "undefended"), ("tiny:third", "undefended"), ("tiny:third", "ttc")}
+    with pytest.raises(InvalidInput, match="is no list of names; write models"):
+        tiny.study(folder, defenses=[{"name": "ttc", "models": third}])
+    # Where another model is audited in place of them, it is left out.
+    assert {row.settings["name"] for row in plan(tiny.study(folder, models=[eye], defenses=tables)).rows} == {
+        "undefended"
+    }
+
+
 def rows_of(cells: list[Cell], **hits: range) -> dict[str, list[Any]]:
     return {c.id: records(hits=hits.get(c.id, range(0))) for c in cells}
 

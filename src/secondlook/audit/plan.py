@@ -318,7 +318,7 @@ class _Planner:
         rows: dict[str, Row] = {}
         for name in self.study.models:
             for model in self._asked(name):
-                for row in (*self._rows(model), *self._controls(model)):
+                for row in (*self._rows(model, name), *self._controls(model)):
                     rows.setdefault(row.id, row)
         for name in dict.fromkeys(table["model"] for table in self.study.controls if "model" in table):
             for model in self._asked(name):
@@ -345,10 +345,12 @@ class _Planner:
         self.models.hash(made)
         return made
 
-    def _rows(self, model: Model) -> Iterator[Row]:
-        for given in self.study.defenses:
-            for row in self._of(given, model, self.study.known):
-                yield replace(row, card=self._card(given, row))
+    def _rows(self, model: Model, name: str) -> Iterator[Row]:
+        """Those of every defense in front of a model, but for defenses that are for other models."""
+        for given in (table for table in self.study.defenses if name in table.get("models", [name])):
+            table = {key: value for key, value in given.items() if key != "models"}
+            for row in self._of(table, model, self.study.known):
+                yield replace(row, card=self._card(table, row))
 
     def _card(self, given: Table, row: Row) -> ClaimCard | None:
         """The card that a defense's table names, or else, where the study wants claims, that of its name."""

@@ -112,6 +112,7 @@ class Study(BaseModel):
     say in ``knowledge`` which rows it makes. Where there are such, ``attack`` may be left away.
     """
     defenses: list[Table] = Field(default_factory=lambda: [{"name": "undefended"}], min_length=1)
+    """What stands in front of the models; a table may name some of them in ``models``."""
     controls: list[Table] = []
     """What the defenses are to be read beside: a part of one alone, or one that rejects everything.
     Each is a table as in ``defenses``; its rows make no headline. It may say in ``model`` what
@@ -138,6 +139,14 @@ class Study(BaseModel):
         for known in (known for table in value for known in _listed(table.get("knowledge", []))):
             if known not in _ORDER:
                 raise ValueError(f"knowledge = {known!r} is unknown; write one of {_ORDER}")
+        return value
+
+    @field_validator("defenses")
+    @classmethod
+    def _for_models(cls, value: list[Table]) -> list[Table]:
+        for models in (table["models"] for table in value if "models" in table):
+            if not isinstance(models, list) or not models or not all(isinstance(each, str) for each in models):
+                raise ValueError(f'models = {models!r} is no list of names; write models = ["scenes:clip-vit"]')
         return value
 
     @field_validator("title", "about")
