@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secondlook.audit.report import certification, claims, curves, detection, diagnosis, outcomes, resubmission, words
+from secondlook.audit.report import (
+    certification,
+    claims,
+    curves,
+    detection,
+    diagnosis,
+    frontier,
+    outcomes,
+    resubmission,
+    words,
+)
 from secondlook.audit.report.glossary import glossary, names
 from secondlook.audit.report.matrix import (
     KNOWLEDGE,
@@ -78,6 +88,8 @@ def html(audit: Audit, examples: Sequence[Example]) -> str:
         diagnoses=diagnosis.diagnosed(matrix),
         resubmitted=resubmission.resubmitted(matrix),
         promises=certification.promises(matrix),
+        fronts=frontier.fronts(audit),
+        budgets=list(frontier.BUDGETS),
         galleries=[
             (Markup(view_of(task).gallery), list(some)) for task, some in groupby(examples, key=lambda one: one.task)
         ],
@@ -277,6 +289,8 @@ def _environment() -> Environment:
         claims_picture=claims.picture,
         card=claims.card_said,
         sent_again=resubmission.sent_again,
+        front_chart=frontier.front_chart,
+        recommendation=frontier.recommendation,
         certified_curve=certification.certified_curve,
         certified_sentence=certification.certified_sentence,
         sentence=resubmission.sentence,
