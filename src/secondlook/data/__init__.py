@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from secondlook import registry
-from secondlook.data.base import Listing, Source
+from secondlook.data.base import Captioned, Listing, Source
 from secondlook.data.confined import folders, refuse_links, refuse_outside
 from secondlook.data.sounds import Sounds
 from secondlook.errors import InvalidInput, UnknownName, checked_name, telling_of_files
@@ -64,7 +64,9 @@ def _open(name: str, settings: dict[str, Any]) -> Listing:
         refuse_outside(opened.files, folders(place))
         if links != "true":
             refuse_links(opened.files, folders(place))
-    if blank := [at for at, each in enumerate(opened.classes) if not each.strip()]:
+    # Those of images with captions are captions, which are read when they are wanted.
+    classes = () if isinstance(opened, Captioned) else opened.classes
+    if blank := [at for at, each in enumerate(classes) if not each.strip()]:
         raise InvalidInput(f"class {blank[0]} of {name!r} has a blank name; give each class a name")
     return opened
 
