@@ -295,7 +295,10 @@ COMMANDS: list[tuple[str, ...]] = [
     ("harden", "--batch", "1", "--out", "h"),
     *(
         ("train", value, "--out", "w")
-        for value in ("", "x", "scenes:nope", "overhead-nope", "cifar10-clip", "captions-mlm")
+        for value in (
+            *("", "x", "scenes:nope", "overhead-nope", "cifar10-clip", "captions-mlm"),
+            *("prior:", "prior:scenes:vae", "prior:scenes:nope", "prompts:scenes:clip", "prompts:scenes:vae"),
+        )
     ),
     *(("train", "scenes:clip", "--out", "w", "--device", value) for value in ("gpu", "cuda:99", "")),
     ("train", "scenes:clip", "--out", "w", "--data", "x"),
