@@ -244,6 +244,6 @@ def line_cells(comparison: Comparison, line: Line, brief: bool = False) -> list[
     """A line of the table in words; without intervals, and what a claim is of, where it is to be ``brief``."""
     kept, n = (line.kept(name) for name in comparison.known), line.left.n
     shares = (NOTHING if m is None else percent(m.value, n) if brief else share(m, n) for m in kept)
-    withheld = " (headline withheld)" if line.left.withheld else ""
+    withheld = " (withheld)" if line.left.withheld else ""
     said = line.said.partition(" (")[0].partition(" over ")[0] if brief else line.said
     return [line.title + withheld, said, *shares, line.passes, line.left.verdict or NOTHING]
