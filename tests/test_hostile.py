@@ -156,6 +156,28 @@ def a_pickle_of_the_hub(at: Place) -> list[str]:
     return at.audit("--model", "hf:hub")
 
 
+@hostile(r"model\.safetensors\.index\.json names '\.\./outside/x\.safetensors', outside of it")
+def parts_of_weights_that_lie_elsewhere(at: Place) -> list[str]:
+    at.write("hub/config.json", {"model_type": "clip", "architectures": ["CLIPModel"]})
+    at.write("hub/model.safetensors.index.json", {"metadata": {}, "weight_map": {"a": "../outside/x.safetensors"}})
+    return at.audit("--model", "hf:hub")
+
+
+@hostile("has no weight_map of names and files")
+def parts_of_weights_that_are_none(at: Place) -> list[str]:
+    at.write("hub/config.json", {"model_type": "clip", "architectures": ["CLIPModel"]})
+    at.write("hub/model.safetensors.index.json", {"weight_map": {"a": 5}})
+    return at.audit("--model", "hf:hub")
+
+
+@hostile("has no weights for .* parameters of CLIPModel")
+def weights_of_another_network(at: Place) -> list[str]:
+    """Of which the library's own report of hundreds of lines is not shown."""
+    at.write("hub/config.json", {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": 4})
+    at.write("hub/model.safetensors", struct.pack("<Q", 2) + b"{}")
+    return at.audit("--model", "hf:hub")
+
+
 @hostile("config.json is no JSON")
 def a_deep_config_of_the_hub(at: Place) -> list[str]:
     at.write("hub/config.json", "[" * 100_000)

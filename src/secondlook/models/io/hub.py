@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any, Final, Literal
 
@@ -14,6 +16,8 @@ from secondlook.errors import InvalidInput
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SAFE: Final = ("model.safetensors", "model.safetensors.index.json")
+_LONGEST = 300
+"""Letters of a library's reason; some list all that they know."""
 PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -27,6 +31,22 @@ def extra(module: str, group: str = "diffusion") -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         raise InvalidInput(f'{module} is not installed; run: pip install "secondlook[{group}]"') from None
+
+
+@contextmanager
+def _quietly(family: str) -> Iterator[None]:
+    """No report nor bar of the library within the block: what is wrong with a checkpoint is said by an error."""
+    library, group = ("diffusers", "diffusion") if family == "diffusers" else ("transformers", "hf")
+    log = extra(library, group).utils.logging
+    level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bar:
+            log.enable_progress_bar()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +119,29 @@ class Checkpoint:
             InvalidInput: there is none, or it is a pickle and none is to be read.
         """
         if self.pickle:
-            return self.find(*SAFE, *PICKLED)[0]
+            return self._checked(self.find(*SAFE, *PICKLED)[0])
         found = next((path for path in SAFE if self._beside(path)), None)
         if found is None and (path := next((p for p in PICKLED if self._beside(p)), None)):
             raise InvalidInput(
                 f"the weights of {self.source} are in a pickle, {path}; take {SAFE[0]} instead, or "
                 f"write hf:{self.source}?pickle=true to take nothing but tensors out of it"
             )
-        return found or self.find(*SAFE)[0]
+        return self._checked(found or self.find(*SAFE)[0])
+
+    def _checked(self, path: str) -> str:
+        """The file, or a list of parts of which none lies elsewhere.
+
+        Raises:
+            InvalidInput: one does, or it is no such list.
+        """
+        if not path.endswith(".index.json"):
+            return path
+        parts = self.first(path)[1].get("weight_map")
+        if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+            raise InvalidInput(f"{self.source}/{path} has no weight_map of names and files; fetch it again")
+        if outside := [part for part in parts.values() if PurePath(part).name != part or part == ".."]:
+            raise InvalidInput(f"{self.source}/{path} names {outside[0]!r}, outside of it; fetch it again")
+        return path
 
     def weights(self, load: Callable[..., Any], subfolder: str | None) -> Any:
         """What ``load``, a ``from_pretrained``, makes of the weights in ``subfolder``.
@@ -131,12 +166,13 @@ class Checkpoint:
         ways: tuple[dict[str, bool], ...] = ({"local_files_only": True}, {})
         for way in ways[: 1 if self.local else 2]:
             try:
-                return load(source, **options, **pinned, **way)
+                with _quietly(self.family):
+                    return load(source, **options, **pinned, **way)
             except Exception as error:
                 reason = error
+        why = textwrap.shorten(str(reason), _LONGEST, placeholder=" …")
         raise InvalidInput(
-            f"{self.source}/{what} cannot be loaded: {str(reason).strip()}; fetch it again, or put "
-            "there what is missing"
+            f"{self.source}/{what} cannot be loaded: {why}; fetch it again, or put there what is missing"
         ) from reason
 
     @property
