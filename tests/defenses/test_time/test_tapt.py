@@ -76,6 +76,7 @@ def test_without_a_rate_it_is_the_model_under_the_trained_prompts() -> None:
     assert same(still, vectors @ adapted.prompt.vectors(prompts().context[None])[0].T.detach())
     assert not torch.allclose(still, clip(VIT)(X), atol=1e-3)
     assert not torch.allclose(still, guarded().decide(X, KEYS).scores, atol=1e-5)
+    assert guarded().stochastic and not guarded(replace(SMALL, rate=0.0)).stochastic
 
 
 def test_the_step_is_the_rate_times_sign_and_decay_and_each_image_begins_anew() -> None:

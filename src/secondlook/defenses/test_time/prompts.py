@@ -169,13 +169,17 @@ class PromptTuning(Defense):
     decay: Weight = 0.01
     temperature: Positive = 0.01
     prompt: str = ""
-    stochastic = True
 
     def __post_init__(self) -> None:
         if not self.kept:
             raise InvalidInput(
                 f"share={self.share:g} of {self.crops + 1} views is none; write more crops or a larger share"
             )
+
+    @property
+    def stochastic(self) -> bool:
+        """Crops are drawn."""
+        return True
 
     @property
     def kept(self) -> int:

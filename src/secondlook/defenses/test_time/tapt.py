@@ -189,6 +189,11 @@ class TAPT(PromptTuning):
     attacked: Share = 0.5
     prompts: str = ""
 
+    @property
+    def stochastic(self) -> bool:
+        """Without a rate nothing is drawn."""
+        return self.rate > 0
+
     def adaptation(self, model: Model) -> AlignedPrompts:
         """The tuned prompts of a zero-shot classifier."""
         named = zero_shot(model, "tapt")
