@@ -1,4 +1,4 @@
-"""What can happen to a run directory while nobody looks: 60 damages, each of which changes something."""
+"""What can happen to a run directory while nobody looks: 85 damages, each of which changes something."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from secondlook.audit.store import load_tensors, save_tensors
 
 Damage = Callable[[Path], None]
 _RECORDS, _LEDGER, _HEAD, _AUDIT = "records.jsonl", "ledger.jsonl", "run.json", "audit.json"
@@ -106,6 +108,53 @@ def _costs(key: str, value: Any) -> Damage:
 
 def _without(name: str, word: bytes) -> Damage:
     return _lines(name, lambda lines: [line for line in lines if word not in line])
+
+
+def _again(record: dict[str, Any]) -> dict[str, Any]:
+    """Half of it under another figure."""
+    return {**record, "original_top1": 1.0 - record["original_top1"]}
+
+
+def _renamed(folder: Path) -> None:
+    path = _stored(folder)[0]
+    path.rename(path.with_name("00077.safetensors"))
+
+
+def _another_in_the_set(folder: Path) -> None:
+    path = _stored(folder)[0]
+    path.with_name("00077.safetensors").write_bytes(path.read_bytes())
+
+
+def _of_another_size(folder: Path) -> None:
+    """Pictures of one pixel, in a file that is sound."""
+    path = _stored(folder)[0]
+    held = load_tensors(path)
+    assert held is not None
+    tensors, about, _ = held
+    save_tensors(path, {**tensors, "images": tensors["images"][:, :, :1, :1].contiguous()}, about)
+
+
+def _sums(lines: list[bytes]) -> list[bytes]:
+    """A line of costs has the checksums of another's records."""
+    found = [json.loads(line) for line in lines]
+    at = [n for n, line in enumerate(found) if "sums" in line]
+    found[at[0]]["sums"] = found[at[-1]]["sums"]
+    return [json.dumps(line).encode() + b"\n" for line in found]
+
+
+def _link(name: str, to: str) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to(to)
+
+    return damage
+
+
+def _figure(folder: Path) -> None:
+    """A figure of the result is another one."""
+    result = json.loads((folder / _AUDIT).read_bytes())
+    result["cells"][0]["n"] = 1_000_000
+    (folder / _AUDIT).write_text(json.dumps(result))
 
 
 def _as_folder(name: str) -> Damage:
@@ -207,5 +256,34 @@ DAMAGES: dict[str, Damage] = {
     "page is a folder": _as_folder("report.html"),
     "owner is a folder": _as_folder(".owner.json"),
     "drafts left": _drafts,
+    "record again with another figure": _lines(
+        _RECORDS, lambda lines: [*lines, json.dumps(_again(json.loads(lines[0]))).encode() + b"\n"]
+    ),
+    "record with a flag for a number": _fields(_RECORDS, 0, lambda record: record.update(original_top1=True)),
+    "record with a number that no float holds": _fields(
+        _RECORDS, 1, lambda record: record.update(original_top1=10**400)
+    ),
+    "record with half of a letter": _fields(_RECORDS, 1, lambda record: record.update(sample="\ud800")),
+    "record with a key twice": _bytes(_RECORDS, lambda held: held.replace(b"{", b'{"original_top1": 0.25, ', 1)),
+    "records end in zeros": _bytes(_RECORDS, lambda held: held + bytes(4096)),
+    "records are nowhere": _link(_RECORDS, "nowhere"),
+    "records are nothing": _link(_RECORDS, os.devnull),
+    "ledger is empty": _bytes(_LEDGER, lambda held: b""),
+    "ledger ends in zeros": _bytes(_LEDGER, lambda held: held + bytes(4096)),
+    "checksums of other records": _lines(_LEDGER, _sums),
+    "a checksum of a line lost": _fields(_LEDGER, -1, lambda line: line.pop("check") and None),
+    "costs of another chunk": _bytes(_LEDGER, lambda held: held.replace(b'"chunk": 0', b'"chunk": 99', 1)),
+    "costs are negative": _costs("forwards", -5),
+    "costs are infinite": _costs("seconds", float("inf")),
+    "head of another version": _head(version="99.0"),
+    "head of another shard": _head(shard="2/3", parts=7),
+    "head without a study": _head(study={}),
+    "head is linked": _link(_HEAD, _AUDIT),
+    "adversarial under another name": _renamed,
+    "another adversarial in the set": _another_in_the_set,
+    "adversarial of another size": _of_another_size,
+    "gallery torn": _bytes("gallery.json", lambda held: held[: len(held) // 2]),
+    "gallery is a number": _bytes("gallery.json", lambda held: b"5"),
+    "figure of the result edited": _figure,
 }
 """By name; each is done to the directory of a run that has come to its end."""

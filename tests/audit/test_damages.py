@@ -48,7 +48,7 @@ def test_a_damage_is_mended_or_told_and_never_silent(
     """Each damage on one task, in turn; ``benchmarks/bench_deaths.py`` does all of them to every task."""
     study, sound = small(EVERY[first], request), tmp_path / "sound"
     whole = state(sound, run_study(study, sound))
-    assert len(DAMAGES) == 60
+    assert len(DAMAGES) == 85
     for name, damage in list(DAMAGES.items())[first :: len(EVERY)]:
         folder = tmp_path / re.sub(r"\W+", "-", name)
         shutil.copytree(sound, folder)

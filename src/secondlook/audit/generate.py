@@ -89,7 +89,10 @@ def _checked(part: Part | None, path: Path, spec: AttackSpec, batch: Batch) -> G
     try:
         check(made, batch, spec)
     except BrokenThreat as error:
-        raise BrokenThreat(f"{path}: {error}; the attack breaks its threat, or something else wrote there") from None
+        raise BrokenThreat(
+            f"{path}: {error}; the attack breaks its threat, or something else wrote there: "
+            "the same study with another --out shows which"
+        ) from None
     return Generated(made, part.about["cost"])
 
 

@@ -93,6 +93,15 @@ class Log:
         if lines or self.path.exists():
             write_atomic(self.path, lines)
 
+    def mend(self) -> None:
+        """Cuts off a torn last line.
+
+        Raises:
+            BrokenRun: it is no file, or cannot be written.
+        """
+        with reading(self.path):
+            self._mended()
+
     def _written(self, records: Iterable[Record]) -> bytes:
         lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in self._sealed(records))
         # Half of a surrogate pair is in no encoding, and JSON has an escape for it.
@@ -224,7 +233,10 @@ class Run:
                     f"{folder} was written with {key} {before.get(key)}, this is {identity.get(key)}; "
                     "choose another --out"
                 )
-        return cls(folder, before.get("parts", 1))
+        run = cls(folder, before.get("parts", 1))
+        for log in (run.records, run.ledger):
+            log.mend()
+        return run
 
     def adversarial(self, spec: str, chunk: int) -> Path:
         """Where the adversarials of an attack spec for one chunk lie."""
