@@ -93,7 +93,7 @@ class Log:
         if lines or self.path.exists():
             write_atomic(self.path, lines)
 
-    def mend(self) -> None:
+    def trim(self) -> None:
         """Cuts off a torn last line.
 
         Raises:
@@ -235,7 +235,7 @@ class Run:
                 )
         run = cls(folder, before.get("parts", 1))
         for log in (run.records, run.ledger):
-            log.mend()
+            log.trim()
         return run
 
     def adversarial(self, spec: str, chunk: int) -> Path:
