@@ -122,13 +122,20 @@ def test_help_is_light(words: list[str]) -> None:
     assert words or all(f" {verb} " in done.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_console_without_utf_8_shows_what_it_can(encoding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "words", "said"),
+    [
+        ("ascii", ["studies"], b"mirrorcheck"),
+        ("cp1252", ["studies"], b"mirrorcheck"),
+        ("ascii", ["defenses", "consensus"], b"purifier"),
+    ],
+)
+def test_a_console_without_utf_8_shows_what_it_can(encoding: str, words: list[str], said: bytes) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "160"}
-    code = "import sys; sys.argv = ['secondlook', 'studies']; from secondlook.cli import main; main()"
+    code = f"import sys; sys.argv = ['secondlook', *{words}]; from secondlook.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert b"mirrorcheck" in done.stdout
+    assert said in done.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -166,9 +166,11 @@ def test_labels_may_stand_in_a_file_of_their_own(folder: Path) -> None:
     edit(folder / "colors.json", labels=None, labels_file="names.txt")
     with pytest.raises(InvalidInput, match=r"names.txt, which is not beside it"):
         load(f"file:{folder}/colors.pt2?trust=true")
-    (folder / "names.txt").write_text("background\ntench, Tinca tinca\ngoldfish\n")
-    model = load(f"file:{folder}/colors.pt2?trust=true")
-    assert model.classes == ("background", "tench, Tinca tinca", "goldfish")
+    lines = "background\ntench, Tinca tinca\ngoldfish\n"
+    for content in (lines, "\ufeff" + lines, lines.replace("\n", "\r\n")):  # as editors on Windows write them
+        (folder / "names.txt").write_bytes(content.encode())
+        model = load(f"file:{folder}/colors.pt2?trust=true")
+        assert model.classes == ("background", "tench, Tinca tinca", "goldfish")
 
 
 def test_a_pair_of_encoders_is_an_embedder_with_its_tokenizer(made: Path) -> None:

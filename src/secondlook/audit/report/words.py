@@ -92,10 +92,15 @@ def points(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """A plain number: three decimals below ten, else four digits."""
+    """A plain number: three decimals below ten, else four digits, and no sign where nothing is left of it.
+
+    Example:
+        >>> number(-0.25), number(-0.0001), number(12345.6)
+        ('-0.250', '0.000', '1.235e+04')
+    """
     if not isfinite(value):
         return NOTHING
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def budget(threat: ThreatRow) -> str:
