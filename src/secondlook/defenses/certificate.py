@@ -80,7 +80,7 @@ def least_share(agreeing: list[int], samples: int, confidence: float) -> list[fl
 
     Example:
         >>> [f"{low:.4f}" for low in least_share([99, 100, 0], 100, 0.999)]
-        ['0.9112', '0.9333', '0.0000']
+        ['0.9114', '0.9333', '0.0000']
     """
     return [float(beta.ppf(1 - confidence, k, samples - k + 1)) if k else 0.0 for k in agreeing]
 
