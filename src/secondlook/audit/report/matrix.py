@@ -491,6 +491,8 @@ def opening(audit: Audit) -> str:
     left = f"{percent(kept.value, n)} {best.kept} of {percent(clean.value, n)} when nobody attacks"
     if not defended:
         return f"Nothing defends here: {left}."
+    if not kept.value:
+        return f"No defense here holds: none leaves an answer {best.kept}."
     if not kept.low > _HOLDS * clean.value:
         return f"No defense here holds: the best, {name}, leaves {left}."
     return f"{name} holds best: it leaves {left}."
