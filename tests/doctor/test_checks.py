@@ -312,10 +312,10 @@ def test_what_a_gradient_holds_is_counted_without_the_weights() -> None:
 def test_the_default_audit_is_reckoned_from_its_study(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "timed", lambda subject, x: cost.Pass(len(x), 0.5, 1.0))
     found = ask("default audit", prepare(ToyClassifier()))
-    # 60 images; two illusions of 50 steps on the bare model, and at each of 4 defenses two syntheses of 2 draws:
+    # 32 images; two illusions of 50 steps on the bare model, and at each of 4 defenses two syntheses of 2 draws:
     # bare, as-is and straight through, and the first two at each of 3 targets as well, 51 gradients each.
     gradients, adaptive = 2 * 50, 2 * 2 * (3 + 2 * 3) * 51
-    assert found.figures == {"bare": 60 * gradients, "whole": 60 * (gradients + 4 * adaptive)}
+    assert found.figures == {"bare": 32 * gradients, "whole": 32 * (gradients + 4 * adaptive)}
     assert found.status == "warn" and "--samples 30" in found.fix
     monkeypatch.setattr(cost, "timed", lambda subject, x: cost.Pass(len(x), 0.001, 0.002))
     assert ask("default audit", prepare(ToyClassifier())).status == "pass"
