@@ -33,6 +33,7 @@ def test_what_a_user_may_set() -> None:
         "samples": 10,
         "rule": "plurality",
         "early_stop": True,
+        "stop_error": 0.0,
     }
     with pytest.raises(InvalidInput, match="sigma=25.5 is outside"):
         NoiseVote(sigma=25.5)

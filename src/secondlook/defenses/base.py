@@ -219,6 +219,7 @@ class Defense:
     registered_name: ClassVar[str] = ""
     rule: ClassVar[Rule] = "plurality"
     early_stop: ClassVar[bool] = False
+    stop_error: ClassVar[float] = 0.0
     false_rejection: ClassVar[float] = 0.0
     threshold: ClassVar[float] = float("inf")
     calibrate_samples: ClassVar[int] = 0

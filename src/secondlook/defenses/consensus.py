@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from secondlook.bounds import Count
+from secondlook.bounds import Count, Share
 from secondlook.defenses.base import Defense
 from secondlook.defenses.voting import Rule
 from secondlook.errors import InvalidInput
@@ -32,9 +32,12 @@ class Consensus(Defense):
         rule: ``plurality`` (ties go to the higher mean score), ``majority`` (more than N / 2
             votes, else the input is rejected) or ``mean`` (of the scores).
         early_stop: stop drawing once the outcome cannot change; the answer is the same.
+        stop_error: stop sooner, once the chance that the outcome is not that of N draws is at most
+            this, whatever the input (:mod:`~secondlook.defenses.curtailment`); 0 for never.
 
     Raises:
-        InvalidInput: N below one, an unknown rule, or a purifier that is none.
+        InvalidInput: N below one, an unknown rule, a purifier that is none, or a ``stop_error``
+            where nothing stops early.
     """
 
     purifier: Any = "scenes:vae"
@@ -42,11 +45,15 @@ class Consensus(Defense):
     noise: float = -1.0
     rule: Rule = "plurality"  # type: ignore[misc]
     early_stop: bool = True  # type: ignore[misc]
+    stop_error: Share = 0.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         made = load(self.purifier) if isinstance(self.purifier, str) else self.purifier
         if not isinstance(made, Purifier):
             raise InvalidInput(f"purifier={self.purifier!r} is no purifier; try scenes:vae")
+        if self.stop_error and (self.rule == "mean" or not self.early_stop):
+            why = 'rule = "mean" needs every draw' if self.rule == "mean" else "early_stop = false makes every draw"
+            raise InvalidInput(f"stop_error={self.stop_error} stops nothing: {why}; leave it out")
         object.__setattr__(self, "_purifier", made if self.noise < 0 else made.with_noise(self.noise))
 
     @property
@@ -83,7 +90,7 @@ class Consensus(Defense):
     @property
     def unseen(self) -> frozenset[str]:
         """The count of the votes: an attacker optimizes single draws, as many as they make."""
-        return frozenset({"samples", "rule", "early_stop"})
+        return frozenset({"samples", "rule", "early_stop", "stop_error"})
 
     def transform(self, x: Tensor, keys: Keys) -> Tensor:
         """One reconstruction of each input."""

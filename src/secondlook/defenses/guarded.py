@@ -441,10 +441,9 @@ class _Classifier(_Answers):
         if not self.defense.transforms and count == 1:
             alone = self.per_draw(x, keys, 1, "full")
             return single(alone.scores[:, 0], alone.features[:, 0])
-        poll = Poll(x, count, self.defense.rule)
+        poll = Poll(x, count, self.defense.rule, self.defense.stop_error)
         rows, stops = poll.open(), self.defense.early_stop and self.defense.rule != "mean"
-        # Nothing can be certain before this many draws.
-        first, wanted = 0, count // 2 + 1 if stops else count
+        first, wanted = 0, poll.first if stops else count
         while first < count and len(rows):
             size = min(max(wanted, 1), count - first, max(1, VIEWS // len(rows)))
             poll.count(rows, *self.per_draw(x[rows], keys[rows], size, "full", first))

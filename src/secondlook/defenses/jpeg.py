@@ -31,6 +31,7 @@ class Jpeg(Consensus):
     noise: float = field(default=-1.0, init=False)
     rule: Rule = field(default="plurality", init=False)  # type: ignore[misc]
     early_stop: bool = field(default=False, init=False)  # type: ignore[misc]
+    stop_error: float = field(default=0.0, init=False)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "purifier", JpegPurifier(self.quality, self.subsampling))

@@ -121,6 +121,11 @@ class Stack(Defense):
         return self._voting.early_stop
 
     @property
+    def stop_error(self) -> float:  # type: ignore[override]
+        """The error at which it does."""
+        return self._voting.stop_error
+
+    @property
     def smoothing(self) -> float:
         """That of the first transform: what follows the noise is a part of the classifier."""
         return next((each.smoothing for each in self.members if each.transforms), 0.0)
@@ -281,6 +286,11 @@ class Alone(Defense):
     def early_stop(self) -> bool:  # type: ignore[override]
         """As of the whole."""
         return self.whole.early_stop
+
+    @property
+    def stop_error(self) -> float:  # type: ignore[override]
+        """As of the whole."""
+        return self.whole.stop_error
 
     @property
     def false_rejection(self) -> float:  # type: ignore[override]

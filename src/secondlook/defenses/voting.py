@@ -9,16 +9,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secondlook.decision import Decision
+from secondlook.defenses.curtailment import stopping_leads
 
 Rule = Literal["plurality", "majority", "mean"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 class Poll:
-    """Votes on a batch ``like`` as they come in, ``votes`` voters a sample."""
+    """Votes on a batch ``like`` as they come in, ``votes`` voters a sample.
 
-    def __init__(self, like: Tensor, votes: int, rule: Rule) -> None:
+    Where ``error`` is above 0, a vote counts as settled as soon as the chance that the outcome is not that of
+    all votes is at most that; see :mod:`~secondlook.defenses.curtailment`.
+    """
+
+    def __init__(self, like: Tensor, votes: int, rule: Rule, error: float = 0.0) -> None:
         self.votes, self.rule, self.samples = votes, rule, len(like)
+        self.leads = torch.tensor(stopping_leads(votes, error) if error else range(1, votes + 2), device=like.device)
         self.tally: Tensor | None = None
         self.draws = torch.zeros(len(like), dtype=torch.long, device=like.device)
 
@@ -46,7 +52,18 @@ class Poll:
             settled = first - second > left
         else:
             settled = (2 * first > self.votes) | (2 * (first + left) <= self.votes)
-        return torch.nonzero(~settled & (left > 0)).flatten()
+        return torch.nonzero(~settled & ~self._curtailed() & (left > 0)).flatten()
+
+    @property
+    def first(self) -> int:
+        """The draws before which nothing can be settled."""
+        certain = self.votes // 2 + 1
+        return next((n for n, lead in enumerate(self.leads[:certain].tolist()) if lead <= n), certain)
+
+    def _curtailed(self) -> Tensor:
+        """The samples whose first class is so far ahead of all others together that its vote has stopped."""
+        assert self.tally is not None
+        return 2 * self.tally.amax(1) - self.draws >= self.leads[self.draws]
 
     def decision(self, own: Tensor) -> Decision:
         """What the votes say; suspicion is how far the reconstructions are from the input."""
@@ -54,7 +71,7 @@ class Poll:
         draws = self.draws[:, None]
         mean, scores = self.features / draws, self.scores / draws
         leader, _ = _leaders(self.tally)
-        accepted = 2 * leader > self.votes if self.rule == "majority" else leader > 0
+        accepted = (2 * leader > self.votes) | self._curtailed() if self.rule == "majority" else leader > 0
         ranked = scores if self.rule == "mean" else self.tally + _below_one(scores)
         suspicion = 1 - F.cosine_similarity(mean, own, dim=1)
         return Decision(

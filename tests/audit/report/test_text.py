@@ -106,7 +106,9 @@ def test_the_first_line_says_whether_a_defense_holds(audit: Audit, make_cell) ->
     assert said.startswith("No defense here holds: the best, ") and f"leaves {100 * max(shares):.0f} % right of" in said
     none = Metric(value=0.0, low=0.0, high=0.3)
     fallen = [each.model_copy(update={"worst_original_top1": none}) for each in audit.headline]
-    assert opening(audit.model_copy(update={"headline": fallen})) == "No defense here holds: none leaves an answer right."
+    assert (
+        opening(audit.model_copy(update={"headline": fallen})) == "No defense here holds: none leaves an answer right."
+    )
     held = [each.model_copy(update={"worst_original_top1": each.clean_original_top1}) for each in audit.headline]
     assert "holds best: it leaves" in opening(audit.model_copy(update={"headline": held}))
     lost = [each.model_copy(update={"status": "withheld", "reasons": ["x"]}) for each in audit.headline]
