@@ -216,3 +216,18 @@ def test_unknown_members_and_settings_offer_the_nearest() -> None:
         sl.defend("scenes:classifier", [])
     with pytest.raises(InvalidInput, match="MultiShield compares classes"):
         sl.defend("scenes:clip", ["jpeg", "multishield"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"scales": [[0.1, 0.2]]}, "beside false_rejection=0.1"),
+        ({"scales": [[0.1, 0.2]], "false_rejection": 0.0}, "each of 2 detector"),
+        ({"scales": [[0.1, 0.2], [0.1, 0.0]], "false_rejection": 0.0}, "positive spread"),
+        ({"scales": "wide", "false_rejection": 0.0}, "scales = 'wide'"),
+        ({"false_rejection": 0.0}, "leaves no threshold"),
+    ],
+)
+def test_thresholds_that_are_not_those_of_the_detectors_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        Stack(**{**SMALL, "stack": ["magnet", "squeezing"], **settings})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
@@ -78,11 +78,13 @@ class Detector(ABC):
         reads_answers: whether it needs the model's answers at all.
         least_threshold: the least threshold that an attacker optimizes against; at a calibrated one
             of 0 agreement itself may be a tie with the rejection, which counts for the defender.
+        links: of a detector that is made of several, each of them; none of others.
     """
 
     reads_captions: bool = False
     reads_answers: bool = False
     least_threshold: float = float("-inf")
+    links: tuple[Any, ...] = ()
 
     @property
     @abstractmethod
@@ -289,6 +291,10 @@ class Defense:
         """
         return None
 
+    def fixed(self, guarded: Any) -> Defense:
+        """The same with the thresholds that ``guarded`` has found as numbers: it decides anywhere as it does there."""
+        return self
+
     def certificate(self, guarded: Any, x: Tensor, keys: Keys, samples: int, confidence: float) -> Certificate | None:
         """One of the defense's own, for :func:`~secondlook.defenses.certificate.certify`; None for that of a vote."""
         return None
@@ -338,6 +344,10 @@ class DetectorDefense(Defense):
         rate = self.false_rejection
         source = held_out(self.calibrate_on, self.calibrate_samples, rate) if rate else None
         object.__setattr__(self, "_source", source)
+
+    def fixed(self, guarded: Any) -> Defense:
+        """With its calibrated threshold."""
+        return replace(self, false_rejection=0.0, threshold=guarded.threshold)
 
     @property
     def calibration(self) -> Source | None:

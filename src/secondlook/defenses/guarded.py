@@ -229,6 +229,19 @@ class Guarded:
                 accepted = accepted & torch.tensor(said, dtype=torch.bool, device=accepted.device)
             return replace(decision, accepted=accepted & decision.accepted, suspicion=found)
 
+    def read(self, outputs: Tensor | list[str]) -> Answer:
+        """Answers of the model as the detector may use them; nothing where there is none."""
+        return self._answers.answer(outputs, self.detector) if self.detector is not None else Answer()
+
+    def detector_keys(self, keys: Keys) -> Keys:
+        """The keys of the detector's draws for inputs with ``keys``."""
+        return self._answers.detector_keys(keys)
+
+    @property
+    def fixed(self) -> Guarded:
+        """The same with its thresholds as numbers: it decides as this does, and calibrates nothing."""
+        return Guarded(self.model, self.defense.fixed(self), caption=self.caption)
+
     def suspicion(self, x: Tensor, keys: Keys, captions: Sequence[str] | None = None) -> Tensor:
         """``[B]``, of the model's own answers, or of ``captions`` where they are given.
 

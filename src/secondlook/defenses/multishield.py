@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from secondlook.bounds import Weight
-from secondlook.defenses.base import Answer, Detector, DetectorDefense, Suspicion
+from secondlook.defenses.base import Answer, Defense, Detector, DetectorDefense, Suspicion
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model
@@ -45,6 +45,8 @@ class MultiShield(DetectorDefense):
             that of the defended model if it is zero-shot itself, else the embedder's own.
         labels: what the others call a class, where it is not what the classifier calls it.
         threshold: the largest gap that is accepted, in units of the auxiliary models' scores.
+        calibrated: compare the gap itself with ``threshold``, as it is done with one that comes from clean
+            images; the paper adds the gap to the logits.
         quorum: of several, whether ``any`` gap, ``all`` gaps or their ``mean`` must exceed.
         false_rejection: the share of clean inputs that may be rejected; 0 leaves ``threshold``.
         calibrate_on: clean data for that, by name; never the data that is evaluated.
@@ -60,6 +62,7 @@ class MultiShield(DetectorDefense):
     prompt: str = ""
     labels: dict[str, str] | None = None
     threshold: Weight = 0.001  # type: ignore[misc]
+    calibrated: bool = False
     quorum: Quorum = "any"
     false_rejection: float = 0.0  # type: ignore[misc]
 
@@ -76,7 +79,12 @@ class MultiShield(DetectorDefense):
                 "jpeg, noise, consensus or mirrorcheck"
             )
         found = auxiliary_models(self.auxiliary, model, self.prompt, self.labels or {})
-        return Disagreement(others=found, quorum=self.quorum, calibrated=self.calibration is not None)
+        calibrated = self.calibrated or self.calibration is not None
+        return Disagreement(others=found, quorum=self.quorum, calibrated=calibrated)
+
+    def fixed(self, guarded: Any) -> Defense:
+        """With a gap for threshold."""
+        return replace(super().fixed(guarded), calibrated=True)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True, kw_only=True)

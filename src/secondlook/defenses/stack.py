@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -51,13 +52,16 @@ class Stack(Defense):
 
     Attributes:
         stack: names, tables of settings or defenses, from the input on; ``jpeg,mirrorcheck`` is two.
-        false_rejection: the share of clean inputs that all detectors together may reject.
+        false_rejection: the share of clean inputs that all detectors together may reject; 0 leaves
+            ``threshold`` and ``scales``.
+        threshold: the largest joint suspicion that is accepted where nothing is calibrated.
+        scales: of each detector its own threshold and spread, ``[[0.2, 0.05], …]``, where nothing is calibrated.
         calibrate_on: clean data, by name; never the data that is evaluated.
         calibrate_samples: how many of its images; 0 takes all.
 
     Raises:
         InvalidInput: fewer than two defenses, one twice, a stack in the stack, two that vote or two that
-            adapt, or too few clean images for the two halves.
+            adapt, too few clean images for the two halves, or thresholds that are not those of the detectors.
         UnknownName: there is no such defense, or setting of one.
 
     Example:
@@ -66,6 +70,8 @@ class Stack(Defense):
 
     stack: Any = ("jpeg", "noise")
     false_rejection: Share = 0.05  # type: ignore[misc]
+    threshold: float = float("inf")  # type: ignore[misc]
+    scales: Any = ()
     calibrate_on: str = "scenes:calibration"
     calibrate_samples: Natural = 1000  # type: ignore[misc]
 
@@ -75,9 +81,9 @@ class Stack(Defense):
         _refuse_misfits(made, plain)
         object.__setattr__(self, "_members", tuple(self._sharing(each, made) for each in made))
         object.__setattr__(self, "stack", plain)
-        if self._detecting(made) and not self.false_rejection:
-            raise InvalidInput("stack: false_rejection = 0 leaves no threshold of the whole; write 0.05 for 5 %")
-        object.__setattr__(self, "_halves", self._halved() if self._detecting(made) else ())
+        detecting = self._detecting(made)
+        object.__setattr__(self, "scales", _scales(self.scales, detecting, self.false_rejection))
+        object.__setattr__(self, "_halves", self._halved() if detecting and self.false_rejection else ())
 
     @property
     def members(self) -> tuple[Defense, ...]:
@@ -164,18 +170,24 @@ class Stack(Defense):
         found = [(at, made) for at, each in enumerate(self.members) if (made := each.detector(model)) is not None]
         if not found:
             return None
+        return JointDetector(links=tuple(self._link(model, *each, row, len(found)) for row, each in enumerate(found)))
+
+    def fixed(self, guarded: Any) -> Defense:
+        """With the thresholds and spreads of all its detectors."""
+        if guarded.detector is None:
+            return self
+        scales = [list(link.scale) for link in guarded.detector.links]
+        return replace(self, false_rejection=0.0, threshold=guarded.threshold, scales=scales)
+
+    def _link(self, model: Model, at: int, made: Detector, row: int, of: int) -> Link:
+        """The detector of the member ``at``, the ``row``-th ``of`` all."""
         halves: tuple[Source, ...] = self.__dict__["_halves"]
-        rate = self.false_rejection / len(found)
-        links = tuple(
-            Link(
-                label=f"{self.members[at].registered_name} {self.members[at].variant}".strip(),
-                at=at,
-                detector=made,
-                alone=Guarded(model, Alone(whole=self, built=made, rate=rate, half=halves[0])),
-            )
-            for at, made in found
-        )
-        return JointDetector(links=links)
+        known = self.scales[row] if self.scales else None
+        label = f"{self.members[at].registered_name} {self.members[at].variant}".strip()
+        rate, half = (self.false_rejection / of, halves[0]) if halves else (0.0, None)
+        limit = known[0] if known else self.threshold
+        alone = Alone(whole=self, built=made, rate=rate, half=half, threshold=limit)
+        return Link(label=label, at=at, detector=made, alone=Guarded(model, alone), known=known)
 
     @property
     def _voting(self) -> Defense:
@@ -247,13 +259,15 @@ class Alone(Defense):
         whole: the stack.
         built: the detector.
         rate: the false rejection that its threshold is for.
-        half: the clean images that it comes from.
+        half: the clean images that it comes from; None where ``threshold`` decides.
+        threshold: the largest suspicion that is accepted where nothing is calibrated.
     """
 
     whole: Stack
     built: Detector
     rate: float
-    half: Source
+    half: Source | None
+    threshold: float  # type: ignore[misc]
 
     registered_name = "stack"
 
@@ -298,7 +312,7 @@ class Alone(Defense):
         return self.rate
 
     @property
-    def calibration(self) -> Source:
+    def calibration(self) -> Source | None:
         """The half that the whole does not take its threshold from."""
         return self.half
 
@@ -324,16 +338,20 @@ class Link:
         at: its place in the stack, which its draws are keyed by.
         detector: the detector.
         alone: the stack of which it alone can reject.
+        known: its scale, where that has been measured before.
     """
 
     label: str
     at: int
     detector: Detector
     alone: Guarded
+    known: tuple[float, float] | None = None
 
     @cached_property
     def scale(self) -> tuple[float, float]:
         """The threshold that the detector would have alone, and the spread of its clean suspicions."""
+        if self.known is not None:
+            return self.known
         spread = float(self.alone.clean_suspicion.float().std())
         return max(self.alone.threshold, self.detector.least_threshold), max(spread, SMALLEST)
 
@@ -344,6 +362,15 @@ class Link:
             said = [self.detector.caption_of(name) for name in said]
         return self.detector.inspect(x, keys.fold("stack", self.at), Answer(answer.scores, said))
 
+    def scaled(self, x: Tensor, keys: Keys, answer: Answer) -> Tensor:
+        """How far its suspicion is above its own threshold, in units of its spread, ``[B]``."""
+        return self.of(self.inspect(x, keys, answer).value)
+
+    def of(self, found: Tensor) -> Tensor:
+        """A suspicion of its detector in those units."""
+        threshold, spread = self.scale
+        return (found - threshold) / spread
+
 
 @dataclass(frozen=True, kw_only=True)
 class JointDetector(Detector):
@@ -353,7 +380,7 @@ class JointDetector(Detector):
         links: the detectors.
     """
 
-    links: tuple[Link, ...]
+    links: tuple[Link, ...] = ()
 
     @property
     def parts(self) -> tuple[Model, ...]:
@@ -405,8 +432,7 @@ class JointDetector(Detector):
     def inspect(self, x: Tensor, keys: Keys, answer: Answer) -> Suspicion:
         """How far each suspicion is above its detector's threshold, in units of its spread; the largest counts."""
         found = [link.inspect(x, keys, answer) for link in self.links]
-        scales = [link.scale for link in self.links]
-        each = torch.stack([(one.value - t) / s for one, (t, s) in zip(found, scales, strict=True)], 1)
+        each = torch.stack([link.of(one.value) for link, one in zip(self.links, found, strict=True)], 1)
         others = [one.auxiliary for one in found if one.auxiliary is not None]
         return Suspicion(each.amax(1), torch.cat(others, 1) if others else None, each)
 
@@ -418,6 +444,32 @@ def _listed(given: object) -> list[Any]:
     if not isinstance(given, list | tuple):
         raise InvalidInput(f'stack = {given!r} is no list of defenses; write ["jpeg", "multishield"]')
     return list(given)
+
+
+def _scales(given: object, detecting: int, rate: float) -> tuple[tuple[float, float], ...]:
+    """Thresholds and spreads that have been measured before, one of each for a detector.
+
+    Raises:
+        InvalidInput: they are not, or there are none where nothing is calibrated, or some where something is.
+    """
+    rows: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    if not rows and (rate or not detecting):
+        return ()
+    if rate:
+        raise InvalidInput(
+            f"stack: scales beside false_rejection={rate:g}, which calibrates them; leave one of them out"
+        )
+    if not rows:
+        raise InvalidInput("stack: false_rejection = 0 leaves no threshold of the whole; write 0.05 for 5 %")
+    try:
+        made = tuple((float(limit), float(spread)) for limit, spread in rows)
+    except (TypeError, ValueError):
+        made = ()
+    if len(made) != detecting or not all(isfinite(limit) and 0 < spread < inf for limit, spread in made):
+        raise InvalidInput(
+            f"stack: scales = {given!r} is no threshold and positive spread of each of {detecting} detector(s)"
+        )
+    return made
 
 
 def _built(given: object) -> Defense:
