@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         SecondlookError as SecondlookError,
         UnknownName as UnknownName,
     )
+    from secondlook.guard.guard import Guard as Guard, Verdict as Verdict
     from secondlook.hardening.clean import Clean as Clean
     from secondlook.hardening.fare import FARE as FARE
     from secondlook.hardening.mat import MAT as MAT
@@ -151,6 +152,7 @@ _HOMES = {
     "defend": "secondlook.api.defend",
     "Defense": "secondlook.defenses.base",
     "evaluate": "secondlook.api.evaluate",
+    "Guard": "secondlook.guard.guard",
     "Embedder": "secondlook.models.base",
     "Goal": "secondlook.objectives.base",
     "Guarded": "secondlook.defenses.guarded",

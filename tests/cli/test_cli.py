@@ -40,6 +40,7 @@ VERBS = (
     "train",
     "harden",
     "rescore",
+    "guard",
 )
 
 

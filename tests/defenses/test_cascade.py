@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from secondlook.data import load as open_source
-from secondlook.defenses.cascade import stages, walk
+from secondlook.defenses.cascade import cascade, stages
 from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.stack import Stack
 from secondlook.errors import InvalidInput
@@ -33,7 +33,7 @@ def images(count: int) -> torch.Tensor:
 
 def test_it_decides_as_the_stack(guarded: Guarded) -> None:
     x, keys = images(24), Keys.of(1, range(24))
-    whole, found = guarded.decide(x, keys), walk(guarded, x, keys)
+    whole, found = guarded.decide(x, keys), cascade(guarded, x, keys)
     assert found.accepted.tolist() == whole.accepted.tolist()
     assert 0 < int(found.accepted.sum()) < 24
     answered = found.accepted[found.rows]
@@ -44,7 +44,7 @@ def test_it_decides_as_the_stack(guarded: Guarded) -> None:
 
 def test_an_input_leaves_at_the_first_that_rejects(guarded: Guarded) -> None:
     x, keys = images(12), Keys.of(1, range(12))
-    found, names = walk(guarded, x, keys), [stage.name for stage in stages(guarded)]
+    found, names = cascade(guarded, x, keys), [stage.name for stage in stages(guarded)]
     assert len(names) == 3 and names[0].startswith("squeezing")
     for row, last in enumerate(found.last.tolist()):
         reached = ~found.each[row].isnan()
@@ -58,19 +58,19 @@ def test_an_input_leaves_at_the_first_that_rejects(guarded: Guarded) -> None:
 def test_what_leaves_early_costs_less(guarded: Guarded) -> None:
     guarded.prepare()
     loud = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with counting() as walked:
-        found = walk(guarded, loud, Keys.of(0, range(6)))
+    with counting() as taken:
+        found = cascade(guarded, loud, Keys.of(0, range(6)))
     with counting() as whole:
         guarded.decide(loud, Keys.of(0, range(6)))
     assert not bool(found.accepted.any()) and found.answers is None
-    assert walked.forwards < whole.forwards / 2
+    assert taken.forwards < whole.forwards / 2
 
 
 def test_batches_do_not_matter(guarded: Guarded) -> None:
     x, keys = images(9), Keys.of(1, range(9))
-    whole = walk(guarded, x, keys)
+    whole = cascade(guarded, x, keys)
     for start in range(0, 9, 4):
-        part = walk(guarded, x[start : start + 4], keys[start : start + 4])
+        part = cascade(guarded, x[start : start + 4], keys[start : start + 4])
         assert part.last.tolist() == whole.last[start : start + 4].tolist()
 
 
@@ -80,14 +80,14 @@ def test_fixed_thresholds_decide_as_calibrated_ones(guarded: Guarded) -> None:
         fixed = each.fixed
         assert fixed.calibration is None and fixed.threshold == each.threshold
         assert torch.equal(fixed.decide(x, keys).accepted, each.decide(x, keys).accepted)
-        assert torch.equal(walk(fixed, x, keys).last, walk(each, x, keys).last)
+        assert torch.equal(cascade(fixed, x, keys).last, cascade(each, x, keys).last)
 
 
-def test_a_captioner_is_walked_too() -> None:
+def test_a_captioner_is_guarded_too() -> None:
     made = Stack(stack=["magnet", {"name": "mirrorcheck", "encoders": "scenes:clip"}], **_SAMPLES)
     guarded = Guarded(load("scenes:captioner"), made)
     x, keys = images(6), Keys.of(1, range(6))
-    whole, found = guarded.decide(x, keys), walk(guarded, x, keys)
+    whole, found = guarded.decide(x, keys), cascade(guarded, x, keys)
     assert found.accepted.tolist() == whole.accepted.tolist()
 
 
@@ -95,4 +95,6 @@ def test_what_rejects_nothing_is_no_cascade() -> None:
     with pytest.raises(InvalidInput, match="rejects nothing"):
         stages(Guarded(load("scenes:classifier"), build("defense", "jpeg", {})))
     with pytest.raises(InvalidInput, match="3 keys for 2 inputs"):
-        walk(Guarded(load("scenes:classifier"), build("defense", "magnet", _SAMPLES)), images(2), Keys.of(0, range(3)))
+        cascade(
+            Guarded(load("scenes:classifier"), build("defense", "magnet", _SAMPLES)), images(2), Keys.of(0, range(3))
+        )

@@ -390,6 +390,7 @@ def test_what_a_user_may_set() -> None:
         "prompt": "",
         "labels": {"red": "blue"},
         "threshold": 0.2,
+        "calibrated": False,
         "quorum": "any",
         "false_rejection": 0.0,
         "calibrate_on": "scenes:calibration",

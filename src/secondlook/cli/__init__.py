@@ -18,6 +18,7 @@ import typer
 from secondlook.cli.audit import audit, merge, report
 from secondlook.cli.catalog import attacks, defenses, models, studies
 from secondlook.cli.doctor import doctor
+from secondlook.cli.guard import guard
 from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
 from secondlook.cli.rescore import rescore
@@ -28,7 +29,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_VERBS = (audit, report, merge, rescore, attack, purify, doctor, models, attacks, defenses, studies, train, harden)
+_VERBS = (
+    audit,
+    report,
+    merge,
+    rescore,
+    attack,
+    purify,
+    guard,
+    doctor,
+    models,
+    attacks,
+    defenses,
+    studies,
+    train,
+    harden,
+)
 
 
 def _refusing_exits(verb: Callable[..., None]) -> Callable[..., None]:

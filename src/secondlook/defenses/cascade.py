@@ -34,12 +34,12 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walk:
+class Cascaded:
     """What became of ``B`` inputs.
 
     Attributes:
         accepted: ``[B]`` bool.
-        suspicion: ``[B]``, the largest of the stages that were walked.
+        suspicion: ``[B]``, the largest of the stages that were asked.
         each: ``[B, S]``, of every stage; NaN of one that was not reached.
         last: ``[B]``, the place of the stage that rejected, S where none did.
         answers: what the model says of the inputs ``rows``, in their order.
@@ -75,7 +75,7 @@ def stages(guarded: Guarded) -> tuple[Stage, ...]:
     return (Stage(name=name, reads_answers=detector.reads_answers, suspicion=lambda *of: detector.inspect(*of).value),)
 
 
-def walk(guarded: Guarded, x: Tensor, keys: Keys) -> Walk:
+def cascade(guarded: Guarded, x: Tensor, keys: Keys) -> Cascaded:
     """Decides as ``guarded`` does, and asks no detector about an input that one before it has rejected.
 
     Args:
@@ -89,14 +89,14 @@ def walk(guarded: Guarded, x: Tensor, keys: Keys) -> Walk:
     if len(keys) != len(x):
         raise InvalidInput(f"{len(keys)} keys for {len(x)} inputs; one key for each")
     with torch.no_grad(), evaluating(guarded.modules), exactly(guarded.parts):
-        going = _Going(guarded, x, keys)
+        going = _Remaining(guarded, x, keys)
         for at, stage in enumerate(stages(guarded)):
             going.through(at, stage)
         return going.end()
 
 
 @dataclass
-class _Going:
+class _Remaining:
     """Inputs on their way through the stages."""
 
     guarded: Guarded
@@ -139,7 +139,7 @@ class _Going:
             self.answered = self.guarded.ungated.decide(self.x[self.rows], self.keys[self.rows])
         return self.answered
 
-    def end(self) -> Walk:
+    def end(self) -> Cascaded:
         """Those that are left are answered, but for what is no answer."""
         if len(self.rows):
             decided = self.decided()
@@ -152,6 +152,6 @@ class _Going:
         accepted = torch.zeros(len(self.x), dtype=torch.bool, device=self.x.device)
         accepted[self.rows] = True
         most = self.each.nan_to_num(nan=float("-inf")).amax(1)
-        return Walk(
+        return Cascaded(
             accepted=accepted, suspicion=most, each=self.each, last=self.last, answers=self.answered, rows=self.asked
         )
