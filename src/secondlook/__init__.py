@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from secondlook.attacks.ti_fgsm import TIFGSM as TIFGSM
     from secondlook.attacks.vmi_fgsm import VMIFGSM as VMIFGSM
     from secondlook.audit.api import run_study as run_study
+    from secondlook.audit.comparison import compare as compare
     from secondlook.data.audiocaps import AudioCaps as AudioCaps
     from secondlook.data.caltech101 import Caltech101 as Caltech101
     from secondlook.data.cifar import Cifar as Cifar, Cifar100 as Cifar100
@@ -147,6 +148,7 @@ _HOMES = {
     "Attack": "secondlook.attacks.base",
     "Captioner": "secondlook.models.captioner",
     "Classifier": "secondlook.models.base",
+    "compare": "secondlook.audit.comparison",
     "counting": "secondlook.ledger",
     "Decision": "secondlook.decision",
     "defend": "secondlook.api.defend",

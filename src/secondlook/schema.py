@@ -599,6 +599,11 @@ class Audit(Plain):
             raise InvalidInput('pandas is not installed; run: pip install "secondlook[pandas]"') from None
         return DataFrame([cell.flat() for cell in self.cells])
 
+    @property
+    def run(self) -> Path | None:
+        """The run directory that it comes from, where it knows one."""
+        return self._run
+
     def of_run(self, folder: Path) -> Audit:
         """The same audit, which knows the run directory that it can be saved from."""
         self._run = folder

@@ -41,6 +41,7 @@ VERBS = (
     "harden",
     "rescore",
     "guard",
+    "compare",
 )
 
 

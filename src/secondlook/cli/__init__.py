@@ -17,6 +17,7 @@ import typer
 
 from secondlook.cli.audit import audit, merge, report
 from secondlook.cli.catalog import attacks, defenses, models, studies
+from secondlook.cli.compare import compare
 from secondlook.cli.doctor import doctor
 from secondlook.cli.guard import guard
 from secondlook.cli.harden import harden
@@ -32,6 +33,7 @@ app = typer.Typer(
 _VERBS = (
     audit,
     report,
+    compare,
     merge,
     rescore,
     attack,
