@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secondlook.cli.gate import Gates, JUnit, Summary, hold, parsed
 from secondlook.progress import progress
 
 if TYPE_CHECKING:
@@ -55,13 +56,21 @@ def audit(
     set_: Set = None,
     device: Device = "auto",
     wait: Wait = False,
+    gate: Gates = None,
+    junit: JUnit = None,
+    summary: Summary = None,
 ) -> None:
-    """Attack, defend, attack the defense knowing it, and report. Continues a killed run."""
+    """Attack, defend, attack the defense knowing it, and report. Continues a killed run.
+
+    With --gate the status is 0 where all gates held, 1 where one failed, 3 where a check voids its figure, 4 where the
+    run is not whole; 2 is an error of the input.
+    """
     from secondlook.audit.api import run_study
     from secondlook.audit.plan import Shard
     from secondlook.audit.study import parse, read
     from secondlook.cli.own import fitted, study_meant
 
+    gates = parsed(gate)
     named = study_meant(model or (), data or "") if study is None else study
     config = read(named)
     own = named == "own" and bool(model or data)
@@ -88,6 +97,7 @@ def audit(
         command = shlex.join(["secondlook", *sys.argv[1:]])
         result = run_study(config, folder, part, tick, command, device, wait, tick.write_line)
     _show(result, folder)
+    hold(result, gates, junit, summary)
 
 
 def merge(
@@ -130,10 +140,14 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the tables as Markdown and do nothing else.")
     ] = False,
+    gate: Gates = None,
+    junit: JUnit = None,
+    summary: Summary = None,
 ) -> None:
-    """Show the table of a finished run again and write its page anew."""
+    """Show the table of a finished run again and write its page anew; hold gates against it, as ``audit`` does."""
     from secondlook.audit.finish import read_audit, write_page
 
+    gates = parsed(gate)
     result = read_audit(_run(folder))
     if markdown:
         from secondlook.audit.report.text import markdown as written
@@ -143,6 +157,7 @@ def report(
         return
     write_page(folder)
     _show(result, folder)
+    hold(result, gates, junit, summary)
 
 
 def _run(folder: Path) -> Path:
