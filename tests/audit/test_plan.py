@@ -389,6 +389,16 @@ def test_transfer_is_made_on_surrogates(retrieval: Make) -> None:
     assert [victim.model.name for victim in made.specs[0].victims] == ["tiny:tilted"]
 
 
+def test_where_each_is_shown_what_is_made_on_each_a_victim_s_own_is_left_out(retrieval: Make) -> None:
+    both = [f"{DIALS}:{name}" for name in ("dial", "tilted")]
+    attack = {"name": "swap", "surrogates": both, "knowledge": ["transfer"]}
+    made = plan(retrieval(models=both, surrogates=both, knowledge=["clean"], attack={}, attacks=[attack]))
+    assert {(row.guarded.model.name, row.spec.victims[0].model.name) for row in made.rows if row.spec} == {
+        ("tiny:dial", "tiny:tilted"),
+        ("tiny:tilted", "tiny:dial"),
+    }
+
+
 def test_who_does_not_know_the_detector_attacks_the_bare_captioner(captioning: Make) -> None:
     made = plan(captioning(defenses=[{"name": "undefended"}, MIRROR], knowledge=["clean", "oblivious", "adaptive"]))
     for objective in ("untargeted", "targeted"):

@@ -402,11 +402,23 @@ class _Planner:
         named: Knowledge = "adaptive" if alike else knowledge
         for given in self.study.attack_tables(knowledge, bare):
             for table in believing_sweep(given, believing=knowledge == "adaptive" and not bare):
+                if knowledge == "transfer" and self._crossed(guarded.model, table):
+                    continue
                 for eps in self.study.threat.eps:
                     threat = Threat(norm=self.study.threat.norm, eps=eps, grid=LEVELS)
                     spec = self._spec(guarded, own, named, table, threat)
                     for variant in self.task.variants:
                         yield self._row(guarded, label, named, threat, spec, variant)
+
+    def _crossed(self, victim: Model, table: Table) -> bool:
+        """Whether a study of several models, each shown what is made on each, has come to a victim's own.
+
+        What is made on a victim itself is its oblivious row.
+        """
+        named = table.get("surrogates", "")
+        if len(self.study.models) < 2 or not isinstance(named, str) or named.strip() not in self.surrogates:
+            return False
+        return self.models.hash(self.surrogates[named.strip()]) == self.models.hash(victim)
 
     def _row(
         self,
