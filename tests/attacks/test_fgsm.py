@@ -28,11 +28,11 @@ def test_in_l2_one_step_along_the_gradient() -> None:
 
 
 def test_with_more_steps_it_is_the_basic_iterative_method() -> None:
-    assert FGSM(steps=4).step_length(3, Threat(eps=0.1)) == pytest.approx(0.025)
+    assert FGSM(steps=4).step_length(3, Threat(eps=0.1), torch.zeros(1, 3, 2, 2)) == pytest.approx(0.025)
 
 
 def test_without_a_bound_it_crosses_the_range_in_many_steps() -> None:
     """One step to the end of the range passes over everything that lies between."""
     free = FGSM().unbounded()
-    assert (type(free), free.steps, free.step_length(0, Threat(eps=1))) == (FGSM, 20, 0.05)
+    assert (type(free), free.steps, free.step_length(0, Threat(eps=1), torch.zeros(1, 3, 2, 2))) == (FGSM, 20, 0.05)
     assert FGSM(steps=30).unbounded().steps == 30

@@ -112,9 +112,9 @@ def test_without_a_random_start_the_first_look_is_at_the_clean_image() -> None:
 
 def test_the_length_of_a_step() -> None:
     published = PGD(steps=700, step=0.01, decay=0.9)
-    lengths = [published.step_length(step, LINF) for step in (0, 299, 300, 599, 600)]
+    lengths = [published.step_length(step, LINF, torch.zeros(1, 3, 2, 2)) for step in (0, 299, 300, 599, 600)]
     assert lengths == pytest.approx([0.01, 0.01, 0.009, 0.009, 0.0081])
-    assert PGD(steps=50).step_length(49, LINF) == pytest.approx(2.5 * LINF.eps / 50)
+    assert PGD(steps=50).step_length(49, LINF, torch.zeros(1, 3, 2, 2)) == pytest.approx(2.5 * LINF.eps / 50)
 
 
 def test_the_schedule_is_the_one_that_is_walked() -> None:

@@ -41,7 +41,7 @@ def test_ten_equal_steps_reach_the_corner() -> None:
         found = MIFGSM()(Slope(weights=weights), images(6), THREAT, KEYS)
     assert torch.allclose(found.x, images(6) + THREAT.eps * weights.sign(), atol=1e-6)
     assert (ledger.forwards, ledger.backwards) == (60, 60)
-    assert MIFGSM().step_length(9, THREAT) == pytest.approx(1 / 255)
+    assert MIFGSM().step_length(9, THREAT, torch.zeros(1, 3, 2, 2)) == pytest.approx(1 / 255)
 
 
 def test_it_is_pgd_with_full_momentum() -> None:

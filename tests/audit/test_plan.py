@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from secondlook import data
 from secondlook.audit.plan import AttackSpec, Plan, Row, Shard, chunks, partition, plan
@@ -108,7 +109,7 @@ def test_each_adaptive_attack_is_tried_without_a_bound(planned: Callable[..., Pl
         assert twin.id != spec
         # Its steps reach across the whole range.
         attack: Any = twin.attack
-        assert attack.steps * attack.step_length(0, twin.threat) >= 1
+        assert attack.steps * attack.step_length(0, twin.threat, torch.zeros(1, 3, 2, 2)) >= 1
 
 
 def test_sweeps_multiply(planned: Callable[..., Plan]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.api.defend import guarded
-from secondlook.api.inputs import Array, back, pixels, radius
+from secondlook.api.inputs import Array, back, carried, radius, signal_of
 from secondlook.api.subject import Subject, home
 from secondlook.attacks.apgd import APGD
 from secondlook.attacks.autoattack import AutoAttack
@@ -35,6 +35,7 @@ from secondlook.objectives.targeted import AlignEmbedding, Targeted
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.progress import Tick, progress as bar
 from secondlook.randomness import Keys
+from secondlook.signals import Signal
 from secondlook.threat import Norm, Threat
 
 COSINE_TEMPERATURE = 0.05
@@ -46,7 +47,7 @@ class Adversarials(Generic[Array]):
     """What an attack has made of a batch.
 
     Attributes:
-        x: the inputs ``[B, C, H, W]``, as arrays of the kind, dtype and device that were given.
+        x: the inputs ``[B, C, H, W]``, or ``[B, T]``, as arrays of the kind, dtype and device that were given.
         success: ``[B]`` bool, whether a fresh decision on ``x`` is what the attacker wants: a
             wrong answer, or the target. A tie, a NaN and a rejection are no success.
         outcome: of that decision, one for each sample.
@@ -86,8 +87,9 @@ def attack(
     y: object,
     attack: str | Attack = "autoattack",
     *,
-    eps: float | str,
+    eps: float | str | None = None,
     norm: Norm = "linf",
+    snr: float | None = None,
     target: object = None,
     seed: int = 0,
     draws: int = 1,
@@ -104,14 +106,16 @@ def attack(
     left alone. Whatever is wrong already costs no attack, where the model is deterministic.
 
     Args:
-        model: an ``nn.Module`` or another function from pixels in [0, 1] to logits ``[B, K]``, a
+        model: an ``nn.Module`` or another function from pixels in [0, 1], or from sounds, to logits ``[B, K]``, a
             name such as ``scenes:classifier``, a model of this package, or what
             :func:`~secondlook.api.defend.defend` returns. Normalization belongs inside.
-        x: images ``[B, C, H, W]`` in [0, 1], a torch tensor or a NumPy array, fp32 or fp64.
+        x: images ``[B, C, H, W]`` in [0, 1] or sounds ``[B, T]`` in [-1, 1], a torch tensor or a
+            NumPy array, fp32 or fp64.
         y: the right classes ``[B]``.
         attack: a name, see ``secondlook attacks``, or an attack such as ``sl.APGD(steps=20)``.
-        eps: the radius in pixel units, ``8 / 255``.
-        norm: ``linf``, ``l2`` or ``l1``.
+        eps: the radius in pixel units, ``8 / 255``; of a sound in shares of full scale, ``0.002``.
+        norm: ``linf``, ``l2`` or ``l1``; the last is of images alone.
+        snr: of sounds instead of ``eps``: the least signal-to-noise ratio in dB, ``30``.
         target: the classes ``[B]`` that are wanted, or one for all; None wants any wrong one.
         seed: of all random draws. Results do not depend on ``batch_size`` or order.
         draws: fresh draws of a randomized defense in each step.
@@ -120,7 +124,7 @@ def attack(
         device: where a model of this package is put; your own stays where it is, and the batch is
             brought to it.
         grid: the highest level of a pixel in a file, 255 for 8 bits, whose grid the result is put
-            on; None gives floats.
+            on; of a sound 32,768 for 16-bit samples. None gives floats.
         classes: the names of the classes, which makes a zero-shot classifier of an embedder.
         settings: of the attack, where it is given by name.
 
@@ -131,15 +135,15 @@ def attack(
     Example:
         ``attack(net, x, y, eps=8 / 255).success``
     """
-    clean = pixels(x)
+    form = signal_of(x)
+    clean = carried(x, form)
     truth = labels(y, len(clean)).clone()
     wanted = None if target is None else _target(target, truth)
-    levels = None if grid is None else _grid(grid, clean)
-    threat = Threat(norm=norm, eps=radius(eps), grid=levels)
+    threat = _threat(form, norm, eps, snr, grid, clean)
     optimizer = _built(attack, settings, targeted=wanted is not None)
     size = _positive(len(clean) if batch_size is None else batch_size, "batch_size")
     seed = natural("seed", seed)
-    victim = guarded(model, classes)
+    victim = guarded(model, classes, form)
     clean = clean.to(_place(victim, clean.device, device))
     call = _Call(
         victim=victim,
@@ -156,7 +160,25 @@ def attack(
         counting(lambda forwards: tick(tick.done, what=f"{forwards:,} forwards")) as ledger,
     ):
         parts = call.parts(size, tick)
-    return _joined(x, parts, ledger, call.notices)
+    return _joined(x, parts, ledger, call.notices, form)
+
+
+def _threat(
+    form: Signal, norm: Norm, eps: float | str | None, snr: float | None, grid: int | None, clean: Tensor
+) -> Threat:
+    """The ball, by its radius or by the ratio of signal to noise.
+
+    Raises:
+        InvalidInput: neither or both are given, or they do not fit; a sound is silent, where the ratio counts.
+    """
+    if (eps is None) == (snr is None):
+        raise InvalidInput("write one of eps=8 / 255 and, for sounds, snr=30, the least ratio in dB")
+    if snr is not None:
+        norm, eps = "snr", snr
+    levels = None if grid is None else _grid(grid, clean, form)
+    threat = Threat(norm=norm, eps=radius(eps), grid=levels, signal=form)
+    threat.radius(clean)
+    return threat
 
 
 @dataclass(frozen=True)
@@ -271,11 +293,13 @@ class _Call:
         return [self.name if member < 0 else found.members[member] for member in found.by.tolist()]
 
 
-def _joined(like: Array, parts: list[_Part], ledger: Ledger, notices: Iterable[str]) -> Adversarials[Array]:
+def _joined(
+    like: Array, parts: list[_Part], ledger: Ledger, notices: Iterable[str], form: Signal
+) -> Adversarials[Array]:
     """The parts as one result, in arrays of the kind of ``like``."""
     every = [*notices, *(notice for part in parts for notice in part.notices)]
     return Adversarials(
-        x=back(torch.cat([part.x for part in parts]), like),
+        x=back(form.natural(torch.cat([part.x for part in parts])), like),
         success=back(torch.cat([part.success for part in parts]), like),
         outcome=tuple(each for part in parts for each in part.outcome),
         by=tuple(each for part in parts for each in part.by),
@@ -341,13 +365,13 @@ def _positive(value: int, field: str) -> int:
     return value
 
 
-def _grid(grid: int, clean: Tensor) -> int:
-    """The grid, which has to be one that the clean images are on.
+def _grid(grid: int, clean: Tensor, form: Signal) -> int:
+    """The grid, which has to be one that the clean inputs are on.
 
     Raises:
-        InvalidInput: it is none, or some pixel lies between its levels.
+        InvalidInput: it is none, or some value lies between its levels.
     """
-    levels = clean * _positive(grid, "grid")
+    levels = clean * (_positive(grid, "grid") * form.span)
     if float((levels - levels.round()).abs().max()) > 1e-2:
         raise InvalidInput(
             f"x lies between the levels of grid={grid}, and no file holds it; write (x * {grid}).round() / {grid}"

@@ -12,6 +12,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.stack import Stack
 from secondlook.errors import InvalidInput
 from secondlook.models.base import Classifier, Embedder
+from secondlook.signals import IMAGE, Signal, SignalName, signal as named_signal
 
 
 def defend(
@@ -19,6 +20,7 @@ def defend(
     defense: str | Defense | Sequence[str | Defense] = "consensus",
     *,
     classes: Sequence[str] | None = None,
+    signal: SignalName = "image",
     **settings: Any,
 ) -> Guarded:
     """A model behind a defense: ``guarded(x).outputs``, ``.accepted`` and ``.suspicion``.
@@ -31,6 +33,8 @@ def defend(
             several a :class:`~secondlook.defenses.stack.Stack` is made.
         classes: the names of the classes: they make a zero-shot classifier of an embedder, and a
             defense needs them that asks a second model by name.
+        signal: what a network or function of your own takes: an ``image``, or a ``sound``, ``[B, T]``
+            in [-1, 1].
         settings: of the defense, where it is given by name, or of the stack.
 
     Raises:
@@ -43,7 +47,7 @@ def defend(
     several = list(defense) if isinstance(defense, list | tuple) else [defense]
     if not several:
         raise InvalidInput("defense=[] names no defense; write 'jpeg', or several for a stack")
-    made = as_model(model, classes)
+    made = as_model(model, classes, named_signal(signal))
     if classes is not None and isinstance(made, Embedder):
         made = classifier(made, classes)
     built = _built(several[0], settings) if len(several) == 1 else Stack(stack=several, **settings)
@@ -55,14 +59,14 @@ def defend(
         raise InvalidInput(f"{error}; the classes of {made.name} have no names yet, write classes=[...]") from None
 
 
-def guarded(model: Subject | Guarded, classes: Sequence[str] | None = None) -> Guarded:
+def guarded(model: Subject | Guarded, classes: Sequence[str] | None = None, signal: Signal = IMAGE) -> Guarded:
     """The guarded classifier that ``model`` is; a bare one is undefended.
 
     Raises:
         InvalidInput: it names no classes.
     """
     if not isinstance(model, Guarded):
-        return Guarded(classifier(model, classes))
+        return Guarded(classifier(model, classes, signal))
     if not isinstance(model.model, Classifier):
         raise InvalidInput(
             f"{model.model.name} behind its defense names no classes; write sl.defend(model, defense, classes=[...])"

@@ -13,6 +13,7 @@ from torch import Tensor
 from secondlook.errors import InvalidInput
 from secondlook.labels import kind, tensor
 from secondlook.models.base import check_pixels
+from secondlook.signals import IMAGE, SOUND, Signal
 from secondlook.threat import fraction
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
@@ -57,6 +58,48 @@ def pixels(x: object, field: str = "x") -> Tensor:
         raise InvalidInput(f"{field} is on the device meta, which holds no pixels")
     check_pixels(batch, field, channels=None)
     return batch.clone()
+
+
+def sounds(x: Any, field: str = "x") -> Tensor:
+    """A batch of sounds as a tensor ``[B, T]`` of its own memory, in fp32 or fp64.
+
+    Args:
+        x: a torch tensor or NumPy array ``[B, T]`` in [-1, 1].
+        field: how the caller calls it, for messages.
+
+    Raises:
+        InvalidInput: it is something else; the message says what to write.
+    """
+    batch = tensor(x, field).detach()
+    shape = tuple(batch.shape)
+    if batch.dim() != 2:
+        raise InvalidInput(f"{field} has shape {shape}; sounds are [B, T], one channel each: average the others")
+    if not batch.numel():
+        raise InvalidInput(f"{field} has shape {shape}, no samples of sound; look how it is made")
+    if not batch.is_floating_point():
+        raise InvalidInput(f"{field} is {kind(batch)}; sounds are floats in [-1, 1], write {field} / 32768")
+    if batch.dtype not in (torch.float32, torch.float64):
+        cast = f"{field}.float()" if isinstance(x, Tensor) else f'{field}.astype("float32")'
+        raise InvalidInput(f"{field} is {kind(batch)}, too coarse for a small change of a sample; write {cast}")
+    if not bool(batch.isfinite().all()):
+        raise InvalidInput(f"{field} has NaN or infinite samples; find what made them")
+    if (peak := float(batch.abs().max())) > 1:
+        raise InvalidInput(f"{field} reaches {peak:g}, and full scale is 1; write {field} / 32768, or cut it")
+    return batch.clone()
+
+
+def signal_of(x: object) -> Signal:
+    """What kind of input a batch is by its shape: sounds are ``[B, T]``, all else is taken for images."""
+    return SOUND if len(getattr(x, "shape", ())) == 2 else IMAGE
+
+
+def carried(x: object, kind_of: Signal) -> Tensor:
+    """A batch as the package carries it, ``[B, C, H, W]`` in [0, 1].
+
+    Raises:
+        InvalidInput: it is no batch of this kind.
+    """
+    return kind_of.carried(sounds(x)) if kind_of is SOUND else pixels(x)
 
 
 def radius(eps: object) -> float:

@@ -17,17 +17,19 @@ from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model
 from secondlook.models.logits import LogitClassifier, asked, logits_of
 from secondlook.models.zeroshot import ZeroShot
+from secondlook.signals import IMAGE, Signal
 
 Subject: TypeAlias = nn.Module | Model | str | Callable[[Tensor], Any]
 """A network or function from pixels in [0, 1] to logits; a model of this package, or its name."""
 
 
-def as_model(model: Subject, classes: Sequence[str] | None = None) -> Model:
+def as_model(model: Subject, classes: Sequence[str] | None = None, signal: Signal = IMAGE) -> Model:
     """The model that ``model`` is: a name is loaded, a function becomes a classifier.
 
     Args:
         model: what the user has.
         classes: the names of a function's logits; by default they are counted.
+        signal: what a function takes.
 
     Raises:
         UnknownName: a name that no model has.
@@ -47,16 +49,16 @@ def as_model(model: Subject, classes: Sequence[str] | None = None) -> Model:
             f"model={made!r} is no model; give an nn.Module or another function from pixels "
             "[B, C, H, W] in [0, 1] to logits [B, K], or a name such as 'scenes:classifier'"
         )
-    return FunctionClassifier(made, classes)
+    return FunctionClassifier(made, classes, signal)
 
 
-def classifier(model: Subject, classes: Sequence[str] | None = None) -> Classifier:
+def classifier(model: Subject, classes: Sequence[str] | None = None, signal: Signal = IMAGE) -> Classifier:
     """The classifier that ``model`` is; an embedder is one of ``classes``, which it needs.
 
     Raises:
         UnknownName, InvalidInput: as :func:`as_model`, or it names no classes.
     """
-    made = as_model(model, classes)
+    made = as_model(model, classes, signal)
     if isinstance(made, Classifier):
         return made
     if not isinstance(made, Embedder):
@@ -102,15 +104,19 @@ class FunctionClassifier(LogitClassifier):
         function: ``[B, C, H, W]`` in [0, 1] to logits ``[B, K]``, or to an object or mapping that
             has them under ``logits``.
         classes: their names; by default they are counted from 0.
+        signal: what it takes in place of images, in its own shape and range.
 
     Raises:
         InvalidInput: when it is asked: it raises at its first image, or answers something else.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any], classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, function: Callable[[Tensor], Any], classes: Sequence[str] | None = None, signal: Signal = IMAGE
+    ) -> None:
         named = str(getattr(function, "__name__", type(function).__name__))
         name = "function" if named == "<lambda>" else named
-        super().__init__(name, function, classes or ("0", "1"), modules=networks(function))
+        inside = function if signal is IMAGE else lambda x: function(signal.natural(x))
+        super().__init__(name, inside, classes or ("0", "1"), modules=networks(function))
         self.classes, self._answered = self.classes if classes else (), False
         self.device = home(self.modules)
 

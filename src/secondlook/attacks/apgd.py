@@ -231,7 +231,7 @@ class APGD(Attack):
         """
         x, count = _random_start(clean, threat, keys.fold("start").at(run)), torch.zeros_like(run)
         zero, low = clean.new_zeros(len(clean)), clean.new_full((len(clean),), float("-inf"))
-        l1_ball = threat.norm == "l1"
+        l1_ball = threat.ball == "l1"
         first = int((_L1_FIRST if l1_ball else _FIRST) * self.steps)
         return State(
             x=x,
@@ -242,7 +242,7 @@ class APGD(Attack):
             loss=low,
             best=low.clone(),
             best_before=low.clone(),
-            length=zero + threat.eps * (1 if l1_ball else 2),
+            length=zero + threat.radii(clean) * (1 if l1_ball else 2),
             held=count.clone(),
             run=run.clone(),
             step=count,
@@ -260,7 +260,7 @@ class APGD(Attack):
         if not bool(moving.any()):
             return
         length = per_sample(state.length)
-        if threat.norm == "l1":
+        if threat.ball == "l1":
             sparse = l1.sparse_step(state.gradient, state.share)
             x = threat.project(state.x + sparse * length, clean)
         else:
@@ -291,7 +291,7 @@ class APGD(Attack):
         due = state.since == state.interval
         if not bool(due.any()):
             return
-        back = _adapt_l1(state, clean, threat.eps, due) if threat.norm == "l1" else self._halve(state, due)
+        back = _adapt_l1(state, clean, threat.eps, due) if threat.ball == "l1" else self._halve(state, due)
         state.x = torch.where(per_sample(back), state.best_x, state.x)
         state.gradient = torch.where(per_sample(back), state.best_gradient, state.gradient)
         state.since[due], state.rises[due] = 0, 0
@@ -322,7 +322,7 @@ def _adapt_l1(state: State, clean: Tensor, eps: float, due: Tensor) -> Tensor:
 
 
 def _random_start(clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
-    norm, eps = threat.norm, threat.eps
+    norm, eps = threat.ball, threat.radius(clean)
     if norm == "linf":
         away = keys.uniform(clean.shape[1:], like=clean) * 2 - 1
         away = away / per_sample(away.flatten(1).abs().amax(1))

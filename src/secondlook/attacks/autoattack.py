@@ -106,7 +106,7 @@ class AutoAttack(Attack):
     def passes(self, objective: Objective, threat: Threat) -> Passes | None:
         """Those of all members, and two looks at what each has found; the check's by its share."""
         total = Passes()
-        for name, member in self.members(threat.norm).items():
+        for name, member in self.members(threat.ball).items():
             found = member.passes(objective, threat)
             if found is None:
                 return None
@@ -122,7 +122,7 @@ class AutoAttack(Attack):
         """
         over = over_classes(objective, "autoattack")
         over = over.with_draws(EOT) if self.version == "rand" else over
-        members = self.members(threat.norm)
+        members = self.members(threat.ball)
         tried = TriedBatch(over, clean, threat, keys, self.width)
         for name, member in members.items():
             if name == "standard":
@@ -130,7 +130,7 @@ class AutoAttack(Attack):
                 continue
             gated = "square-probe" in members and name in ("fab-t", "square")
             tried.let(name, member, tried.masked() if gated else tried.left)
-        if threat.norm == "l1" and self.version != "rand":
+        if threat.ball == "l1" and self.version != "rand":
             tried.notices["square knows no L1 and was left out"] = None
         return AttackResult(tried.x, tried.trace, tuple(tried.notices), tried.by, tuple(members), success=tried.by >= 0)
 

@@ -114,7 +114,7 @@ class _Bench:
         self.keys, self.look = keys, keys.fold("gradient")
         self.rows = torch.arange(len(clean), device=clean.device)
         noise = 2 * keys.fold("start").uniform(clean.shape[1:], like=clean) - 1
-        self.start = threat.project(clean + threat.eps * noise, clean).clamp(STEP, 1 - STEP)
+        self.start = threat.project(clean + threat.radius(clean) * noise, clean).clamp(STEP, 1 - STEP)
 
     def measured(self, searches: Mapping[str, MannerSearch], refused: dict[str, str]) -> Measurements:
         ends, bare_success = dict[str, Tensor](), torch.zeros(len(self.clean), dtype=torch.bool)

@@ -106,14 +106,14 @@ class FAB(Attack):
             nearest.keep(rows, state.x, lead, distance)
             early = moment <= runs * (self.steps + 1) // 2
             trace.record(rows, lead.mean, first=new, early=early)
-            won = lead.fooled & (distance <= threat.eps) & self.early_exit
+            won = lead.fooled & (distance <= threat.radii(active.clean)) & self.early_exit
             over_run = state.step == self.steps
             moving = ~(won | over_run)
             if bool(moving.any()):
                 columns = state.others
                 if self.targets:
                     columns = columns.gather(1, (state.run % targets)[:, None])
-                plane = nearest_plane(leads_of(logits.scores, columns, losing), x, threat.norm)
+                plane = nearest_plane(leads_of(logits.scores, columns, losing), x, threat.ball)
                 # The largest of each gradient tells the trace what the whole of it would.
                 peak = plane.gradient.flatten(1).abs().amax(1)
                 trace.record(rows[moving], lead.mean[moving], peak[moving, None])
@@ -124,10 +124,10 @@ class FAB(Attack):
             self._restart(active, over_run & (state.run < runs), targets, nearest, threat)
             active.leave(won | (state.run == runs))
         last = LastSteps(over, clean, keys, threat, nearest, trace, self.width)
-        last.draw_nearer(threat.eps if self.early_exit else 0.0, self.eta)
+        last.draw_nearer(threat.radii(clean) if self.early_exit else 0.0, self.eta)
         if self.early_exit:
             last.push_out()
-        return AttackResult(nearest.x, trace.trace(), success=nearest.distance <= threat.eps)
+        return AttackResult(nearest.x, trace.trace(), success=nearest.distance <= threat.radii(clean))
 
     def passes(self, objective: Objective, threat: Threat) -> Passes:
         """A gradient to each boundary that is looked at, and the final search along a line."""
@@ -150,7 +150,7 @@ class FAB(Attack):
         kept = torch.where(fooled, self.beta, 1.0).to(away)
         base = torch.addcmul(home, away, kept[:, None])
         rise = torch.cat([(1 - kept) * along - plane.lead, along - plane.lead])
-        moves = reach(torch.cat([base, home]), weights.repeat(2, 1), rise, threat.norm)
+        moves = reach(torch.cat([base, home]), weights.repeat(2, 1), rise, threat.ball)
         here, there = moves.chunk(2)
         near, far = threat.size(moves).chunk(2)
         blend = (near / (near + far)).nan_to_num(0).clamp_max(self.alpha_max)[:, None]
@@ -170,7 +170,7 @@ class FAB(Attack):
             keys = active.keys[beside].fold("start").at(state.run[beside])
             away = keys.uniform(clean.shape[1:], like=clean) * 2 - 1
             # Half as far as the nearest point that fools, or as the ball's edge.
-            far = nearest.distance[active.rows[beside]].clamp_max(threat.eps) / 2
+            far = nearest.distance[active.rows[beside]].minimum(torch.as_tensor(threat.radii(clean)).to(clean)) / 2
             start[anew] = (clean + away * per_sample(far / threat.size(away))).clamp(0, 1)
         state.x = state.x.index_copy(0, rows, start)
 
@@ -240,7 +240,7 @@ class LastSteps(NamedTuple):
     trace: TraceRecorder
     width: int
 
-    def draw_nearer(self, enough: float, eta: float) -> None:
+    def draw_nearer(self, enough: float | Tensor, eta: float) -> None:
         """Searches the boundary between the clean image and the point by its secant, three times.
 
         The final search of Croce & Hein 2020, where the point is farther than ``enough``; ``eta``
@@ -264,9 +264,9 @@ class LastSteps(NamedTuple):
     def push_out(self) -> None:
         """Goes on outwards to the edge of the ball, where what can be handed in fools there too."""
         found = self.nearest
-        rows = torch.nonzero((found.distance > 0) & (found.distance <= self.threat.eps)).flatten()
+        rows = torch.nonzero((found.distance > 0) & (found.distance <= self.threat.radii(self.clean))).flatten()
         clean = self.clean[rows]
-        stretch = per_sample(self.threat.eps / found.distance[rows])
+        stretch = per_sample(self.threat.radii(clean) / found.distance[rows])
         x = self.threat.project(clean + (found.x[rows] - clean) * stretch, clean)
         x = self.threat.quantize(x, clean)
         wins = self._evaluate(rows, x, "edge").fooled

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from torch import Tensor
+
 from secondlook.attacks.pgd import PGD
 from secondlook.bounds import Count
 from secondlook.registry import register
@@ -30,6 +32,6 @@ class FGSM(PGD):
         """With many steps: one across the whole pixel range says nothing of what lies between."""
         return replace(self, step=0.0, steps=max(self.steps, FREE))
 
-    def automatic_step(self, threat: Threat) -> float:
+    def automatic_step(self, threat: Threat, clean: Tensor) -> float | Tensor:
         """The length with which all steps together just reach the sphere."""
-        return threat.eps / self.steps
+        return threat.radius(clean) / self.steps

@@ -12,6 +12,7 @@ from secondlook.bounds import Bounds, Count, Part
 from secondlook.models.purifiers.jpeg import JpegPurifier, check_quality
 from secondlook.randomness import Keys
 from secondlook.registry import register
+from secondlook.signals import IMAGE
 from secondlook.threat import Length, Threat
 
 PUBLISHED_STEP = 0.02 * 0.2686
@@ -50,11 +51,11 @@ class Illusion(PGD):
         if self.jpeg:
             check_quality(self.jpeg, "jpeg")
 
-    def step_length(self, step: int, threat: Threat) -> float:
-        """The published step is one of L∞; else it is 2.5 eps / steps unless another is given."""
-        if threat.norm != "linf" and self.step == PUBLISHED_STEP:
-            return replace(self, step=0.0).step_length(step, threat)
-        return super().step_length(step, threat)
+    def step_length(self, step: int, threat: Threat, clean: Tensor) -> float | Tensor:
+        """The published step is one of L∞ in images; else it is 2.5 eps / steps unless another is given."""
+        if (threat.norm != "linf" or threat.signal is not IMAGE) and self.step == PUBLISHED_STEP:
+            return replace(self, step=0.0).step_length(step, threat, clean)
+        return super().step_length(step, threat, clean)
 
     def view(self, x: Tensor, keys: Keys) -> Tensor:
         """The iterate, or its JPEG."""

@@ -87,7 +87,7 @@ class PGD(Attack):
                     objective, keys = objective.take(stay), keys[stay]
                     rows, clean, x, direction = (t[stay] for t in (rows, clean, x, direction))
                     memory = {name: kept[stay] for name, kept in memory.items()}
-                ahead = x + threat.ascend(direction, self.step_length(step, threat))
+                ahead = x + threat.ascend(direction, self.step_length(step, threat, clean))
                 x = self.project(ahead, clean, threat)
             if not len(rows):
                 break
@@ -128,14 +128,14 @@ class PGD(Attack):
         now.memory["momentum"] = before + gradient / per_sample(mean)
         return now.memory["momentum"]
 
-    def step_length(self, step: int, threat: Threat) -> float:
-        """The length of step number ``step``, in pixel units."""
-        length = self.step or self.automatic_step(threat)
+    def step_length(self, step: int, threat: Threat, clean: Tensor) -> float | Tensor:
+        """The length of step number ``step``, of [0, 1]: one for all, or ``[A, 1, 1, 1]``."""
+        length = self.step / threat.signal.span if self.step else self.automatic_step(threat, clean)
         return length * self.decay ** (step // self.decay_every)
 
-    def automatic_step(self, threat: Threat) -> float:
+    def automatic_step(self, threat: Threat, clean: Tensor) -> float | Tensor:
         """The length with which all steps together could cross the ball two and a half times."""
-        return 2.5 * threat.eps / self.steps
+        return 2.5 * threat.radius(clean) / self.steps
 
     def project(self, x: Tensor, clean: Tensor, threat: Threat) -> Tensor:
         """The point of the ball that stands for ``x``."""
@@ -145,7 +145,7 @@ class PGD(Attack):
 def random_point(clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
     """A random point of the ball around each image, and of the pixel range."""
     away = keys.fold("start").uniform(clean.shape[1:], like=clean) * 2 - 1
-    if threat.norm == "l2":
+    if threat.ball == "l2":
         reach = keys.fold("reach").uniform((1,), like=clean).flatten()
         away = threat.ascend(away, 1.0) * per_sample(reach)
-    return threat.project(clean + threat.eps * away, clean)
+    return threat.project(clean + threat.radius(clean) * away, clean)

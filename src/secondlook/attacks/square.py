@@ -143,10 +143,10 @@ class Square(Attack):
 
     def squares(self, clean: Tensor, threat: Threat) -> Squares:
         """What is proposed in this ball."""
-        if threat.norm == "l1":
+        if threat.ball == "l1":
             raise InvalidInput(f"square has no squares for {threat}; write norm 'linf' or 'l2'")
-        kind = LinfSquares if threat.norm == "linf" else L2Squares
-        return kind(clean, threat.eps, shares(self.queries, self.p_init, self.rescale))
+        kind = LinfSquares if threat.ball == "linf" else L2Squares
+        return kind(clean, threat, shares(self.queries, self.p_init, self.rescale))
 
     def _proposal(self, active: ActiveSet[Objective, State], squares: Squares, opens: Tensor) -> Tensor:
         """The next image of all that are active."""
@@ -208,8 +208,8 @@ class Squares(ABC):
     start_shape: tuple[int, ...]
     odd: bool = False
 
-    def __init__(self, like: Tensor, eps: float, shares: Sequence[float]) -> None:
-        self.eps, (self.height, self.width) = eps, like.shape[-2:]
+    def __init__(self, like: Tensor, threat: Threat, shares: Sequence[float]) -> None:
+        self.threat, (self.height, self.width) = threat, like.shape[-2:]
         self.channels = like.shape[1]
         # For one image size there are few sides.
         known = {share: self._side(share) for share in set(shares)}
@@ -245,18 +245,18 @@ class Squares(ABC):
 class LinfSquares(Squares):
     """L∞: vertical stripes, then squares, always at the corners of the ball (algorithm 2)."""
 
-    def __init__(self, like: Tensor, eps: float, shares: Sequence[float]) -> None:
-        super().__init__(like, eps, shares)
+    def __init__(self, like: Tensor, threat: Threat, shares: Sequence[float]) -> None:
+        super().__init__(like, threat, shares)
         self.draws, self.start_shape = 2 + self.channels, (self.channels, 1, self.width)
 
     def start(self, clean: Tensor, draws: Tensor) -> Tensor:
         """Each column of each channel goes up or down."""
-        return (clean + self.eps * signs(draws)).clamp_(0, 1)
+        return (clean + self.threat.radius(clean) * signs(draws)).clamp_(0, 1)
 
     def propose(self, x: Tensor, clean: Tensor, side: Tensor, draws: Tensor) -> Tensor:
         """One square, each channel of which goes up or down."""
         square = self.within(*self.corner(side, draws), side)
-        up = self.eps * signs(draws[:, 2:])[:, :, None, None]
+        up = self.threat.radius(clean) * signs(draws[:, 2:])[:, :, None, None]
         return torch.where(square, (clean + up).clamp_(0, 1), x)
 
 
@@ -269,8 +269,8 @@ class L2Squares(Squares):
 
     odd = True
 
-    def __init__(self, like: Tensor, eps: float, shares: Sequence[float]) -> None:
-        super().__init__(like, eps, shares)
+    def __init__(self, like: Tensor, threat: Threat, shares: Sequence[float]) -> None:
+        super().__init__(like, threat, shares)
         self.tile = max(min(self.height, self.width) // TILES, 1)
         self.draws = 5 + self.channels
         self.start_shape = (self.channels, self.height // self.tile, self.width // self.tile)
@@ -292,7 +292,7 @@ class L2Squares(Squares):
         delta, corner = x - clean, self.corner(side, draws)
         here = self.within(*corner, side)
         given = delta * (here | self.within(*self.corner(side, draws[:, 2:]), side))
-        unused = (self.eps**2 - _squared(delta).sum(1, keepdim=True)).clamp_min(0)
+        unused = (self.threat.radius(clean) ** 2 - _squared(delta).sum(1, keepdim=True)).clamp_min(0)
         length = (unused / self.channels + _squared(given)).sqrt()
         own = delta * here
         fresh = self._shape(*corner, side, draws[:, 4] < 0.5) * here
@@ -311,7 +311,7 @@ class L2Squares(Squares):
 
     def _onto_sphere(self, clean: Tensor, delta: Tensor) -> Tensor:
         length = _squared(delta).sum(1, keepdim=True).sqrt().clamp_min(_TINY)
-        return (clean + delta * (self.eps / length)).clamp_(0, 1)
+        return (clean + delta * (self.threat.radius(clean) / length)).clamp_(0, 1)
 
 
 def signs(draws: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class Round:
         if self.number == 0 and not bool(run.any()):
             state.x, state.previous, state.best_x = clean.clone(), clean.clone(), clean.clone()
             self.apgd.update(state, standings.clean[rows, 0], standings.gradient[rows])
-        elif self.number and threat.norm != "l1":
+        elif self.number and threat.ball != "l1":
             state.x = standings.best.x[rows].clone()
             state.previous, state.best_x = state.x.clone(), state.x.clone()
         return state

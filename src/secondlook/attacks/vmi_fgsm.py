@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,7 +49,9 @@ class VMIFGSM(MIFGSM):
     def _mean_nearby(self, now: Iterate) -> Tensor:
         """The mean gradient at random points around the iterate, ``[A, ...]``."""
         reach = self.beta * now.threat.eps
-        around = Threat(norm=now.threat.norm, eps=min(reach, 1) if now.threat.norm == "linf" else reach)
+        if now.threat.norm == "snr":  # so many decibels below, about the iterate
+            reach = now.threat.eps - 20 * math.log10(self.beta)
+        around = replace(now.threat, eps=min(reach, 1) if now.threat.norm == "linf" else reach, grid=None)
         total = torch.zeros_like(now.x)
         for neighbor in range(self.neighbors):
             keys = now.keys.fold("neighbor", neighbor)

@@ -27,6 +27,7 @@ from secondlook.models.base import Classifier, Embedder, Model, evaluating
 from secondlook.models.captioner import Captioner
 from secondlook.models.runtime.engine import exactly
 from secondlook.randomness import Keys
+from secondlook.signals import SOUND
 
 VIEWS = 256
 """Views that go through the model at once; more only take memory."""
@@ -202,11 +203,12 @@ class Guarded:
             self.detector.forget()
 
     def __call__(self, x: Tensor, keys: Keys | None = None) -> Decision:
-        """Decides, with draws of its own where no keys are given.
+        """Decides, with draws of its own where no keys are given; on sounds too, ``[B, T]`` in [-1, 1].
 
         Raises:
             InvalidInput: as :meth:`decide`.
         """
+        x = SOUND.carried(x) if x.dim() == 2 else x
         return self.decide(x, Keys.of(0, range(len(x))) if keys is None else keys)
 
     def decide(self, x: Tensor, keys: Keys) -> Decision:

@@ -29,6 +29,7 @@ from secondlook.scenes.models.grammar_painter import GrammarPainter
 from secondlook.scenes.models.masked_lm import CaptionMlmNetwork, MaskedLmNetwork, SceneMaskedLM
 from secondlook.scenes.models.painter import PainterNetwork, ScenePainter
 from secondlook.scenes.models.purifiers import AutoencoderNetwork, DenoiserNetwork, SceneAutoencoder, SceneDiffusion
+from secondlook.scenes.models.sound import BindNetwork, MelAutoencoderNetwork, SoundAutoencoder, SoundEmbedder
 from secondlook.scenes.overhead import models as overhead
 from secondlook.scenes.overhead.models import OverheadClassifierNetwork, OverheadClipNetwork, OverheadPainterNetwork
 
@@ -111,6 +112,8 @@ NETWORKS: Final = MappingProxyType[str, NetworkKind](
         "MaskedLmNetwork": NetworkKind(MaskedLmNetwork, SceneMaskedLM),
         "CaptionMlmNetwork": NetworkKind(CaptionMlmNetwork, SceneMaskedLM),
         "PainterNetwork": NetworkKind(PainterNetwork, ScenePainter),
+        "BindNetwork": NetworkKind(BindNetwork, SoundEmbedder),
+        "MelAutoencoderNetwork": NetworkKind(MelAutoencoderNetwork, SoundAutoencoder),
         "OverheadClipNetwork": NetworkKind(OverheadClipNetwork, overhead.OverheadEmbedder),
         "OverheadClassifierNetwork": NetworkKind(OverheadClassifierNetwork, overhead.OverheadClassifier),
         "OverheadPainterNetwork": NetworkKind(OverheadPainterNetwork, overhead.OverheadPainter),

@@ -94,9 +94,9 @@ def test_starts_are_where_they_are_said_to_be() -> None:
 
 
 def test_steps_are_as_published() -> None:
-    assert ImagePGD(steps=10).automatic_step(Threat(eps=2 / 255)) == pytest.approx(0.5 / 255)
+    assert ImagePGD(steps=10).automatic_step(Threat(eps=2 / 255), torch.zeros(1, 3, 2, 2)) == pytest.approx(0.5 / 255)
     slow = ImagePGD(steps=10, pace=1.25)
-    assert slow.automatic_step(Threat(eps=2 / 255)) == pytest.approx(0.25 / 255)
+    assert slow.automatic_step(Threat(eps=2 / 255), torch.zeros(1, 3, 2, 2)) == pytest.approx(0.25 / 255)
 
 
 def test_objective_adds_up_views_terms_and_embedders() -> None:

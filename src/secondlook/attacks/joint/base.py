@@ -38,9 +38,9 @@ class ImagePGD(PGD):
     begin: Start = "ball"
     warm: Tensor | None = field(default=None, compare=False)
 
-    def automatic_step(self, threat: Threat) -> float:
+    def automatic_step(self, threat: Threat, clean: Tensor) -> float | Tensor:
         """The pace shared out over the steps."""
-        return self.pace * threat.eps / self.steps
+        return self.pace * threat.radius(clean) / self.steps
 
     def start(self, clean: Tensor, threat: Threat, keys: Keys) -> Tensor:
         """As ``begin`` says, or where another search has ended."""
@@ -51,7 +51,7 @@ class ImagePGD(PGD):
         if self.begin == "clean":
             return clean.clone()
         up = keys.fold("start").uniform(clean.shape[1:], like=clean)
-        return threat.project(clean + threat.eps * up, clean)
+        return threat.project(clean + threat.radius(clean) * up, clean)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,8 @@ class NoisePurifier(Purifier):
         InvalidInput: ``sigma`` outside (0, 1].
     """
 
+    channels = None
+
     def __init__(self, sigma: float = 0.1) -> None:
         if not 0 < sigma <= 1:
             raise InvalidInput(f"sigma={sigma:g} is outside (0, 1]; it is in pixel units")
