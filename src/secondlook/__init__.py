@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from secondlook.data.stl10 import Stl10 as Stl10
     from secondlook.data.table import Csv as Csv, Lines as Lines
     from secondlook.decision import Decision as Decision, Outcome as Outcome
+    from secondlook.defenses.band_pass import BandPassDefense as BandPassDefense
     from secondlook.defenses.base import Defense as Defense
     from secondlook.defenses.consensus import Consensus as Consensus
     from secondlook.defenses.consistency import (
@@ -72,6 +73,8 @@ if TYPE_CHECKING:
     from secondlook.defenses.mirrorcheck import MirrorCheck as MirrorCheck
     from secondlook.defenses.multishield import MultiShield as MultiShield
     from secondlook.defenses.noise import NoiseVote as NoiseVote
+    from secondlook.defenses.resampling import Resampling as Resampling
+    from secondlook.defenses.sound_codec import SoundCodec as SoundCodec
     from secondlook.defenses.stack import Stack as Stack
     from secondlook.defenses.test_time.anti_adversary import AntiAdversary as AntiAdversary
     from secondlook.defenses.test_time.atac import ATAC as ATAC
@@ -131,12 +134,14 @@ if TYPE_CHECKING:
     from secondlook.registry import register as register
     from secondlook.scenes.family import Local as Local, Scenes as Scenes
     from secondlook.scenes.overhead.source import Overhead as Overhead
+    from secondlook.scenes.sound_source import SceneSounds as SceneSounds
     from secondlook.scenes.source import ScenesData as ScenesData
     from secondlook.schema import Audit as Audit
     from secondlook.tasks.captioning import CaptioningTask as CaptioningTask
     from secondlook.tasks.classification import ClassificationTask as ClassificationTask, ZeroShotTask as ZeroShotTask
     from secondlook.tasks.grounding import GroundingTask as GroundingTask
     from secondlook.tasks.retrieval import RetrievalTask as RetrievalTask
+    from secondlook.tasks.sound import SoundTask as SoundTask
     from secondlook.tasks.unlabeled import UnlabeledTask as UnlabeledTask
     from secondlook.threat import Threat as Threat
 

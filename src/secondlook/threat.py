@@ -13,7 +13,7 @@ from torch import Tensor
 from secondlook import l1
 from secondlook.bounds import Bounds
 from secondlook.errors import BrokenThreat, InvalidInput
-from secondlook.signals import IMAGE, Signal, loudness
+from secondlook.signals import IMAGE, SOUND, Signal, loudness
 
 Norm = Literal["linf", "l2", "l1", "snr"]
 Ball = Literal["linf", "l2", "l1"]
@@ -62,6 +62,16 @@ Length = Annotated[Pixels, Bounds(0, unit="in pixel units: 2/255")]
 """A length that is not negative."""
 Reach = Annotated[Pixels, Bounds(0, 1, above=True, unit="in pixel units: 8/255")]
 """A length above 0, and at most from black to white."""
+
+
+def scale(norm: Norm, signal: Signal) -> str:
+    """What a row calls a norm, so that budgets of sounds and images are told apart.
+
+    Example:
+        >>> scale("linf", IMAGE), scale("snr", IMAGE)
+        ('linf', 'snr')
+    """
+    return norm if signal is IMAGE or norm == "snr" else f"{signal.name} {norm}"
 
 
 def per_sample(values: Tensor) -> Tensor:
@@ -126,7 +136,8 @@ class Threat:
             InvalidInput: as the class does; or an L∞ radius of 1, which bounds nothing and is
                 most often a slip for 1/255.
         """
-        threat = cls(norm=norm, eps=fraction(eps))  # type: ignore[arg-type]
+        signal = SOUND if norm == "snr" else IMAGE
+        threat = cls(norm=norm, eps=fraction(eps), signal=signal)  # type: ignore[arg-type]
         if norm == "linf" and threat.eps == 1:
             raise InvalidInput("eps=1 bounds nothing; eps is in pixel units, write 1/255")
         return threat

@@ -1,6 +1,7 @@
 """Sounds: their samples, and the published layouts of AudioCaps, ESC-50 and ESC-10."""
 
 import io
+import struct
 import sys
 import wave
 from pathlib import Path
@@ -262,3 +263,47 @@ def test_esc10_as_shared(shared: Path) -> None:
         assert sound.rate == 44_100
         assert sound.samples.ndim == 1
         assert 0.01 < float(sound.samples.abs().max()) <= 1.0
+
+
+# --- floats and extended heads ---------------------------------------------------------------------
+
+
+def written(path: Path, form: int, bits: int, content: bytes, *, extended: bool = False, missing: int = 0) -> Path:
+    """A WAV file of one channel at 8 kHz as its head says, which may say more than there is."""
+    wide = bits // 8
+    head = struct.pack("<HHIIHH", 0xFFFE if extended else form, 1, 8000, 8000 * wide, wide, bits)
+    if extended:
+        guid = struct.pack("<H", form) + bytes.fromhex("000000001000800000aa00389b71")
+        head += struct.pack("<HHI", 22, bits, 4) + guid
+    parts = b"fmt " + struct.pack("<I", len(head)) + head
+    parts += b"data" + struct.pack("<I", len(content) + missing) + content
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(parts)) + b"WAVE" + parts)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "bits", "kind", "extended"),
+    [(3, 32, "<f4", False), (3, 64, "<f8", False), (3, 32, "<f4", True), (1, 16, "<i2", True)],
+)
+def test_floats_and_extended_heads_are_read(tmp_path: Path, form: int, bits: int, kind: str, extended: bool) -> None:
+    values = np.array([-1.0, 0.0, 0.5]) * (2**15 if kind == "<i2" else 1)
+    sound = read_wave(written(tmp_path / "a.wav", form, bits, values.astype(kind).tobytes(), extended=extended))
+    assert sound.samples.tolist() == [-1.0, 0.0, 0.5] and sound.rate == 8000
+
+
+def test_24_bits_behind_an_extended_head_are_shares_of_full_scale(tmp_path: Path) -> None:
+    content = b"\x00\x00\x80" + b"\x00\x00\x00" + b"\x00\x00\x40"
+    assert read_wave(written(tmp_path / "a.wav", 1, 24, content, extended=True)).samples.tolist() == [-1.0, 0.0, 0.5]
+
+
+def test_broken_floats_are_told(tmp_path: Path) -> None:
+    some = np.ones(8, "<f4")
+    with pytest.raises(InvalidInput, match="truncated: 32 of 96"):
+        read_wave(written(tmp_path / "a.wav", 3, 32, some.tobytes(), missing=64))
+    with pytest.raises(InvalidInput, match="no sample"):
+        read_wave(written(tmp_path / "b.wav", 3, 32, b""))
+    some[3] = np.nan
+    with pytest.raises(InvalidInput, match="NaN"):
+        read_wave(written(tmp_path / "c.wav", 3, 32, some.tobytes()))
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_wave(written(tmp_path / "d.wav", 7, 8, b"1234"))

@@ -18,7 +18,7 @@ from secondlook.attacks.pairs import Captions
 from secondlook.audit.store import Record, StoredTensors, load_tensors, reading, save_tensors
 from secondlook.audit.written import PartHead, SetHead, fits
 from secondlook.errors import BrokenRun
-from secondlook.threat import LEVELS
+from secondlook.signals import IMAGE, Signal, signal_of
 
 REMADE = "the audit that made it makes it again; run the same command"
 """What to do where a file of a set is damaged."""
@@ -29,7 +29,7 @@ class Adversarial(NamedTuple):
     """What an attack has made of some samples.
 
     Attributes:
-        images: ``[B, 3, H, W]`` on the grid of an 8-bit file.
+        images: ``[B, 3, H, W]`` on the grid of an 8-bit file, or sounds ``[B, 1, 1, T]`` on that of 16-bit PCM.
         captions: of each image as many as before, in the same order.
         trace: of the images' making; None where none were searched for.
         notices: what the user has to know of how they were made.
@@ -60,9 +60,9 @@ class Part(NamedTuple):
     about: Record
 
 
-def save_part(path: Path, ids: Sequence[str], made: Adversarial, about: Record) -> None:
-    """Stores what an attack has made, in one move."""
-    tensors = {"images": (made.images * LEVELS).round().byte()}
+def save_part(path: Path, ids: Sequence[str], made: Adversarial, about: Record, signal: Signal = IMAGE) -> None:
+    """Stores what an attack has made, in one move: pixels of 8 bits, or samples of 16."""
+    tensors = {"images": signal.stored(made.images)}
     if made.trace is not None:
         tensors |= {name: getattr(made.trace, name).clone() for name in _TRACES}
     if made.by is not None:
@@ -79,7 +79,7 @@ def load_part(path: Path) -> Part | None:
     tensors, about, _ = stored
     trace = Trace(**{name: tensors[name] for name in _TRACES}) if "steps" in tensors else None
     made = Adversarial(
-        images=tensors["images"].to(torch.get_default_dtype()) / LEVELS,
+        images=signal_of(tensors["images"]).read(tensors["images"], torch.get_default_dtype()),
         captions=tuple(map(tuple, about.pop("captions"))),
         trace=trace,
         notices=tuple(about.pop("notices")),
@@ -93,7 +93,12 @@ def _fit_together(stored: StoredTensors) -> bool:
     """Whether a file holds what files of sets do, each of it for all of its samples."""
     tensors, about, _ = stored
     images = tensors.get("images")
-    if not fits(PartHead, about) or images is None or images.dtype != torch.uint8 or images.ndim != 4:
+    if (
+        not fits(PartHead, about)
+        or images is None
+        or images.dtype not in (torch.uint8, torch.int16)
+        or images.ndim != 4
+    ):
         return False
     traced = [name for name in _TRACES if name in tensors]
     each = [tensors[name] for name in ("by", *traced) if name in tensors]

@@ -56,7 +56,7 @@ def generated(plan: Plan, run: Run, spec: AttackSpec, batch: Batch, chunk: int) 
         if path.exists():
             _log.warning("%s is %s, and is made again", path, FOREIGN)
         made = generate(plan, spec, batch)
-        save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost))
+        save_part(path, batch.ids, made.adversarial, _provenance(plan, spec, made.cost), spec.threat.signal)
         part = load_part(path)
     return _checked(part, path, spec, batch)
 

@@ -26,7 +26,7 @@ from secondlook.models.base import Embedder, Model, Purifier
 from secondlook.models.families.python import imported
 from secondlook.schema import ClaimCard
 from secondlook.tasks.base import AttackOptions, OpenTask
-from secondlook.threat import LEVELS, Knowledge, Threat
+from secondlook.threat import Knowledge, Threat
 
 
 class AttackerTable(BaseModel):
@@ -405,7 +405,9 @@ class _Planner:
                 if knowledge == "transfer" and self._crossed(guarded.model, table):
                     continue
                 for eps in self.study.threat.eps:
-                    threat = Threat(norm=self.study.threat.norm, eps=eps, grid=LEVELS)
+                    threat = Threat(
+                        norm=self.study.threat.norm, eps=eps, grid=self.task.signal.grid, signal=self.task.signal
+                    )
                     spec = self._spec(guarded, own, named, table, threat)
                     for variant in self.task.variants:
                         yield self._row(guarded, label, named, threat, spec, variant)
@@ -625,7 +627,7 @@ class _Planner:
         name = registry.digest(["sanity", *identity[:1], *identity[2:]])
         attack = spec.attack
         free = attack if isinstance(attack, PairAttack) else attack.unbounded()
-        threat = Threat(norm="linf", eps=1.0, grid=LEVELS)
+        threat = Threat(norm="linf", eps=1.0, grid=self.task.signal.grid, signal=self.task.signal)
         self.sanity[spec.id] = replace(spec, id=name, attack=free, threat=threat)
 
     def _add_aims(self, spec: AttackSpec, guarded: Guarded, identity: list[Any]) -> None:

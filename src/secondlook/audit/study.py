@@ -57,6 +57,8 @@ class Budget(BaseModel):
     @classmethod
     def _each_a_threat(cls, value: list[float], info: ValidationInfo) -> list[float]:
         """Refuses a radius now that would be refused when the study runs."""
+        if info.data.get("norm") == "snr" and len(value) > 1:
+            raise ValueError("several ratios; a larger one is a smaller budget, write one in each study")
         return [Threat.parse(info.data.get("norm", "linf"), eps).eps for eps in value]
 
 

@@ -24,6 +24,7 @@ from secondlook.metrics import outcomes
 from secondlook.metrics.figures import average, share
 from secondlook.schema import Audit, Cell, Cost, Diagnosis, Metric, Outcomes, SampleRecord, ThreatRow, Vote
 from secondlook.tasks.base import Figures, OpenTask
+from secondlook.threat import scale
 
 Records = dict[str, Rows]
 
@@ -74,7 +75,7 @@ def _cell(plan: Plan, row: Row, records: Records, ledger: Sequence[Record]) -> C
         defense=row.label,
         attack=spec.settings["name"] if spec else "none",
         knowledge=row.knowledge,
-        threat=ThreatRow(norm=threat.norm if threat else plan.study.threat.norm, eps=threat.eps if threat else 0),
+        threat=ThreatRow(norm=scale(plan.study.threat.norm, plan.task.signal), eps=threat.eps if threat else 0),
         n=len(rows),
         metrics=found.metrics,
         denominators=found.denominators,

@@ -10,7 +10,10 @@ import typer
 from secondlook.cli.audit import Device
 from secondlook.progress import progress
 
-_MODEL = "scenes:clip, scenes:vae …, overhead-clip …, cifar10-clip, captions-mlm, prompts:EMBEDDER or prior:EMBEDDER"
+_MODEL = (
+    "scenes:clip, scenes:vae, scenes:bind …, overhead-clip …, cifar10-clip, captions-mlm, prompts:EMBEDDER or "
+    "prior:EMBEDDER"
+)
 _DATA = (
     "cifar10-clip: photographs, cifar10:PATH.npz. captions-mlm: a file with a caption a line, a "
     "table with image,caption, or flickr8k:FOLDER. prompts: images of classes, prior: any images; scenes:train if none."
@@ -31,7 +34,7 @@ def train(
     from secondlook.hardening.prompts import train_prompts
     from secondlook.models.runtime import engine
     from secondlook.scenes.overhead.training import train_overhead
-    from secondlook.scenes.training import own_captions, photographs
+    from secondlook.scenes.training import own_captions, photographs, sounds
     from secondlook.scenes.training.train import train as trained
     from secondlook.scenes.training.vector_prior import train_prior
     from secondlook.terminal import Terminal
@@ -49,6 +52,8 @@ def train(
             card = parts[kind](embedder, out, data=data, test=test, device=chosen, tick=tick)
         elif model.startswith("overhead-"):
             card = train_overhead(model, out, device=chosen, tick=tick)
+        elif model.removeprefix("scenes:") in sounds.recipes():
+            card = sounds.train_sounds(model, out, device=chosen, tick=tick)
         else:
             card = trained(model, out, device=chosen, workers=workers, tick=tick)
     Terminal().print_json(data=card)

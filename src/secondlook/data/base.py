@@ -15,6 +15,7 @@ from torch import Tensor
 from secondlook.data.captions import groups, own
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
+from secondlook.signals import IMAGE, Signal
 
 
 class Samples(NamedTuple):
@@ -77,9 +78,11 @@ class Source(Listing):
 
     Attributes:
         rounded: whether it is; not so for images whose very numbers are the matter.
+        signal: what it reads: images, or sounds as they are carried, ``[B, 1, 1, T]`` in [0, 1].
     """
 
     rounded: ClassVar[bool] = True
+    signal: ClassVar[Signal] = IMAGE
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.io import wavfile
 from torch import Tensor
 
 from secondlook.data.base import Listing
@@ -23,6 +25,10 @@ EXTENSIONS: Final = (".flac", ".mp3", ".ogg", ".wav")
 
 MAX_SAMPLES: Final = 200_000_000
 """A longer sound is refused from its header, before it takes memory: an hour of stereo at 28 kHz."""
+
+
+_FLOATS, _EXTENSIBLE = 3, 0xFFFE
+"""Forms of samples, as ``mmreg.h`` numbers them."""
 
 
 class Wave(NamedTuple):
@@ -38,14 +44,14 @@ class Wave(NamedTuple):
 
 
 def read_wave(path: Path) -> Wave:
-    """Reads one sound file: PCM ``.wav`` as it is, other formats with the extra ``audio``.
+    """Reads one sound file: ``.wav`` of whole numbers or floats as it is, other formats with the extra ``audio``.
 
     Raises:
         InvalidInput: the file is missing, empty, truncated or no sound, or the extra is missing.
     """
     refuse_irregular(path)
     try:
-        channels, rate = _pcm(path) if path.suffix.lower() == ".wav" else _other(path)
+        channels, rate = _uncompressed(path) if path.suffix.lower() == ".wav" else _other(path)
     except InvalidInput:
         raise
     except OSError as error:
@@ -58,11 +64,36 @@ def read_wave(path: Path) -> Wave:
     if not len(channels):
         raise InvalidInput(f"{path} holds no sample; replace the file or remove it")
     mono = channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(mono).all():
+        raise InvalidInput(f"{path} holds NaN or infinite samples; find what made them, and write it anew")
     return Wave(torch.from_numpy(mono), rate)
 
 
+def _uncompressed(path: Path) -> tuple[NDArray[Any], int]:
+    """Samples ``[T, channels]`` of a file of whole numbers, or of floats, or with an extended head."""
+    if _form(path) not in (_FLOATS, _EXTENSIBLE):
+        return _pcm(path)
+    if path.stat().st_size > 8 * MAX_SAMPLES:
+        raise InvalidInput(f"{path} has {path.stat().st_size:,} bytes; cut it to {MAX_SAMPLES / 1e6:g} million samples")
+    begin, length = _chunk(path, b"data")
+    if begin + length > path.stat().st_size:
+        raise InvalidInput(
+            f"{path} is truncated: {path.stat().st_size - begin} of {length} bytes of sound; load it again"
+        )
+    with warnings.catch_warnings():  # of parts that are no sound
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)
+        rate, samples = wavfile.read(path)
+    if not rate:
+        raise InvalidInput(f"{path} says that it has {rate} Hz; write it anew")
+    if samples.dtype.kind == "u":
+        samples = (samples.astype(np.float64) - 128) / 128
+    elif samples.dtype.kind == "i":  # 24 bits come in the upper bytes of 32
+        samples = samples / 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return samples.reshape(len(samples), -1 if len(samples) else 1), int(rate)
+
+
 def _pcm(path: Path) -> tuple[NDArray[Any], int]:
-    """Samples ``[T, channels]`` of an uncompressed file."""
+    """Samples ``[T, channels]`` of a file of whole numbers."""
     with wave.open(str(path), "rb") as file:
         frames, width, channels = file.getnframes(), file.getsampwidth(), file.getnchannels()
         rate, content = file.getframerate(), file.readframes(frames)
@@ -80,12 +111,29 @@ def _pcm(path: Path) -> tuple[NDArray[Any], int]:
 
 def _bits(path: Path) -> int:
     """Bits of a sample, as the head of a WAV file has them; :mod:`wave` tells whole bytes."""
+    return int.from_bytes(_head(path)[14:], "little")
+
+
+def _form(path: Path) -> int:
+    """The number of the form of the samples: 1 for whole numbers."""
+    return int.from_bytes(_head(path)[:2], "little")
+
+
+def _head(path: Path) -> bytes:
+    """The 16 bytes that say how a WAV file is written; fewer where it ends before."""
+    with path.open("rb") as file:
+        file.seek(_chunk(path, b"fmt ")[0])
+        return file.read(16)
+
+
+def _chunk(path: Path, name: bytes) -> tuple[int, int]:
+    """Where a part of a WAV file begins, and how long it says that it is; the end of the file where there is none."""
     with path.open("rb") as file:
         file.seek(12)
-        while (head := file.read(8)) and head[:4] != b"fmt ":
+        while (head := file.read(8)) and head[:4] != name:
             length = int.from_bytes(head[4:], "little")
             file.seek(length + length % 2, 1)
-        return int.from_bytes(file.read(16)[14:], "little")
+        return file.tell(), int.from_bytes(head[4:], "little")
 
 
 def _scaled(content: bytes, width: int) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from secondlook.errors import InvalidInput
 from secondlook.models.base import Model
 from secondlook.randomness import Keys
 from secondlook.schema import Metric, RiskCurve
+from secondlook.signals import IMAGE, Signal
 from secondlook.tasks.view import Example
 
 Record = dict[str, Any]
@@ -158,6 +159,7 @@ class OpenTask(ABC, Generic[B, A]):
     Attributes:
         modalities: which inputs attacks on pairs may change.
         rejectable: whether an answer can be held back, so that a detector may stand in front.
+        signal: what an attacker changes: its range, and the steps of its files.
         collective: whether answers are scored all together, as a search is, and not one by one.
         queried: those objectives whose attacks also put queries to the victim.
         transferred: those that are optimized on a surrogate, and never on the victim.
@@ -174,6 +176,7 @@ class OpenTask(ABC, Generic[B, A]):
 
     modalities: ClassVar[tuple[Touches, ...]] = ("images",)
     rejectable: ClassVar[bool] = False
+    signal: Signal = IMAGE
     collective: ClassVar[bool] = False
     queried: ClassVar[tuple[str, ...]] = ()
     transferred: ClassVar[tuple[str, ...]] = ()

@@ -8,7 +8,7 @@ from secondlook.schema import Diagnosis, Metric, ThreatRow
 from secondlook.tasks.view import Column
 
 NOTHING = "–"
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "sound linf": "L∞", "sound l2": "L2", "snr": "SNR"}
 _LEVELS = 255
 _ROUNDING = 1e-9
 
@@ -104,11 +104,11 @@ def number(value: float) -> str:
 
 
 def budget(threat: ThreatRow) -> str:
-    """The ball of the attacker, ``L∞ 8/255``; L2 and L1 stay in pixel units."""
+    """The ball of the attacker, ``L∞ 8/255``; L2 and L1 stay in pixel units, and sounds in shares of full scale."""
     norm = _NORMS.get(threat.norm, threat.norm)
     if threat.eps == 0:
         return "no change"
-    return f"{norm} {level(threat)}" + ("/255" if threat.norm == "linf" else "")
+    return f"{norm} {level(threat)}" + {"linf": "/255", "snr": " dB"}.get(threat.norm, "")
 
 
 def diagnosed(found: Diagnosis) -> str:
@@ -118,6 +118,10 @@ def diagnosed(found: Diagnosis) -> str:
 
 def unit(norm: str) -> str:
     """What an axis of budgets measures."""
+    if norm == "snr":
+        return "signal-to-noise ratio, in dB"
+    if norm.startswith("sound"):
+        return f"eps, {_NORMS[norm]}, of full scale"
     return "eps, L∞, in 1/255" if norm == "linf" else f"eps, {norm.upper()}, in pixel units"
 
 

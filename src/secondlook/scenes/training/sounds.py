@@ -147,8 +147,6 @@ class SoundRecipe:
 
 def recipes() -> dict[str, SoundRecipe]:
     """All recipes by the name after ``scenes:``."""
-    purifier = {"role": "purifier", "build": MelAutoencoderNetwork, "objective": purifying_loss}
-    short = Recipe(steps=1400, batch=64, images=8000, seed=31, average=0.99)
     return {
         "bind": SoundRecipe(
             role="embedder of sounds",
@@ -157,8 +155,13 @@ def recipes() -> dict[str, SoundRecipe]:
             objective=binding_loss,
             recipe=Recipe(steps=900, batch=192, images=12_000, seed=30, average=0.99),
         ),
-        "sound-ae": SoundRecipe(**purifier, architecture={"variational": False}, recipe=short),  # type: ignore[arg-type]
-        "sound-vae": SoundRecipe(**purifier, architecture={"variational": True}, recipe=short),  # type: ignore[arg-type]
+        "sound-vae": SoundRecipe(
+            role="purifier",
+            build=MelAutoencoderNetwork,
+            architecture={"variational": True},
+            objective=purifying_loss,
+            recipe=Recipe(steps=1400, batch=64, images=8000, seed=31, average=0.99),
+        ),
     }
 
 

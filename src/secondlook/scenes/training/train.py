@@ -199,11 +199,13 @@ def recipe_of(name: str) -> ModelRecipe:
     known = recipes()
     short = name.removeprefix("scenes:")
     if short not in known:
-        raise UnknownName("recipe", name, [f"scenes:{known_name}" for known_name in known])
+        raise UnknownName("recipe", name, [f"scenes:{known_name}" for known_name in (*known, *SOUNDS)])
     return known[short]
 
 
 MEASURED_ON = 1000
+SOUNDS = ("bind", "sound-vae")
+"""Models of sounds, which :mod:`secondlook.scenes.training.sounds` trains."""
 
 
 def train(name: str, out: Path, *, device: str, workers: int, tick: Tick) -> dict[str, Any]:
