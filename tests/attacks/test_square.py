@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from secondlook.attacks import square
 from secondlook.attacks.base import Evaluation
-from secondlook.attacks.square import L2Squares, LinfSquares, Square, Squares, pyramids, shares
+from secondlook.attacks.square import Bursts, L2Squares, LinfSquares, Square, Squares, pyramids, shares
 from secondlook.defenses.consensus import Consensus
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
@@ -24,6 +24,7 @@ from secondlook.objectives.base import GuardedObjective
 from secondlook.objectives.targeted import AlignEmbedding
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
+from secondlook.signals import SOUND
 from secondlook.threat import Norm, Threat, per_sample
 from tests.against import Hesitant, everything, held, veiled
 from tests.analytic import SHAPE, ColorEmbedder, Dimmer, LinearClassifier, Slope, directions, global_generators, images
@@ -52,15 +53,15 @@ def test_the_share_is_halved_as_published() -> None:
 @pytest.mark.parametrize(("share", "plain", "odd"), [(0.8, 29, 29), (0.4, 20, 21), (0.001, 1, 3)])
 def test_the_side_is_the_root_of_the_share(share: float, plain: int, odd: int) -> None:
     like = torch.zeros(1, 3, 32, 32)
-    assert LinfSquares(like, 0.1, [share]).sides.tolist() == [plain]
-    assert L2Squares(like, 0.1, [share]).sides.tolist() == [odd]
+    assert LinfSquares(like, Threat(eps=0.1), [share]).sides.tolist() == [plain]
+    assert L2Squares(like, Threat(norm="l2", eps=0.1), [share]).sides.tolist() == [odd]
 
 
 @pytest.mark.parametrize("kind", [LinfSquares, L2Squares])
 def test_a_square_fits_any_image(kind: type[Squares]) -> None:
     for height, width in ((1, 7), (5, 3), (8, 2), (12, 9)):
         clean = torch.full((2, 3, height, width), 0.5)
-        squares = kind(clean, 0.1, [1.0, 0.3, 0.01])
+        squares = kind(clean, Threat(norm="linf" if kind is LinfSquares else "l2", eps=0.1), [1.0, 0.3, 0.01])
         x = squares.start(clean, torch.rand(2, *squares.start_shape))
         for side in squares.sides:
             for draw in (0.0, 0.3, 0.999999):
@@ -73,7 +74,7 @@ def test_a_square_fits_any_image(kind: type[Squares]) -> None:
 
 def test_stripes_are_columns_at_the_corners_of_the_ball() -> None:
     clean = images(4, 0, 256)
-    squares = LinfSquares(clean, LINF.eps, [0.8])
+    squares = LinfSquares(clean, LINF, [0.8])
     draws = KEYS[:4].uniform(squares.start_shape)
     x = squares.start(clean, draws)
     assert torch.equal(x, (clean + LINF.eps * torch.where(draws < 0.5, -1, 1)).clamp(0, 1))
@@ -85,7 +86,7 @@ def test_a_square_lies_where_it_is_drawn(draw: tuple[float, float], corner: tupl
     """Of 8 x 8 pixels with a side of 3 there are six rows and columns to begin at."""
     clean = torch.full((1, 3, 8, 8), 0.5)
     draws = torch.tensor([[*draw, 0.9, 0.1, 0.9]])
-    x = LinfSquares(clean, 0.25, [0.1]).propose(clean, clean, torch.tensor([3]), draws)
+    x = LinfSquares(clean, Threat(eps=0.25), [0.1]).propose(clean, clean, torch.tensor([3]), draws)
     expected = clean.clone()
     (top, left), signs = corner, torch.tensor([1, -1, 1]).view(3, 1, 1)
     expected[0, :, top : top + 3, left : left + 3] += 0.25 * signs
@@ -106,7 +107,7 @@ def test_pyramids_have_length_one(side: int) -> None:
 
 def test_a_pyramid_takes_over_the_length_of_another_square() -> None:
     clean = torch.full((1, 3, 16, 16), 0.5)
-    squares, eps = L2Squares(clean, 1.0, [0.03]), 1.0
+    squares, eps = L2Squares(clean, Threat(norm="l2", eps=1.0), [0.03]), 1.0
     start = squares.start(clean, KEYS[:1].uniform(squares.start_shape))
     # The first square in the upper left, the other in the lower right corner.
     draws = torch.tensor([[0.0, 0.0, 0.999, 0.999, 0.9, 0.9, 0.1, 0.9]])
@@ -122,7 +123,7 @@ def test_a_pyramid_takes_over_the_length_of_another_square() -> None:
 
 def test_a_pyramid_is_turned_half_of_the_time() -> None:
     clean = torch.full((1, 1, 9, 9), 0.5)
-    squares = L2Squares(clean, 0.01, [0.03])
+    squares = L2Squares(clean, Threat(norm="l2", eps=0.01), [0.03])
     for draw, shape in ((0.9, pyramids(3)), (0.1, pyramids(3).T)):
         draws = torch.tensor([[0.5, 0.5, 0.0, 0.0, draw, 0.9]])
         x = squares.propose(clean, clean, torch.tensor([3]), draws)
@@ -391,3 +392,22 @@ def test_there_are_no_squares_in_l1() -> None:
     with pytest.raises(InvalidInput, match="linf"):
         clean = images(COUNT)
         Square()(veiled(clean, Dimmer(), 1), clean, Threat(norm="l1", eps=4), KEYS)
+
+
+def test_bursts_of_a_sound_are_at_the_bounds_within_their_time_alone() -> None:
+    clean, threat = torch.full((2, 1, 1, 400), 0.5), Threat(eps=0.02, signal=SOUND)
+    bursts = Bursts(clean, threat, [0.5, 0.1, 0.001])
+    assert bursts.sides.tolist() == [200, 40, 2]
+    begun = bursts.start(clean, Keys.of(0, range(2)).uniform(bursts.start_shape, clean))
+    assert torch.allclose((begun - clean).abs(), torch.full_like(clean, 0.01), atol=1e-7)
+    assert int((begun.diff(dim=-1) != 0).sum()) > 20
+    draws = Keys.of(1, range(2)).uniform((bursts.draws,), clean)
+    made = bursts.propose(begun, clean, torch.tensor([40, 200]), draws)
+    assert all(int((one != other).sum()) <= most for one, other, most in zip(made, begun, (40, 200), strict=True))
+    assert torch.allclose((made - clean).abs(), torch.full_like(clean, 0.01), atol=1e-7)
+
+
+def test_square_proposes_bursts_where_the_input_is_a_sound() -> None:
+    x = torch.rand(1, 1, 1, 64)
+    assert type(Square().squares(x, Threat(eps=0.02, signal=SOUND))) is Bursts
+    assert type(Square().squares(x, Threat(eps=0.02))) is LinfSquares

@@ -232,7 +232,7 @@ def test_a_plain_autoencoder_keeps_more_of_a_change_than_a_tuned_one(scenes: Sce
 
 
 SHIPPED = Scenes.listed()
-EMBEDDERS = [name for name, line in SHIPPED.items() if line.startswith("embedder")]
+EMBEDDERS = [name for name, line in SHIPPED.items() if line.startswith("embedder,")]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from secondlook.bounds import Count, Natural, Part
 from secondlook.errors import InvalidInput
 from secondlook.randomness import Keys
 from secondlook.registry import register
+from secondlook.signals import SOUND
 from secondlook.threat import Threat
 
 BLOCK = 256
@@ -26,6 +27,8 @@ BLOCK = 256
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Out of 10,000 queries, those after which the share of the changed pixels is halved."""
 TILES = 5
+BURSTS = 32
+"""Stretches of time that a run of a sound begins with."""
 _TINY = 1e-12
 
 
@@ -145,7 +148,9 @@ class Square(Attack):
         """What is proposed in this ball."""
         if threat.ball == "l1":
             raise InvalidInput(f"square has no squares for {threat}; write norm 'linf' or 'l2'")
-        kind = LinfSquares if threat.ball == "linf" else L2Squares
+        kind: type[Squares] = LinfSquares if threat.ball == "linf" else L2Squares
+        if kind is LinfSquares and threat.signal is SOUND:
+            kind = Bursts
         return kind(clean, threat, shares(self.queries, self.p_init, self.rescale))
 
     def _proposal(self, active: ActiveSet[Objective, State], squares: Squares, opens: Tensor) -> Tensor:
@@ -258,6 +263,41 @@ class LinfSquares(Squares):
         square = self.within(*self.corner(side, draws), side)
         up = self.threat.radius(clean) * signs(draws[:, 2:])[:, :, None, None]
         return torch.where(square, (clean + up).clamp_(0, 1), x)
+
+
+class Bursts(Squares):
+    """L∞ in a sound: square waves of a pitch and phase of their own, always at the bounds of the ball.
+
+    A square of an image is a patch of time and frequency here; a run begins with a burst in each of
+    :data:`BURSTS` stretches of time. Pitches are drawn evenly on a logarithmic scale.
+    """
+
+    def __init__(self, like: Tensor, threat: Threat, shares: Sequence[float]) -> None:
+        super().__init__(like, threat, shares)
+        self.draws, self.start_shape = 3, (2, BURSTS)
+        self.lowest = math.log(2 / self.width)
+
+    def _side(self, share: float) -> int:
+        return min(max(round(share * self.width), 2), self.width)
+
+    def _wave(self, pitch: Tensor, phase: Tensor) -> Tensor:
+        """Signs of sines, ``[A, 1, 1, W]``, of draws ``[A, W]`` or ``[A, 1]``."""
+        turns = (self.lowest + pitch * (math.log(0.45) - self.lowest)).exp() * self.across + phase
+        return signs((turns % 1).to(pitch))[:, None, None]
+
+    def start(self, clean: Tensor, draws: Tensor) -> Tensor:
+        """A burst in each stretch of time."""
+        place = self.across * BURSTS // self.width
+        wave = self._wave(draws[:, 0, place], draws[:, 1, place])
+        return (clean + self.threat.radius(clean) * wave).clamp_(0, 1)
+
+    def propose(self, x: Tensor, clean: Tensor, side: Tensor, draws: Tensor) -> Tensor:
+        """One burst of ``side`` samples in place of what was there."""
+        first = (draws[:, 0] * (self.width - side + 1)).long()
+        at = self.across - first[:, None]
+        here = ((at >= 0) & (at < side[:, None]))[:, None, None]
+        wave = self._wave(draws[:, 1:2], draws[:, 2:3])
+        return torch.where(here, (clean + self.threat.radius(clean) * wave).clamp_(0, 1), x)
 
 
 class L2Squares(Squares):

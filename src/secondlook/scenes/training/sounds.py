@@ -156,7 +156,7 @@ def recipes() -> dict[str, SoundRecipe]:
             recipe=Recipe(steps=900, batch=192, images=12_000, seed=30, average=0.99),
         ),
         "sound-vae": SoundRecipe(
-            role="purifier",
+            role="purifier of sounds",
             build=MelAutoencoderNetwork,
             architecture={"variational": True},
             objective=purifying_loss,
