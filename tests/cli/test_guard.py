@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import secondlook as sl
 from secondlook.data import load
 from secondlook.data.images import write_png
 from secondlook.guard.policy import Audited, read
@@ -63,3 +64,24 @@ def test_what_cannot_be_is_one_line(secondlook: Callable[..., Ended], folder: Pa
     ):
         ended = secondlook("guard", *words)
         assert ended.status == 2 and len(ended.err.strip().splitlines()) == 1, ended.err
+
+
+def test_a_guard_is_audited_as_its_file_says(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    policy, out = tmp_path / "guard.toml", tmp_path / "run"
+    sl.Guard("scenes:classifier", "magnet", alpha=0.2, calibrate_samples=20).save(policy)
+    before = policy.read_bytes()
+    short = ("--samples", 2, "--set", "attacks.0.steps=1", "--set", "diagnosed=0", "--set", "rescore=1")
+    ended = secondlook("audit", "--guard", policy, "--out", out, *short)
+    assert ended.status == 0 and f"{policy} is left as it was, for the result is withheld" in ended.out
+    assert policy.read_bytes() == before
+    stored = json.loads((out / "run.json").read_text())["study"]
+    assert stored["models"] == ["scenes:classifier"]
+    assert stored["defenses"][1]["threshold"] == sl.Guard.load(policy).threshold
+
+
+def test_what_is_beside_a_guard_that_is_audited(secondlook: Callable[..., Ended], tmp_path: Path) -> None:
+    policy = tmp_path / "guard.toml"
+    for words, told in ((("--model", "scenes:clip"), "has its own model"), (("--shard", "1/2"), "result of a whole")):
+        ended = secondlook("audit", "--guard", policy, *words)
+        assert ended.status == 2 and told in ended.err
+    assert secondlook("audit", "--guard", policy).status == 2

@@ -8,12 +8,16 @@ from pathlib import Path
 from secondlook.audit.finish import finish
 from secondlook.audit.lock import locked
 from secondlook.audit.merge import merged, shards
-from secondlook.audit.plan import Shard, plan
+from secondlook.audit.plan import Plan, Shard, plan
 from secondlook.audit.run import execute, settle
+from secondlook.audit.store import Run
 from secondlook.audit.study import Study, parse, read
 from secondlook.models.runtime import engine
 from secondlook.progress import Tick
 from secondlook.schema import Audit
+
+Ended = Callable[[Plan, Run, Audit], object]
+"""What is done with a plan, what it has stored and its result."""
 
 
 def _silent(done: int, of: int, what: str) -> None:
@@ -29,6 +33,7 @@ def run_study(
     device: str = "auto",
     wait: bool = False,
     notify: Callable[[str], None] | None = None,
+    ended: Ended | None = None,
 ) -> Audit:
     """Runs a study, or goes on with it where a kill has stopped it, and writes its report.
 
@@ -42,6 +47,7 @@ def run_study(
             where there is one. A run may be continued on another.
         wait: for another process that works in ``out`` to end, instead of refusing.
         notify: told before the run begins how long it takes at most, by a few passes that are measured.
+        ended: called with the plan, what it has stored and its result, while the run directory is still locked.
 
     Raises:
         UnknownName, InvalidInput: the study names something that is not there, or does not fit; or
@@ -55,13 +61,17 @@ def run_study(
     with locked(Path(out), command, tick, wait):
         run = execute(made, Path(out), shard or Shard(), tick, command, notify)
         tick(1, 1, "writing the report")
-        return finish(made, run).of_run(Path(out))
+        return _finished(made, run, ended)
 
 
 def merge_runs(
-    folders: Sequence[Path], out: Path, tick: Tick = _silent, command: str = "secondlook.merge_runs"
+    folders: Sequence[Path],
+    out: Path,
+    tick: Tick = _silent,
+    command: str = "secondlook.merge_runs",
+    ended: Ended | None = None,
 ) -> Audit:
-    """Puts the shards of one study together and reports on the whole.
+    """Puts the shards of one study together and reports on the whole; ``ended`` is as in :func:`run_study`.
 
     Raises:
         BrokenRun: the folders are not all shards of one study and one version, each once and whole;
@@ -71,4 +81,11 @@ def merge_runs(
     made = plan(parse(parts[0].head["study"], str(parts[0].folder / "run.json")), None)
     with locked(out, command, tick):
         run = settle(made, merged(made, parts, out, command), tick)
-        return finish(made, run).of_run(out)
+        return _finished(made, run, ended)
+
+
+def _finished(made: Plan, run: Run, ended: Ended | None) -> Audit:
+    result = finish(made, run).of_run(run.folder)
+    if ended is not None:
+        ended(made, run, result)
+    return result

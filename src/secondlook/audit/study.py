@@ -43,6 +43,8 @@ Whole = Annotated[int, BeforeValidator(_no_flag), Field(le=LARGEST)]
 """A whole number, for which ``true`` is none."""
 _MOST = 10_000
 """Decisions on one input."""
+_DEPTHS = {"stack": 1, "scales": 2}
+"""How deep the lists of a setting lie in each other that is a list itself."""
 
 
 class Budget(BaseModel):
@@ -90,6 +92,8 @@ class Study(BaseModel):
     claims: bool = False
     """Whether each defense is told beside what was published of it, as its card says. A table in ``defenses`` may
     name a card of its own, ``claim = "mine.toml"``, with or without this."""
+    guards: bool = False
+    """Whether a guard is written beside the report for each budget: the best of the defenses that reject."""
     examples: Whole = Field(8, ge=0)
     """Samples in the report's gallery."""
     plugins: list[str] = []
@@ -287,7 +291,9 @@ def parse(table: Table, where: str) -> Study:
 
 
 def sweep(table: Table) -> Iterator[Table]:
-    """One table for each combination of the values that are lists; ``stack`` is swept if it is a list of lists.
+    """One table for each combination of the values that are lists.
+
+    ``stack`` is swept if it is a list of lists, and the ``scales`` of one if they are a list of such lists.
 
     Raises:
         InvalidInput: a list is empty.
@@ -301,8 +307,13 @@ def sweep(table: Table) -> Iterator[Table]:
 
 
 def _swept(key: str, value: object) -> bool:
-    """Whether a value is a list to sweep over; the members of a stack are one value."""
-    return isinstance(value, list) and (key != "stack" or all(isinstance(each, list) for each in value))
+    """Whether a value is a list to sweep over; the members of a stack are one value, and so are their scales."""
+    return _depth(value) > _DEPTHS.get(key, 0)
+
+
+def _depth(value: object) -> int:
+    """How deep lists lie in each other, everywhere at least."""
+    return 1 + min(map(_depth, value), default=0) if isinstance(value, list) else 0
 
 
 def believing_sweep(given: Table, believing: bool) -> Iterator[Table]:

@@ -6,17 +6,21 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from secondlook.cli.gate import Gates, JUnit, Summary, hold, parsed
-from secondlook.progress import progress
+from secondlook.progress import Tick, progress
 
 if TYPE_CHECKING:
+    from secondlook.audit.api import Ended
     from secondlook.audit.plan import Shard
     from secondlook.audit.study import Study
+    from secondlook.guard.deployed import Deployed
     from secondlook.schema import Audit
 
 _PIPED = 120
@@ -40,6 +44,13 @@ Eps = Annotated[list[str] | None, typer.Option(help="Radius in pixel units, 8/25
 Steps = Annotated[int | None, typer.Option(help="Steps of the oblivious attack.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of samples, targets and draws.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any key: adaptive.draws=4")]
+GuardOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--guard",
+        help="Audit this guard as it is deployed, its own thresholds and all, and write the result into its file.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto takes CUDA where it is.")]
 
 
@@ -54,6 +65,7 @@ def audit(
     steps: Steps = None,
     seed: Seed = None,
     set_: Set = None,
+    guard: GuardOption = None,
     device: Device = "auto",
     wait: Wait = False,
     gate: Gates = None,
@@ -67,15 +79,12 @@ def audit(
     """
     from secondlook.audit.api import run_study
     from secondlook.audit.plan import Shard
-    from secondlook.audit.study import parse, read
-    from secondlook.cli.own import fitted, study_meant
+    from secondlook.audit.study import parse
 
     gates = parsed(gate)
-    named = study_meant(model or (), data or "") if study is None else study
-    config = read(named)
-    own = named == "own" and bool(model or data)
-    if own:
-        config = fitted(config, model or (), data or "")
+    lines: list[str] = []
+    part, deployed = Shard.parse(shard), _deployed(guard, model, shard, lines.append)
+    config, own = _meant(study, model or (), data or "", deployed)
     given = {
         "models": None if own else model,
         "task.data": None if own else data,
@@ -91,13 +100,69 @@ def audit(
         for key, value in changes.items():
             _assign(table, key, value)
         config = parse(table, "the options")
-    part = Shard.parse(shard)
+    if deployed is not None:
+        deployed.check(config)
     folder = out or _folder(config, bool(changes), part)
     with progress(config.name, lines=True, timed=True) as tick:
+        ended = _ended(deployed, part, tick, lines.append)
         command = shlex.join(["secondlook", *sys.argv[1:]])
-        result = run_study(config, folder, part, tick, command, device, wait, tick.write_line)
+        result = run_study(config, folder, part, tick, command, device, wait, tick.write_line, ended)
     _show(result, folder)
+    _tell(lines)
     hold(result, gates, junit, summary)
+
+
+def _deployed(
+    guard: Path | None, models: list[str] | None, shard: str, write: Callable[[str], object]
+) -> Deployed | None:
+    """The guard that is to be audited, if one is.
+
+    Raises:
+        InvalidInput: models are named beside it, or a part of the samples alone is to be done.
+    """
+    if guard is None:
+        return None
+    from secondlook.errors import InvalidInput
+    from secondlook.guard.deployed import Deployed
+
+    if models:
+        raise InvalidInput(
+            f"--model {models[0]} beside --guard {guard}, which has its own model; leave one of them out"
+        )
+    if shard != "1/1":
+        raise InvalidInput(
+            f"--shard {shard} beside --guard {guard}: its file takes the result of a whole; leave one out"
+        )
+    return Deployed(guard, write)
+
+
+def _ended(deployed: Deployed | None, part: Shard, tick: Tick, write: Callable[[str], object]) -> Ended | None:
+    """What follows a run: a guard's file takes the result, and a study that has guards writes them."""
+    from secondlook.guard.recommended import write_recommended
+
+    if deployed is not None:
+        return partial(deployed.ended, tick=tick)
+    return partial(write_recommended, write=write) if part.count == 1 else None
+
+
+def _tell(lines: Iterable[str]) -> None:
+    from secondlook.terminal import printable
+
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def _meant(named: str | None, models: Sequence[str], data: str, deployed: Deployed | None) -> tuple[Study, bool]:
+    """The study, and whether models and data are fitted into it already."""
+    from secondlook.audit.study import read
+    from secondlook.cli.own import fitted, study_meant
+
+    if deployed is not None:
+        return deployed.study(read(named or "as-deployed")), False
+    meant = study_meant(models, data) if named is None else named
+    own = meant == "own" and bool(models or data)
+    config = read(meant)
+    return (fitted(config, models, data) if own else config), own
 
 
 def merge(
@@ -109,6 +174,7 @@ def merge(
 ) -> None:
     """Put the shards of one audit together and report on the whole."""
     from secondlook.audit.api import merge_runs
+    from secondlook.audit.plan import Shard
     from secondlook.audit.store import read_json
     from secondlook.errors import InvalidInput
 
@@ -118,9 +184,12 @@ def merge(
                 f"the study in {part} runs code, {code}, and to merge its shards is to load its models; if you know "
                 "where they come from, add --trust"
             )
+    lines: list[str] = []
     with progress("merging", lines=True, timed=True) as tick:
-        result = merge_runs(folders, out, tick, shlex.join(["secondlook", *sys.argv[1:]]))
+        ended = _ended(None, Shard(), tick, lines.append)
+        result = merge_runs(folders, out, tick, shlex.join(["secondlook", *sys.argv[1:]]), ended)
     _show(result, out)
+    _tell(lines)
 
 
 def running(value: Any) -> str:

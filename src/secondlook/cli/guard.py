@@ -136,10 +136,7 @@ def _table(console: Any, rows: list[dict[str, Any]]) -> None:
 def _summary(made: Guard, count: int, refused: int) -> str:
     """What was found, what was promised, and what is known of attackers."""
     known = made.policy.audited
-    evaded = "nobody has attacked this guard yet"
-    if known is not None:
-        share, low, high = (round(100 * each) for each in known.through)
-        evaded = f"who knows this guard gets through on {share} % [{low}, {high}] ({known.threat})"
+    evaded = known.said if known is not None else "nobody has attacked this guard yet"
     alpha = made.policy.calibration.alpha
     return (
         f"{count - refused} of {count} images accepted; of clean ones {100 * alpha:g} % are rejected at most; {evaded}"

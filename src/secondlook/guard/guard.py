@@ -114,7 +114,7 @@ class Guard:
         found = defend(model, made, classes=classes)
         _ = stages(found)
         self._named = isinstance(model, str)
-        self._take(found.fixed, _policy(found, list(classes or ()), alpha))
+        self._take(found.fixed, policy_of(found, list(classes or ())))
 
     @classmethod
     def load(cls, path: Path | str) -> Guard:
@@ -259,13 +259,14 @@ def _detecting(defense: Any, alpha: float, data: str, samples: int) -> Defense:
     return built
 
 
-def _policy(found: Guarded, classes: list[str], alpha: float) -> Policy:
+def policy_of(found: Guarded, classes: Sequence[str] = ()) -> Policy:
+    """The policy of a guarded model whose threshold comes from clean images; a user may have named its classes."""
     source, scores = found.calibration, found.clean_suspicion.sort().values.tolist()
     assert source is not None, "a threshold comes from clean data"
-    settings = registry.describe(found.fixed.defense)
+    settings, alpha = registry.describe(found.fixed.defense), found.defense.false_rejection
     return Policy(
         model=found.model.name,
-        classes=classes,
+        classes=list(classes),
         defense={key: _plain(value) for key, value in settings.items() if value is not None},
         hashes=_hashes(found),
         calibration=Calibration(

@@ -48,6 +48,22 @@ class Calibration(_Table):
         return (1 + above) / (len(self.scores) + 1)
 
 
+Kind = Literal["clean", "attacked", "dearest"]
+"""Of inputs: as they come, made to fool the guard, and made to cost it what they can."""
+
+
+class Spent(_Table):
+    """What one input costs, in the mean.
+
+    Attributes:
+        stages: that are asked about it.
+        forwards: passes of a sample through any network.
+    """
+
+    stages: float = Field(ge=0)
+    forwards: float = Field(ge=0)
+
+
 class Audited(_Table):
     """What an attacker reached who knows the guard.
 
@@ -55,9 +71,11 @@ class Audited(_Table):
         study: the audit, by name.
         config: its hash.
         threat: norm and eps.
-        attack: the attacker that did worst of all.
+        attack: the attackers, of whom the worst counts for each image.
         n: images.
         through: the share that got a wrong answer past the guard, and the interval of 95 %.
+        spent: on ``clean`` inputs, on those of the attack (``attacked``) and on those that are made to cost
+            as much as they can (``dearest``); empty where that was not measured.
     """
 
     study: str
@@ -66,6 +84,24 @@ class Audited(_Table):
     attack: str
     n: int = Field(gt=0)
     through: tuple[float, float, float]
+    spent: dict[Kind, Spent] = {}
+
+    @property
+    def said(self) -> str:
+        """The result as a sentence."""
+        share, low, high = (100 * each for each in self.through)
+        return f"who knows this guard gets through on {share:.0f} % [{low:.0f}, {high:.0f}] ({self.threat})"
+
+    @property
+    def cost(self) -> str:
+        """What an attacker can make the guard spend, as a phrase; empty where that was not measured."""
+        clean, dearest = (self.spent.get(name) for name in ("clean", "dearest"))
+        if clean is None or dearest is None or not clean.forwards:
+            return ""
+        return (
+            f"an input made to cost it takes {dearest.forwards / clean.forwards:.2f} times the {clean.forwards:.1f} "
+            f"passes of a clean one, {dearest.stages:.2f} stages for {clean.stages:.2f}"
+        )
 
 
 class Policy(_Table):

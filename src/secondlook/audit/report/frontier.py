@@ -31,6 +31,7 @@ class Choice(NamedTuple):
         passes: forward passes of a decision on a clean input.
         sound: whether no check of the rows behind it has failed.
         n: inputs.
+        cell: the id of its clean row.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Choice(NamedTuple):
     passes: float
     sound: bool
     n: int
+    cell: str = ""
 
 
 class Front(NamedTuple):
@@ -128,7 +130,7 @@ def _choice(clean: Cell, kin: Sequence[Cell], threat: ThreatRow, audit: Audit) -
     sound = not any(check.status == "fail" for c in (clean, *rows) for check in c.health)
     right = clean.outcomes.correct if clean.outcomes else 0
     left = _share(_unharmed(worst), worst.n)
-    return Choice(defense_name(clean, audit.cells), _share(right, clean.n), left, passes, sound, clean.n)
+    return Choice(defense_name(clean, audit.cells), _share(right, clean.n), left, passes, sound, clean.n, clean.id)
 
 
 def _unharmed(cell: Cell) -> int:
