@@ -23,6 +23,7 @@ from secondlook.cli.guard import guard
 from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
 from secondlook.cli.rescore import rescore
+from secondlook.cli.serve import serve
 from secondlook.cli.train import train
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ _VERBS = (
     attack,
     purify,
     guard,
+    serve,
     doctor,
     models,
     attacks,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from secondlook import registry
 from secondlook.api.defend import defend
-from secondlook.api.inputs import pixels
+from secondlook.api.inputs import pixels as batch_of
 from secondlook.api.subject import Subject
 from secondlook.data import images as pictures
 from secondlook.defenses.base import Defense
@@ -172,7 +172,7 @@ class Guard:
         Raises:
             InvalidInput: no such images, or not one id for each.
         """
-        x = self._pixels(images)
+        x = self.pixels(images)
         names = [secrets.token_hex(16) for _ in range(len(x))] if ids is None else [str(each) for each in ids]
         if len(names) != len(x):
             raise InvalidInput(f"{len(names)} ids for {len(x)} images; give one for each")
@@ -187,9 +187,14 @@ class Guard:
         """As :meth:`check`, in a thread: the event loop goes on."""
         return await asyncio.to_thread(self.check, images, ids)
 
-    def _pixels(self, images: Images) -> Tensor:
+    def pixels(self, images: Images) -> Tensor:
+        """The images as they are looked at, ``[B, C, H, W]``; files at the size of the model.
+
+        Raises:
+            InvalidInput: they are none.
+        """
         if isinstance(images, Tensor | np.ndarray):
-            return pixels(images, "images").float()
+            return batch_of(images, "images").float()
         files = [images] if isinstance(images, str | Path) else list(images)
         if not all(isinstance(each, str | Path) for each in files):
             raise InvalidInput("images is a list of other things than files; write torch.stack(images)")
