@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--share", type=float, action="append", help="of the capacity; repeatable")
     parser.add_argument("--mix", choices=["clean", "one in ten noisy", "all noisy"], action="append")
+    parser.add_argument("--policy", choices=[*POLICIES], action="append")
     parser.add_argument("--serve", choices=[*POLICIES], help="serve a policy and measure nothing")
     given = parser.parse_args()
     if given.serve:
@@ -183,7 +184,7 @@ def main() -> None:
     noisy = [png(torch.rand(3, 64, 64)) for _ in range(4)]
     bodies = {"clean": clean, "one in ten noisy": clean[:27] + noisy[:3], "all noisy": noisy}
     bodies = {name: some for name, some in bodies.items() if name in (given.mix or bodies)}
-    for name in POLICIES:
+    for name in given.policy or POLICIES:
         process = begun(name)
         try:
             asyncio.run(measured(name, bodies, given.seconds, given.share or [0.5, 0.9, 1.0, 2.0]))

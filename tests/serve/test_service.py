@@ -191,9 +191,21 @@ def test_a_time_out_holds_and_the_loop_goes_on(guard: Guard) -> None:
         assert client.get("/healthz").status_code == 200 and not any(each.done() for each in asked)
         codes = {each.result().status_code for each in asked}
         assert codes <= {503, 504} and 504 in codes
+        time.sleep(0.3)
         shed = client.post("/v1/check", content=file(CLEAN))
         assert shed.status_code == 503 and int(shed.headers["retry-after"]) >= 1
         assert 'secondlook_shed_total{reason="deadline"} ' in client.get("/metrics").text
+
+
+def test_who_finds_no_place_is_refused_before_the_body_is_read(guard: Guard) -> None:
+    limits = Limits(seconds=0.5, room=1, batch=1)
+    with TestClient(make_app(Slow(guard, limits, decoder=Here()))) as client, ThreadPoolExecutor(6) as many:
+        codes = [
+            each.result().status_code
+            for each in [many.submit(client.post, "/v1/check", content=file(CLEAN)) for _ in range(6)]
+        ]
+        assert set(codes) <= {503, 504}
+        assert "secondlook_shed_total" in client.get("/metrics").text
 
 
 def test_open_lets_pass_and_says_so(guard: Guard) -> None:

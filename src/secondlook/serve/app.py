@@ -83,8 +83,9 @@ def make_app(service: Service, token: str = "") -> FastAPI:
         """The verdict on one image: its bytes, or JSON with ``image`` in base64."""
         begun = monotonic()
         try:
-            content = await _image(request, service.limits.body)
-            answer, decision = _reply(service, await service.check(content)), ""
+            with service.admitted():
+                content = await _image(request, service.limits.body)
+                answer = _reply(service, await service.check(content))
             decision = answer["decision"]
             response: Response = JSONResponse(answer)
         except Trouble as trouble:

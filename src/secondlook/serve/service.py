@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time
@@ -141,7 +142,7 @@ class Service:
         self.counts.model.labels(self.guard.policy.model, self.name).set(1)
         self._file = self._bytes()
         self._tasks: list[asyncio.Task[None]] = []
-        self._why = "the service has not begun"
+        self._why, self._inside = "the service has not begun", 0
 
     async def begin(self) -> None:
         """Starts the decoder and the queue, and asks every stage once."""
@@ -178,6 +179,22 @@ class Service:
             why = "the queue is full"
         self.counts.ready.set(not why)
         return why
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place for one request; where there is none, it is refused before its body is read.
+
+        Raises:
+            Trouble: as many as the queue and two batches hold are on their way already.
+        """
+        if self._inside >= self.limits.room + 2 * self.limits.batch:
+            self.counts.shed.labels("room").inc()
+            raise Trouble(503, "shed", "too many requests wait; try again later", max(self.batcher.wait, 0.1))
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     async def check(self, content: bytes) -> Checked:
         """The verdict on the bytes of an image.
