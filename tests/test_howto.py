@@ -58,7 +58,7 @@ def test_other_code_of_the_pages_runs(capsys: pytest.CaptureFixture[str]) -> Non
         # The front door's own page is run by the tests of the front door.
         if not code.startswith('"""') and page != "attack-your-model"
     ]
-    assert len(others) == 2 and len(MODULES) == 3
+    assert len(others) == 5 and len(MODULES) == 3
     for code in others:
         exec(compile(code, "a how-to page", "exec"), {})
     assert "Outcome" in capsys.readouterr().out

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from secondlook.data.sga import Sga as Sga
     from secondlook.data.stl10 import Stl10 as Stl10
     from secondlook.data.table import Csv as Csv, Lines as Lines
+    from secondlook.data.waveforms import Waveforms as Waveforms
     from secondlook.decision import Decision as Decision, Outcome as Outcome
     from secondlook.defenses.band_pass import BandPassDefense as BandPassDefense
     from secondlook.defenses.base import Defense as Defense
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from secondlook.models.families.imagebind.adapter import ImageBind as ImageBind
     from secondlook.models.families.openclip import OpenClip as OpenClip
     from secondlook.models.families.python import Python as Python
+    from secondlook.models.families.silero import Silero as Silero
     from secondlook.models.zeroshot import ZeroShot as ZeroShot
     from secondlook.objectives.base import Goal as Goal, GuardedObjective as GuardedObjective
     from secondlook.objectives.targeted import AlignEmbedding as AlignEmbedding, Targeted as Targeted

@@ -7,7 +7,7 @@ import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from secondlook.data.base import Listing
 from secondlook.data.decoding import extra, reason, refuse_irregular
 from secondlook.errors import InvalidInput
 from secondlook.registry import digest
+from secondlook.signals import SOUND
 
 EXTENSIONS: Final = (".flac", ".mp3", ".ogg", ".wav")
 """What a file must end in, in small or capital letters, to count as a sound."""
@@ -157,6 +158,20 @@ def _other(path: Path) -> tuple[NDArray[Any], int]:
                 f"{MAX_SAMPLES / 1e6:g} million or fewer"
             )
         return file.read(dtype="float32", always_2d=True), int(file.samplerate)
+
+
+def write_wave(file: Path | BinaryIO, samples: Tensor, rate: int) -> None:
+    """Writes samples ``[T]`` in [-1, 1] as a WAV file of one channel of 16-bit PCM, rounded to its steps.
+
+    Example:
+        ``write_wave(Path("attacked.wav"), found.x[0], 16_000)``
+    """
+    steps = SOUND.stored(SOUND.carried(samples.detach().cpu()[None]))[0, 0, 0].numpy()
+    with wave.open(file if not isinstance(file, Path) else str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(steps.astype("<i2").tobytes())
 
 
 class SoundSamples(NamedTuple):

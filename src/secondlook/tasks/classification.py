@@ -184,6 +184,11 @@ class OpenClassification(OpenTask[ClassificationBatch, Decision]):
     source: Source
 
     def __init__(self, settings: ZeroShotTask, source: Source) -> None:
+        if source.signal is not self.signal:
+            raise InvalidInput(
+                f"data={settings.data!r} holds {source.signal.name}s; write task = "
+                f"{'sound' if source.signal.name == 'sound' else 'zeroshot'!r}, or name data of {self.signal.name}s"
+            )
         self.settings, self.source = settings, source
         self._keys = Keys.of(settings.seed, source.ids)
         self.rows = tuple(self._keys.fold("choose").order()[: how_many(settings, len(source))])

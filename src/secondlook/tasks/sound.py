@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
@@ -17,6 +16,7 @@ from torch import Tensor
 from secondlook.attacks.pairs import Pairs
 from secondlook.data import load
 from secondlook.data.base import Source
+from secondlook.data.sounds import write_wave
 from secondlook.decision import Decision
 from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
@@ -200,13 +200,8 @@ class OpenSound(OpenClassification):
 
 def playable(samples: Tensor, rate: int) -> str:
     """Samples ``[T]`` in [-1, 1] as base64 of a 16-bit WAV file, cut to :data:`PLAYED` seconds."""
-    steps = SOUND.stored(SOUND.carried(samples[None, : int(PLAYED * rate)]))[0, 0, 0].numpy()
     held = io.BytesIO()
-    with wave.open(held, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(steps.astype("<i2").tobytes())
+    write_wave(held, samples[: int(PLAYED * rate)], rate)
     return base64.b64encode(held.getvalue()).decode()
 
 
