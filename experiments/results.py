@@ -246,10 +246,11 @@ def _alarms(audit: Audit) -> Iterator[str]:
         if row.cell.detection
     ]
     rates = sorted({rate for _, found in rows for rate in found}, key=float)
-    if rates:
-        yield ""
-        yield f"| rejected, %, where | {' | '.join(f'{float(r):.0%} is promised' for r in rates)} |"
-        yield "|---|" + "---:|" * len(rates)
+    if not rates:
+        return
+    yield ""
+    yield f"| rejected, %, where | {' | '.join(f'{float(r):.0%} is promised' for r in rates)} |"
+    yield "|---|" + "---:|" * len(rates)
     for name, found in rows:
         fprs = [found[rate].fpr if rate in found else None for rate in rates]
         yield f"| {name} | {' | '.join(_interval(fpr, 100, 1) for fpr in fprs)} |"
