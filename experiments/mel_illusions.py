@@ -54,8 +54,8 @@ def measure(level: float, samples: int, steps: int) -> Row:
         straight = model.network(((mel - MEAN) / DEVIATION)[:, None]) @ texts.T
         carried = SOUND.read(SOUND.stored(SOUND.carried(imposed(waves, mel).clamp(-1, 1))), torch.float32)
         heard = model.embed(carried) @ texts.T
-    hits = [float((scores.argmax(1) == target).float().mean()) for scores in (straight, heard)]
-    return Row(level, *hits, distribution(decibels(waves, SOUND.natural(carried)).tolist()))
+    reached, kept = (float((scores.argmax(1) == target).float().mean()) for scores in (straight, heard))
+    return Row(level, reached, kept, distribution(decibels(waves, SOUND.natural(carried)).tolist()))
 
 
 def climbed(model: SoundEmbedder, clean: Tensor, wanted: Tensor, reach: float, steps: int) -> Tensor:
