@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install audit test check format bench results clean
+.PHONY: help install audit test check format bench results dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,15 @@ bench: $(STAMP) ## run every benchmark, one after the other
 
 results: $(STAMP) ## write docs/results.md and its figures from docs/results/; ARGS="runs/default" takes a run in
 	$(BIN)/python -m experiments.results $(ARGS)
+
+# A wheel that lacks a file of data works in the checkout and nowhere else: hence the empty environment.
+dist: $(STAMP) ## build wheel and sdist, check them, and audit with the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet build twine
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	@empty=$$(mktemp -d) && $(PYTHON) -m venv $$empty/venv && $$empty/venv/bin/python -m pip install --quiet dist/*.whl && \
+		cd $$empty && venv/bin/secondlook audit default --samples 2 --out run && rm -rf $$empty
 
 clean: ## remove the environment, builds and caches; runs are kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
