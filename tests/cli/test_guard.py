@@ -72,7 +72,7 @@ def test_a_guard_is_audited_as_its_file_says(secondlook: Callable[..., Ended], t
     before = policy.read_bytes()
     short = ("--samples", 2, "--set", "attacks.0.steps=1", "--set", "diagnosed=0", "--set", "rescore=1")
     ended = secondlook("audit", "--guard", policy, "--out", out, *short)
-    assert ended.status == 0 and f"{policy} is left as it was, for the result is withheld" in ended.out
+    assert ended.status == 0 and f"{policy} is left as it was, for the result, " in ended.out
     assert policy.read_bytes() == before
     stored = json.loads((out / "run.json").read_text())["study"]
     assert stored["models"] == ["scenes:classifier"]

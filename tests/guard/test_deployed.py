@@ -52,6 +52,7 @@ def test_a_result_is_written_into_the_file_unless_it_is_withheld(policy: Path, t
     made = Deployed(place, told.append)
     audit = run_study(made.study(small(4)), tmp_path / "run", ended=lambda *of: kept.extend(of) or made.ended(*of))
     assert place.read_bytes() == policy.read_bytes() and "withheld: adaptive: enough samples failed" in told[0]
+    assert "% got through" in told[0]
     shown = [each.model_copy(update={"status": "shown"}) for each in audit.headline]
     made.ended(kept[0], kept[1], audit.model_copy(update={"headline": shown}))
     (headline,) = [each for each in audit.headline if each.defense != "undefended"]

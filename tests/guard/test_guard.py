@@ -107,6 +107,8 @@ def test_the_p_value_is_that_of_conformal_prediction() -> None:
         (lambda text: text[: len(text) // 3], "cannot be read as a policy|Field required"),
         (lambda text: text.replace("scales = [", "scales = [] # ["), "cannot be read|scales"),
         (lambda text: "\x00", "cannot be read"),
+        (lambda text: f"a = {'[' * 100_000}", "cannot be read"),
+        (lambda text: f"a = {'9' * 5_000}", "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_policy_of_this_model_is_refused(guard: Guard, tmp_path: Path, change, told: str) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import io
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -175,3 +177,19 @@ def test_an_action_of_nemo(guard: sl.Guard) -> None:
     assert allowed(None) and allowed({"last_user_message": "hello"}) and allowed({"user_message": [part(CLEAN)]})
     assert not allowed({"user_message": [part(CLEAN), part(LOUD)]})
     assert not allowed({"user_message": None, "last_user_message": [part(TORN)]})
+
+
+def test_the_example_of_the_page_is_the_middleware_of_an_agent(
+    guard: sl.Guard, stubs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "howto" / "guard-hooks.md"
+    (code,) = re.findall(r"```py\n(.*?)```", page.read_text(), re.DOTALL)
+    agents = sys.modules["langchain.agents"]
+    agents.create_agent = lambda model, tools, middleware: middleware  # type: ignore[attr-defined]
+    guard.save(tmp_path / "guard.toml")
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(compile(code, "the page", "exec"), made)
+    ((_, before),) = made["agent"]
+    found = asyncio.run(before({"messages": [SimpleNamespace(type="human", content=[part(LOUD)])]}, None))
+    assert found["messages"][0].content == "This image cannot be used."

@@ -79,7 +79,10 @@ class Deployed:
         row = _defended(plan)
         worst = _worst(audit, row)
         if worst.status == "withheld":
-            self.write(f"{self.path} is left as it was, for the result is withheld: {'; '.join(worst.reasons)}")
+            self.write(
+                f"{self.path} is left as it was, for the result, {100 * _reached(worst):.0f} % got through, is "
+                f"withheld: {'; '.join(worst.reasons)}; try --set attacks.0.steps=200 --set attacks.0.budget=full"
+            )
             return
         found = audited(audit, row, _expenses(plan, run, row, tick))
         read(self.path).model_copy(update={"audited": found}).write(self.path)

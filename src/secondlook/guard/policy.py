@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import beta
 
+from secondlook.data.decoding import refuse_irregular
 from secondlook.drafts import write_whole
 from secondlook.errors import InvalidInput
 
@@ -142,11 +143,14 @@ def read(path: Path | str) -> Policy:
         InvalidInput: there is none, or it is no policy; the field is named.
     """
     place = Path(path)
+    refuse_irregular(place)
     try:
         if place.stat().st_size > _LARGEST:
             raise InvalidInput(f"{place} is larger than {_LARGEST:,} bytes, which no policy is; look what it holds")
         table = tomllib.loads(place.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except InvalidInput:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{place} cannot be read as a policy ({error}); make one by secondlook guard --calibrate"
         ) from error
