@@ -42,6 +42,7 @@ VERBS = (
     "rescore",
     "guard",
     "compare",
+    "export",
     "serve",
 )
 

@@ -19,6 +19,7 @@ from secondlook.cli.audit import audit, merge, report
 from secondlook.cli.catalog import attacks, defenses, models, studies
 from secondlook.cli.compare import compare
 from secondlook.cli.doctor import doctor
+from secondlook.cli.export import export
 from secondlook.cli.guard import guard
 from secondlook.cli.harden import harden
 from secondlook.cli.images import attack, purify
@@ -35,6 +36,7 @@ _VERBS = (
     audit,
     report,
     compare,
+    export,
     merge,
     rescore,
     attack,

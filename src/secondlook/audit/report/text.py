@@ -250,7 +250,7 @@ def _rows(block: Block, columns: Sequence[Column]) -> Iterator[str]:
     names = ["defense", "attacker", *(column.title for column in columns), "n", "health"]
     yield f"| {' | '.join(map(_plain, names))} |"
     yield f"|{'---|' * 2}{'---:|' * (len(columns) + 1)}---|"
-    for cells in _cells(block, columns):
+    for cells in table_cells(block, columns):
         yield f"| {' | '.join(map(_plain, cells))} |"
 
 
@@ -297,7 +297,7 @@ def _html_table(block: Block) -> str:
     head = "".join(_html_cell(name, "col", at) for at, name in enumerate(names))
     body = "".join(
         f"<tr>{''.join(_html_cell(text, 'row' if at < 2 else '', at) for at, text in enumerate(cells))}</tr>"
-        for cells in _cells(block, block.columns)
+        for cells in table_cells(block, block.columns)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -308,7 +308,7 @@ def _html_cell(text: str, scope: str, at: int) -> str:
     return f'<th scope="{scope}"{side}>{escape(text)}</th>' if scope else f"<td>{escape(text)}</td>"
 
 
-def _cells(block: Block, columns: Sequence[Column]) -> Iterator[list[str]]:
+def table_cells(block: Block, columns: Sequence[Column]) -> Iterator[list[str]]:
     """The rows of a table in words, defense after defense."""
     for group in block.groups:
         for row in group.rows:
