@@ -133,6 +133,8 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         )
     with pytest.raises(InvalidInput, match="one in each study"):
         parse(table(threat={"norm": "snr", "eps": ["20", "30"]}), "here")
+    with pytest.raises(InvalidInput, match="least ratio in dB"):
+        parse(table(threat={"norm": "snr"}), "here")
     with pytest.raises(InvalidInput, match="a model wants"):
         run_study(parse(table(models=["scenes:classifier"]), "here"), tmp_path / "run", device="cpu")
 

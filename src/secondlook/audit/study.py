@@ -55,6 +55,13 @@ class Budget(BaseModel):
     norm: Norm = "linf"
     eps: list[Pixels] = Field(default_factory=lambda: [8 / 255], min_length=1)
 
+    @model_validator(mode="after")
+    def _ratio_is_said(self) -> Budget:
+        """Refuses the usual radius where the budget is a ratio."""
+        if self.norm == "snr" and "eps" not in self.model_fields_set:
+            raise ValueError('norm = "snr" without eps; write the least ratio in dB, eps = ["30"]')
+        return self
+
     @field_validator("eps")
     @classmethod
     def _each_a_threat(cls, value: list[float], info: ValidationInfo) -> list[float]:
