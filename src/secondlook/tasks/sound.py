@@ -173,7 +173,7 @@ class OpenSound(OpenClassification):
             return found
         ratios_of: dict[str, Metric] = {}
         for name, at in QUANTILES.items():
-            value = float(np.quantile(ratios, at))
+            value = round(float(np.quantile(ratios, at)), 2)  # hundredths of a decibel
             ratios_of[f"snr_{name}"] = Metric(value=value, low=value, high=value)
         ratios_of["segmental_snr"] = average([row["segmental_snr"] for row in rows if "snr" in row])
         return replace(found, metrics={**found.metrics, **ratios_of})
