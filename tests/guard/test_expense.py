@@ -5,6 +5,7 @@ from torch import Tensor
 
 from secondlook.data import load as open_source
 from secondlook.defenses.cascade import cascade
+from secondlook.defenses.consistency import MagNet
 from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.stack import Stack
 from secondlook.guard.expense import Expense, dearest, expense
@@ -51,6 +52,15 @@ def test_what_is_made_to_cost_gets_past_the_first_stage(x: Tensor) -> None:
     before = expense(guarded, x, KEYS)
     made = dearest(guarded, x, Threat(norm="linf", eps=8 / 255, grid=255), KEYS, steps=20)
     assert 4 < before.stages < expense(guarded, made, KEYS).stages
+
+
+@pytest.mark.parametrize("name", ["scenes:clip", "scenes:captioner"])
+def test_embedders_and_captioners_are_made_to_cost_too(name: str, x: Tensor) -> None:
+    each = cascade(Guarded(load(name), MagNet(threshold=1e9, false_rejection=0.0)), x, KEYS).each
+    guarded = Guarded(load(name), MagNet(threshold=float(each.median()), false_rejection=0.0))
+    before = guarded.decide(x, KEYS).accepted
+    made = dearest(guarded, x, Threat(norm="linf", eps=8 / 255, grid=255), KEYS, steps=10)
+    assert guarded.decide(made, KEYS).accepted.sum() > before.sum()
 
 
 def test_expenses_add_up() -> None:
