@@ -171,8 +171,10 @@ def _threat(
     Raises:
         InvalidInput: neither or both are given, or they do not fit; a sound is silent, where the ratio counts.
     """
-    if (eps is None) == (snr is None):
-        raise InvalidInput("write one of eps=8 / 255 and, for sounds, snr=30, the least ratio in dB")
+    if eps is None and snr is None:
+        raise InvalidInput("eps=None is not a number; write 8/255, or snr=30 for sounds, the least ratio in dB")
+    if eps is not None and snr is not None:
+        raise InvalidInput(f"eps={eps} and snr={snr}; write one of eps and snr")
     if snr is not None:
         norm, eps = "snr", snr
     levels = None if grid is None else _grid(grid, clean, form)

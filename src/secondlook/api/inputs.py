@@ -23,6 +23,10 @@ _CHANNELS = (1, 3, 4)
 """What a last dimension of this size most often is: the channels of ``[B, H, W, C]``."""
 
 
+SHORTEST = 32
+"""Samples of the shortest sound: a matrix that is narrower was not meant as one."""
+
+
 def pixels(x: object, field: str = "x") -> Tensor:
     """A batch of images as a tensor ``[B, C, H, W]`` of its own memory, in fp32 or fp64.
 
@@ -38,6 +42,10 @@ def pixels(x: object, field: str = "x") -> Tensor:
         raise InvalidInput(f"{field} is a {type(x).__name__}; write {stack}({field})")
     batch = tensor(x, field).detach()
     shape = tuple(batch.shape)
+    if batch.dim() == 3 and shape[1] == 1 < shape[2]:
+        raise InvalidInput(
+            f"{field} has shape {shape}; sounds are [B, T], write {field}[:, 0]; images are [B, C, H, W]"
+        )
     if batch.dim() == 3:
         raise InvalidInput(f"{field} has shape {shape}; a single image is a batch of one: {field}[None]")
     if batch.dim() != 4:
@@ -76,6 +84,8 @@ def sounds(x: Any, field: str = "x") -> Tensor:
         raise InvalidInput(f"{field} has shape {shape}; sounds are [B, T], one channel each: average the others")
     if not batch.numel():
         raise InvalidInput(f"{field} has shape {shape}, no samples of sound; look how it is made")
+    if shape[1] < SHORTEST:
+        raise InvalidInput(f"{field} has shape {shape}; images are [B, C, H, W], sounds [B, T] from T = {SHORTEST}")
     if not batch.is_floating_point():
         raise InvalidInput(f"{field} is {kind(batch)}; sounds are floats in [-1, 1], write {field} / 32768")
     if batch.dtype not in (torch.float32, torch.float64):

@@ -15,7 +15,7 @@ from secondlook.defenses.guarded import Guarded
 from secondlook.errors import InvalidInput
 from secondlook.models import load
 from secondlook.models.base import Classifier, Embedder, Model
-from secondlook.models.logits import LogitClassifier, asked, logits_of
+from secondlook.models.logits import SOUNDS, LogitClassifier, asked, logits_of
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.signals import IMAGE, Signal
 
@@ -115,7 +115,7 @@ class FunctionClassifier(LogitClassifier):
     ) -> None:
         named = str(getattr(function, "__name__", type(function).__name__))
         name = "function" if named == "<lambda>" else named
-        inside = function if signal is IMAGE else lambda x: function(signal.natural(x))
+        inside = function if signal is IMAGE else lambda x: asked(function, signal.natural(x), name, SOUNDS)
         super().__init__(name, inside, classes or ("0", "1"), modules=networks(function))
         self.classes, self._answered = self.classes if classes else (), False
         self.device = home(self.modules)

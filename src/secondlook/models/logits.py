@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -64,7 +64,17 @@ class LogitClassifier(Classifier):
         return features
 
 
-def asked(function: Callable[[Tensor], Any], x: Tensor, name: str) -> Any:
+class Form(NamedTuple):
+    """What a function takes, for messages: what it is called, its shape and range."""
+
+    called: str
+    shape: str
+
+
+PIXELS, SOUNDS = Form("pixels", "[B, C, H, W] in [0, 1]"), Form("sounds", "[B, T] in [-1, 1]")
+
+
+def asked(function: Callable[[Tensor], Any], x: Tensor, name: str, form: Form = PIXELS) -> Any:
     """What a user's function answers; what it raises is told by its name, but for too little memory.
 
     Raises:
@@ -79,8 +89,8 @@ def asked(function: Callable[[Tensor], Any], x: Tensor, name: str) -> Any:
             raise
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InvalidInput(
-            f"{name} raised {type(error).__name__} on pixels {tuple(x.shape)} on {x.device}: {reason}; "
-            "it has to take pixels [B, C, H, W] in [0, 1] and to answer logits [B, K]"
+            f"{name} raised {type(error).__name__} on {form.called} {tuple(x.shape)} on {x.device}: {reason}; "
+            f"it has to take {form.called} {form.shape} and to answer logits [B, K]"
         ) from error
 
 
