@@ -533,7 +533,7 @@ def test_a_task_that_does_not_fit_is_named(
             {"adaptive": {"draws": 0}, "attack": {"name": "mortal"}, "defenses": [{"name": "noise"}]},
             "draws = 0",
         ),
-        ("grounding", {"defenses": [MIRROR]}, "mirrorcheck detects, and grounding"),
+        ("grounding", {"defenses": [MIRROR]}, "MirrorCheck paints what a model says"),
         ("retrieval", {"models": ["scenes:classifier"]}, "scenes:classifier embeds no texts"),
         ("retrieval", {"knowledge": ["transfer"]}, "'transfer' needs surrogates"),
         (

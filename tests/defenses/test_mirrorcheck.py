@@ -11,8 +11,10 @@ from secondlook import registry
 from secondlook.defenses.guarded import Guarded
 from secondlook.defenses.mirrorcheck import MOST, MirrorCheck, RegenerationDetector, regeneration_detector
 from secondlook.defenses.regeneration import EncoderEnsemble, ImageCache, RegeneratedImages
+from secondlook.defenses.stack import Stack
 from secondlook.errors import InvalidInput
 from secondlook.ledger import counting
+from secondlook.models import load
 from secondlook.models.zeroshot import ZeroShot
 from secondlook.objectives.untargeted import Untargeted, UntargetedObjective
 from secondlook.randomness import Keys
@@ -268,3 +270,10 @@ def test_it_is_a_defense_like_the_others() -> None:
     assert guarded.stochastic
     with pytest.raises(InvalidInput, match="no {} where the class goes"):
         defense(prompt="a color")
+
+
+def test_what_says_nothing_is_refused_before_anything_is_calibrated() -> None:
+    embedder = load("scenes:clip")
+    for made in (MirrorCheck(calibrate_samples=30), Stack(stack=["jpeg", "mirrorcheck"], calibrate_samples=100)):
+        with pytest.raises(InvalidInput, match="scenes:clip says nothing"):
+            Guarded(embedder, made)

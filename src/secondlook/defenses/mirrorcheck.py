@@ -143,7 +143,16 @@ class MirrorCheck(DetectorDefense):
     seed: Natural = 0
 
     def detector(self, model: Model) -> RegenerationDetector:
-        """Encoders and painters, and the prompt that fits ``model``."""
+        """Encoders and painters, and the prompt that fits ``model``.
+
+        Raises:
+            InvalidInput: the model neither captions nor classifies, and says nothing that could be painted.
+        """
+        if isinstance(model, Embedder):
+            raise InvalidInput(
+                f"MirrorCheck paints what a model says, and {model.name} says nothing; take magnet or squeezing, "
+                "or name the classes that make a zero-shot classifier of it"
+            )
         found = regeneration_detector(
             encoders=self.encoders,
             painters=self.painters,
