@@ -166,6 +166,24 @@ def test_the_policy_health_and_counts_are_told(client: TestClient, guard: Guard)
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+def test_other_gateways_ask_in_their_own_shapes(client: TestClient) -> None:
+    urls = ["data:image/png;base64," + base64.b64encode(file(x)).decode() for x in (CLEAN, LOUD)]
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    for some, flagged in (
+        (parts[:1], False),
+        (parts, True),
+        ([{"type": "image_url", "image_url": "http://x/y.png"}], True),
+    ):
+        said = client.post("/v1/moderations", json={"input": some}).json()
+        assert said["results"][0]["flagged"] is said["results"][0]["categories"]["adversarial"] is flagged
+    for some, action in ((urls[:1], "NONE"), (urls, "BLOCKED"), (["AAAA"], "BLOCKED"), ("x", "BLOCKED")):
+        said = client.post("/beta/litellm_basic_guardrail_api", json={"images": some, "texts": []}).json()
+        assert said["action"] == action
+    for path in ("/v1/moderations", "/beta/litellm_basic_guardrail_api"):
+        assert client.post(path, content=b"[").status_code == client.post(path, content=b"[]").status_code == 400
+    assert client.post("/v1/moderations", json={}).status_code == 422
+
+
 def test_a_token_is_asked_for(guard: Guard) -> None:
     with TestClient(make_app(Service(guard, decoder=Here()), "secret")) as client:
         assert client.post("/v1/check", content=file(CLEAN)).status_code == 401
@@ -229,7 +247,7 @@ def test_a_model_that_fails_is_not_ready(guard: Guard, monkeypatch: pytest.Monke
 
 def test_a_policy_that_has_changed_is_not_served_as_the_old_one(guard: Guard, tmp_path: Path) -> None:
     guard.save(tmp_path / "guard.toml")
-    with TestClient(make_app(Service(guard, policy=tmp_path / "guard.toml", decoder=Here()))) as client:
+    with TestClient(make_app(Service(guard, file=tmp_path / "guard.toml", decoder=Here()))) as client:
         assert client.get("/readyz").status_code == 200
         (tmp_path / "guard.toml").write_text("other")
         assert "start it again" in client.get("/readyz").json()["error"]["message"]

@@ -17,6 +17,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from secondlook.errors import InvalidInput
+from secondlook.guard.hooks.litellm import guardrail
+from secondlook.guard.hooks.openai import moderation
 from secondlook.serve.service import Checked, Service, Trouble
 
 _DECISIONS: Final = {"accepted": "allow", "rejected": "block"}
@@ -39,6 +42,8 @@ _BODY: Final = {
     },
     "required": True,
 }
+_JSON: Final = {"content": {"application/json": {"schema": {"type": "object"}}}, "required": True}
+Hook = Callable[[Service, dict[str, Any]], Awaitable[dict[str, Any]]]
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     code: {"description": said}
     for code, said in {
@@ -94,6 +99,30 @@ def make_app(service: Service, token: str = "") -> FastAPI:
         service.counts.duration.labels("check").observe(monotonic() - begun)
         return response
 
+    async def asked(request: Request, name: str, hook: Hook) -> Response:
+        """A request in the shape of another's, which all have JSON."""
+        begun = monotonic()
+        try:
+            with service.admitted():
+                response: Response = JSONResponse(await hook(service, await _object(request, service.limits.body)))
+        except Trouble as trouble:
+            response = _said(trouble.code, trouble.kind, trouble.sentence, trouble.after)
+        except InvalidInput as error:
+            response = _said(422, "json", str(error))
+        service.counts.requests.labels(name, "none", response.status_code).inc()
+        service.counts.duration.labels(name).observe(monotonic() - begun)
+        return response
+
+    @app.post("/v1/moderations", openapi_extra={"requestBody": _JSON}, responses=_ERRORS)
+    async def moderations(request: Request) -> Response:
+        """A verdict in the shape of OpenAI's moderation, category ``adversarial``."""
+        return await asked(request, "moderations", moderation)
+
+    @app.post("/beta/litellm_basic_guardrail_api", openapi_extra={"requestBody": _JSON}, responses=_ERRORS)
+    async def litellm(request: Request) -> Response:
+        """A verdict in the shape of litellm's generic guardrail."""
+        return await asked(request, "litellm", guardrail)
+
     @app.get("/v1/policy")
     async def policy() -> dict[str, Any]:
         """What decides: stages, threshold, calibration, and what an attacker reached who knows it."""
@@ -124,11 +153,40 @@ def make_app(service: Service, token: str = "") -> FastAPI:
     return app
 
 
+async def _object(request: Request, most: int) -> dict[str, Any]:
+    """The JSON object of a request.
+
+    Raises:
+        Trouble: it is none, or too large.
+    """
+    try:
+        given = json.loads(await _body(request, most))
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise Trouble(400, "json", "the body is no JSON object")
+    return given
+
+
 async def _image(request: Request, most: int) -> bytes:
-    """The bytes of the image of a request, counted while they come.
+    """The bytes of the image of a request.
 
     Raises:
         Trouble: there are none, too many, or they are not what the request says.
+    """
+    content = await _body(request, most)
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json":
+        return _decoded(content)
+    if not content:
+        raise Trouble(400, "empty", "send the bytes of an image, or JSON with image in base64")
+    return content
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body of a request, counted while it comes.
+
+    Raises:
+        Trouble: it is too large, or comes too slowly.
     """
     content = bytearray()
     try:
@@ -139,10 +197,6 @@ async def _image(request: Request, most: int) -> bytes:
                     raise Trouble(413, "size", f"the body is larger than {most:,} bytes")
     except TimeoutError:
         raise Trouble(408, "slow", f"the body did not come within {_UPLOAD:g} s") from None
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json":
-        return _decoded(bytes(content))
-    if not content:
-        raise Trouble(400, "empty", "send the bytes of an image, or JSON with image in base64")
     return bytes(content)
 
 

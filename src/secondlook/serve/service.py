@@ -18,6 +18,8 @@ from torch import Tensor
 
 from secondlook.errors import InvalidInput
 from secondlook.guard.guard import Guard, Verdict
+from secondlook.guard.hooks.content import Finding, bytes_of
+from secondlook.guard.policy import Policy
 from secondlook.registry import digest
 from secondlook.serve.batching import Batcher, Late, Shed
 from secondlook.serve.decoding import Decoder, Gone, Processes
@@ -118,7 +120,7 @@ class Service:
     Attributes:
         guard: what decides.
         limits: what is taken.
-        policy: the file that the guard comes from; where it changes, the service is no longer ready.
+        file: that the guard comes from; where it changes, the service is no longer ready.
         log: of the verdicts; None writes none.
         canaries: clean images that are looked at again and again, pixels ``[N, C, H, W]``.
         every: seconds from one look at them to the next.
@@ -127,7 +129,7 @@ class Service:
 
     guard: Guard
     limits: Limits = field(default_factory=Limits)
-    policy: Path | None = None
+    file: Path | None = None
     log: ChainedLog | None = None
     canaries: Tensor | None = None
     every: float = 3600.0
@@ -140,7 +142,7 @@ class Service:
         self.name = digest(self.guard.policy.model_dump(mode="json"))
         self.counts.target.set(self.guard.policy.calibration.alpha)
         self.counts.model.labels(self.guard.policy.model, self.name).set(1)
-        self._file = self._bytes()
+        self._begun_with = self._bytes()
         self._tasks: list[asyncio.Task[None]] = []
         self._why, self._inside = "the service has not begun", 0
 
@@ -173,8 +175,8 @@ class Service:
     def unready(self) -> str:
         """Why requests are not answered; empty where they are."""
         why = self._why
-        if not why and self._bytes() != self._file:
-            why = f"{self.policy} is not what the service was started with; start it again"
+        if not why and self._bytes() != self._begun_with:
+            why = f"{self.file} is not what the service was started with; start it again"
         if not why and self.batcher.depth >= self.limits.room:
             why = "the queue is full"
         self.counts.ready.set(not why)
@@ -230,6 +232,22 @@ class Service:
         made = Checked(said.verdict, {key: round(1000 * value, 2) for key, value in timing.items()})
         self._note(content, made, wall)
         return made
+
+    @property
+    def policy(self) -> Policy:
+        """Of the guard."""
+        return self.guard.policy
+
+    async def find(self, text: str, name: str) -> Finding:
+        """What became of an image in base64, as the hooks of :mod:`secondlook.guard.hooks` ask it."""
+        try:
+            return Finding(verdict=(await self.check(bytes_of(text, name))).verdict)
+        except InvalidInput as error:
+            return Finding(trouble=str(error))
+        except Trouble as trouble:
+            if trouble.code >= 500:
+                raise
+            return Finding(trouble=f"{name}: {trouble.sentence}")
 
     def _look(self, asked: list[_Ask]) -> Sequence[_Said]:
         """The verdicts on a batch; images of several sizes are looked at one size after the other."""
@@ -304,10 +322,10 @@ class Service:
             await asyncio.sleep(self.every)
 
     def _bytes(self) -> str:
-        if self.policy is None:
+        if self.file is None:
             return ""
         try:
-            return hashlib.sha256(self.policy.read_bytes()).hexdigest()
+            return hashlib.sha256(self.file.read_bytes()).hexdigest()
         except OSError:
             return "gone"
 

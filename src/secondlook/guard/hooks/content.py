@@ -8,13 +8,14 @@ import binascii
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from secondlook.data.decoding import decode
 from secondlook.errors import InvalidInput
 from secondlook.guard.guard import Guard, Verdict
+from secondlook.guard.policy import Policy
 
 MAX_BYTES: Final = 10_000_000
 """Of an encoded image."""
@@ -47,6 +48,18 @@ class Finding:
         return f"it looks attacked (p = {self.verdict.p_value:.3f})"
 
 
+@runtime_checkable
+class Finder(Protocol):
+    """What decides on encoded images in a way of its own, as a service does."""
+
+    @property
+    def policy(self) -> Policy:
+        """Of its guard."""
+
+    async def find(self, text: str, name: str) -> Finding:
+        """What became of one encoded image, which errors call ``name``."""
+
+
 def images_of(content: object) -> Iterator[str]:
     """The images in the content of a message: base64, data URLs, links, in their order.
 
@@ -70,12 +83,15 @@ def _encoded(block: Mapping[str, Any]) -> str:
     return str(held.get("base64") or held.get("data") or held.get("url") or "")
 
 
-async def findings(guard: Guard, images: Sequence[str]) -> list[Finding]:
+async def findings(guard: Guard | Finder, images: Sequence[str]) -> list[Finding]:
     """What a guard says of encoded images, in their order; the event loop goes on meanwhile.
 
     Draws are keyed by names that nobody can foresee.
     """
-    return [await asyncio.to_thread(_finding, guard, text, f"image {at}") for at, text in enumerate(images, start=1)]
+    named = [(text, f"image {at}") for at, text in enumerate(images, start=1)]
+    if isinstance(guard, Guard):
+        return [await asyncio.to_thread(_finding, guard, *each) for each in named]
+    return [await guard.find(*each) for each in named]
 
 
 def _finding(guard: Guard, text: str, name: str) -> Finding:
@@ -94,7 +110,16 @@ def decoded(text: str, name: str, size: tuple[int, int] | None) -> Tensor:
         size: height and width of the result; None for its own.
 
     Raises:
-        InvalidInput: it is a link or empty, larger than ``MAX_BYTES``, no base64, or no image.
+        InvalidInput: as :func:`bytes_of`, or it is no image.
+    """
+    return decode(io.BytesIO(bytes_of(text, name)), name, size)
+
+
+def bytes_of(text: str, name: str) -> bytes:
+    """The bytes of a data URL or of base64.
+
+    Raises:
+        InvalidInput: it is a link or empty, larger than ``MAX_BYTES``, or no base64.
     """
     head, comma, body = text.partition(",")
     if not comma:
@@ -106,7 +131,6 @@ def decoded(text: str, name: str, size: tuple[int, int] | None) -> Tensor:
     if 3 * len(body) > 4 * MAX_BYTES:
         raise InvalidInput(f"{name} has more than {MAX_BYTES / 1e6:g} MB; send a smaller one")
     try:
-        found = base64.b64decode(body, validate=True)
+        return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"{name} is no base64 ({error}); send data:image/png;base64,…") from None
-    return decode(io.BytesIO(found), name, size)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from secondlook.guard.guard import Guard
-from secondlook.guard.hooks.content import findings
+from secondlook.guard.hooks.content import Finder, findings
 
 
-async def guardrail(guard: Guard, request: Mapping[str, Any]) -> dict[str, Any]:
+async def guardrail(guard: Guard | Finder, request: Mapping[str, Any]) -> dict[str, Any]:
     """The reply to a request: ``NONE`` lets it pass, ``BLOCKED`` stops it.
 
     Args:
-        guard: that decides.
+        guard: that decides, or a service around one.
         request: ``{"images": [base64 or data URL, …], "texts": […], "input_type": "request", …}``; all but the images
             is left to other guardrails.
 

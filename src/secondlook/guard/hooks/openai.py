@@ -8,19 +8,19 @@ from typing import Any, Final
 
 from secondlook.errors import InvalidInput
 from secondlook.guard.guard import Guard
-from secondlook.guard.hooks.content import Finding, findings, images_of
+from secondlook.guard.hooks.content import Finder, Finding, findings, images_of
 
 CATEGORY: Final = "adversarial"
 
 
-async def moderation(guard: Guard, request: Mapping[str, Any]) -> dict[str, Any]:
+async def moderation(guard: Guard | Finder, request: Mapping[str, Any]) -> dict[str, Any]:
     """The reply to a request: one result for all of its input, flagged where one image of it is refused.
 
     The score is one less the conformal p-value of the most suspicious image: of clean images at most a share s has a
     score of ``1 - s`` or more. An image that cannot be read has the score 1.
 
     Args:
-        guard: that decides.
+        guard: that decides, or a service around one.
         request: ``{"input": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}, …]}``; texts are
             never flagged.
 
